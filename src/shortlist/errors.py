@@ -1,0 +1,100 @@
+"""Every error Shortlist raises on purpose.
+
+    ShortlistError
+    ├── DataError            a table, file, column, row or value is not what was expected
+    │   └── DownloadError    no source of a data set could be reached or verified
+    ├── SpecError            a feature, model or task is declared in a way that cannot be built
+    ├── RecipeError          a recipe file is wrong; the message carries the path inside it
+    ├── TrainingError        training cannot go on
+    │   └── NonFiniteLoss    a loss became NaN or infinite
+    ├── ExportError          a model has no faithful ONNX form
+    │   └── UnsupportedPrimitive  one of its operations has none
+    ├── BundleError          a bundle on disk cannot be loaded or written
+    │   ├── BundleCorrupted  a file is missing, truncated or altered
+    │   └── BundleVersion    written by a newer, incompatible format
+    ├── RequestError         a question to a recommender is malformed (k, ids, columns)
+    └── MissingExtra         an optional dependency is not installed
+
+Each carries a `hint`: what to do about it. `str(error)` is the message alone; the command line
+prints both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ShortlistError(Exception):
+    """Base of all errors raised on purpose. `hint` says what to do, or is empty."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class DataError(ShortlistError):
+    """A table, file, column, row or value is not what was expected."""
+
+
+class DownloadError(DataError):
+    """No source of a data set could be reached or verified."""
+
+
+class SpecError(ShortlistError):
+    """A feature, model or task is declared in a way that cannot be built."""
+
+
+class RecipeError(ShortlistError):
+    """A recipe is wrong; the message carries the path inside it."""
+
+
+class TrainingError(ShortlistError):
+    """Training cannot go on."""
+
+
+class NonFiniteLoss(TrainingError):
+    """A loss became NaN or infinite."""
+
+
+class ExportError(ShortlistError):
+    """A model has no faithful ONNX form."""
+
+
+class UnsupportedPrimitive(ExportError):
+    """A model uses an operation that has no ONNX form here."""
+
+
+class BundleError(ShortlistError):
+    """A bundle cannot be loaded or written."""
+
+
+class BundleCorrupted(BundleError):
+    """A file of a bundle is missing, truncated or altered."""
+
+
+class BundleVersion(BundleError):
+    """A bundle was written by a newer, incompatible format."""
+
+
+class RequestError(ShortlistError):
+    """A question to a recommender is malformed."""
+
+
+class MissingExtra(ShortlistError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed",
+            hint=f"pip install 'shortlist[{extra}]'",
+        )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint naming the nearest of the `known` names, then all of them (at most 20)."""
+    names = [str(k) for k in known]
+    near = get_close_matches(name, names, n=3, cutoff=0.6)
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    start = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+    return f"{start}known: {shown}" if names else start.strip()
