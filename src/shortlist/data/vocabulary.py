@@ -1,0 +1,223 @@
+"""Raw value <-> integer slot. Frozen, hashed, NumPy only: it travels inside bundles.
+
+Slot 0 stands for everything unknown, missing values included; the values hold slots 1..n.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from shortlist._typing import MISSING_INT, Array, Ints, Longs
+from shortlist.errors import DataError
+
+Kind = Literal["str", "int"]
+
+
+class _Slots(dict[Any, int]):
+    """A dict that answers 0 for what it does not hold, so that `map` runs without a default."""
+
+    def __missing__(self, key: Any) -> int:
+        return 0
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The distinct values of one column and their slots.
+
+    values: the known values in slot order (slot i + 1 holds values[i]); all `str` or all `int`.
+    counts: int64 [size], how often each slot was seen when fitting; counts[0] counts what fell to
+        "unknown" (missing, too rare, cut by `max_size`). Aligned with slots: `counts[lookup(x)]`.
+    kind: "str" or "int".
+    Raises DataError for repeated values, a missing value ("" or the smallest int64) among them, or
+    counts of another length.
+    """
+
+    values: tuple[str, ...] | tuple[int, ...]
+    counts: Longs = field(repr=False)
+    kind: Kind = "str"
+
+    def __post_init__(self) -> None:
+        counts = np.array(self.counts, dtype=np.int64)
+        counts.setflags(write=False)
+        object.__setattr__(self, "counts", counts)
+        object.__setattr__(self, "values", tuple(self.values))
+        _check(self.values, counts, self.kind)
+
+    @classmethod
+    def fit(cls, array: ArrayLike, *, min_count: int = 1, max_size: int | None = None) -> Vocabulary:
+        """The values of `array` (any shape), by count descending, then value ascending.
+
+        Values seen fewer than `min_count` times are left out, then all but the first `max_size`.
+        An integer array gives an "int" vocabulary, anything else a "str" one (ints inside object
+        arrays become their decimal form). Missing values never enter.
+        """
+        if min_count < 1 or (max_size is not None and max_size < 0):
+            raise DataError(
+                f"a vocabulary needs min_count >= 1 and max_size >= 0, got {min_count=}, {max_size=}"
+            )
+        flat = np.asarray(array).reshape(-1)
+        kind: Kind = "int" if flat.dtype.kind in "iub" else "str"
+        ordered = _count_ints(flat) if kind == "int" else _count_strings(flat)
+        kept = [(v, c) for v, c in ordered if c >= min_count][:max_size]
+        counts = [0, *(c for _, c in kept)]
+        counts[0] = flat.size - sum(counts)
+        return cls(tuple(v for v, _ in kept), np.array(counts, dtype=np.int64), kind)
+
+    @classmethod
+    def of(cls, values: Sequence[str] | Sequence[int]) -> Vocabulary:
+        """A vocabulary of exactly these values in this order, each counted once."""
+        kind: Kind = "int" if len(values) and not isinstance(values[0], str) else "str"
+        plain: Any = tuple(int(v) for v in values) if kind == "int" else tuple(values)
+        counts = np.ones(len(plain) + 1, dtype=np.int64)
+        counts[0] = 0
+        return cls(plain, counts, kind)
+
+    @property
+    def size(self) -> int:
+        """Number of slots: the values and the unknown."""
+        return len(self.values) + 1
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._slots
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        return (
+            self.kind == other.kind
+            and self.values == other.values
+            and np.array_equal(self.counts, other.counts)
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.content_hash)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """sha256 (hex) of the kind and the values in order; counts play no part."""
+        text = json.dumps([self.kind, self.values], separators=(",", ":"))
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+    @cached_property
+    def _slots(self) -> _Slots:
+        return _Slots((value, slot) for slot, value in enumerate(self.values, start=1))
+
+    @cached_property
+    def _sorted(self) -> tuple[Longs, Ints]:
+        values = np.array(self.values, dtype=np.int64)
+        order = np.argsort(values, kind="stable").astype(np.int32)
+        return values[order], order + np.int32(1)
+
+    @cached_property
+    def _array(self) -> Array:
+        out = np.empty(self.size, dtype=object if self.kind == "str" else np.int64)
+        out[0] = "" if self.kind == "str" else MISSING_INT
+        out[1:] = self.values
+        return out
+
+    def lookup(self, array: ArrayLike) -> Ints:
+        """Slots (int32, same shape) of the values of `array`; 0 where unknown or missing.
+
+        A "str" vocabulary takes integers too and reads them as their decimal form. Raises DataError
+        for values that can never match: floats, or strings against an "int" vocabulary.
+        """
+        values = np.asarray(array)
+        if self.kind == "int":
+            return self._lookup_ints(values)
+        strings = _strings(values.reshape(-1))
+        found = np.fromiter(map(self._slots.__getitem__, strings), dtype=np.int32, count=len(strings))
+        return found.reshape(values.shape)
+
+    def _lookup_ints(self, values: Array) -> Ints:
+        if values.dtype.kind not in "iub" and values.size:
+            raise DataError(f"expected integers, got {values.dtype} such as {values.reshape(-1)[0]!r}")
+        if not self.values or not values.size:
+            return np.zeros(values.shape, dtype=np.int32)
+        keys, slots = self._sorted
+        at = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
+        return np.where(keys[at] == values, slots[at], np.int32(0))
+
+    def values_of(self, indices: ArrayLike) -> Array:
+        """Values at these slots, same shape: object array of str, or int64; slot 0 gives the missing
+        value ("" or the smallest int64). Raises DataError for a slot out of range."""
+        slots = np.asarray(indices)
+        if slots.size and (slots.min() < 0 or slots.max() >= self.size):
+            raise DataError(f"slots run from 0 to {self.size - 1}, got {slots.min()} to {slots.max()}")
+        found: Array = self._array[slots.astype(np.int64)]
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-ready form; `from_dict` reads it back to an equal vocabulary."""
+        return {"kind": self.kind, "values": list(self.values), "counts": self.counts.tolist()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Vocabulary:
+        """Inverse of `to_dict`. Raises DataError for missing keys or values of the wrong type."""
+        try:
+            return cls(tuple(data["values"]), np.array(data["counts"], dtype=np.int64), data["kind"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"not a stored vocabulary: {error!r}") from error
+
+
+def _check(values: Sequence[object], counts: Longs, kind: str) -> None:
+    wanted = {"str": str, "int": int}.get(kind)
+    if wanted is None:
+        raise DataError(f"a vocabulary is of kind 'str' or 'int', got {kind!r}")
+    if counts.shape != (len(values) + 1,):
+        raise DataError(f"{len(values)} values need counts of shape ({len(values) + 1},), got {counts.shape}")
+    if any(type(value) is not wanted for value in values):
+        strange = next(value for value in values if type(value) is not wanted)
+        raise DataError(f"expected values of type {kind}, got {strange!r}")
+    distinct = set(values)
+    if len(distinct) != len(values):
+        twice = next(value for value, count in Counter(values).items() if count > 1)
+        raise DataError(f"value {twice!r} appears more than once")
+    if ("" if kind == "str" else MISSING_INT) in distinct:
+        raise DataError("the missing value cannot be a vocabulary's value: slot 0 stands for it")
+
+
+def _strings(flat: Array) -> list[str]:
+    """Plain strings of a flat array, "" for missing. The common case costs one pass over the types."""
+    if flat.dtype.kind in "iu":
+        return ["" if v == MISSING_INT else str(v) for v in flat.tolist()]
+    if flat.dtype.kind not in "OUT" and flat.size:
+        raise DataError(f"expected strings, got {flat.dtype} such as {flat[0]!r}")
+    values: list[Any] = flat.tolist()
+    if set(map(type, values)) <= {str}:
+        return values
+    return [_string(value, row) for row, value in enumerate(values)]
+
+
+def _string(value: object, row: int) -> str:
+    if isinstance(value, str):
+        return str(value)
+    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
+        return ""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(int(value))
+    raise DataError(f"row {row}: expected a string, got {value!r} ({type(value).__name__})")
+
+
+def _count_strings(flat: Array) -> list[tuple[Any, int]]:
+    counted = Counter(_strings(flat))
+    counted.pop("", None)
+    return sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def _count_ints(flat: Array) -> list[tuple[Any, int]]:
+    values, counts = np.unique(flat.astype(np.int64), return_counts=True)
+    order = np.lexsort((values, -counts))
+    pairs = zip(values[order].tolist(), counts[order].tolist(), strict=True)
+    return [pair for pair in pairs if pair[0] != MISSING_INT]
