@@ -1,0 +1,111 @@
+"""polars DataFrame -> the canonical NumPy columns every later part works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+
+from shortlist._typing import MISSING_INT, Array, Columns
+from shortlist.errors import DataError, did_you_mean
+
+
+def column_types(frame: pl.DataFrame) -> dict[str, str]:
+    """Each column's canonical kind: "string", "int", "float", "strings" or "vector".
+
+    Booleans, dates and times are "int" (seconds since 1970); lists of strings or integers "strings",
+    lists of floats "vector". Raises DataError for a type without such a form.
+    """
+    return {name: _kind(name, dtype) for name, dtype in frame.schema.items()}
+
+
+def to_columns(frame: pl.DataFrame, names: Iterable[str] | None = None) -> Columns:
+    """The columns `names` (all by default) of `frame` as NumPy arrays of n rows.
+
+    string: object [n], null -> ""; int: int64 [n], null -> the smallest int64; float: float64 [n],
+    null -> NaN; strings: object [n, L] padded with "" (L the longest list, at least 1; nulls inside a
+    list are dropped); vector: float32 [n, size], null -> a row of NaN. Raises DataError for an unknown
+    name, a type without such a form, or vectors of unequal size (with the row, counted from 0).
+    """
+    wanted = frame.columns if names is None else list(names)
+    for name in wanted:
+        if name not in frame.columns:
+            raise DataError(f"no column {name!r}", hint=did_you_mean(name, frame.columns))
+    return {name: _convert(frame[name]) for name in wanted}
+
+
+def _kind(name: str, dtype: pl.DataType) -> str:
+    if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        return "string"
+    if dtype.is_integer() or dtype in (pl.Boolean, pl.Date, pl.Datetime):
+        return "int"
+    if dtype.is_float() or dtype.is_decimal():
+        return "float"
+    inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else None
+    if isinstance(inner, pl.DataType):
+        if inner.is_float():
+            return "vector"
+        if inner.is_integer() or inner in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+            return "strings"
+    raise DataError(
+        f"column {name!r} has the type {dtype}, which no feature can read",
+        hint="use strings, numbers, booleans, dates, or lists of strings or floats; or drop the column",
+    )
+
+
+def _convert(column: pl.Series) -> Array:
+    kind = _kind(column.name, column.dtype)
+    if kind == "string":
+        return column.cast(pl.String).fill_null("").to_numpy().astype(object)
+    if kind == "int":
+        return seconds(column).fill_null(MISSING_INT).to_numpy()
+    if kind == "float":
+        return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return _strings(column) if kind == "strings" else _vector(column)
+
+
+def seconds(column: pl.Series) -> pl.Series:
+    """Integers, booleans, dates and times as Int64; dates and times become seconds since 1970 (UTC,
+    rounded down). Raises DataError for unsigned values beyond int64."""
+    if column.dtype == pl.Date:
+        return column.cast(pl.Int64) * 86_400
+    if column.dtype == pl.Datetime:
+        return column.dt.epoch("us") // 1_000_000
+    try:
+        return column.cast(pl.Int64)
+    except pl.exceptions.InvalidOperationError as error:
+        raise DataError(f"column {column.name!r} holds integers beyond 64 signed bits") from error
+
+
+def _flattened(column: pl.Series) -> tuple[pl.Series, Array]:
+    """The elements of all lists one after another, and the length [n] of each list (null: 0)."""
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    lengths = column.list.len().fill_null(0).to_numpy().astype(np.int64)
+    return column.filter(pl.Series(lengths > 0)).explode(), lengths
+
+
+def _strings(column: pl.Series) -> Array:
+    listed = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column
+    elements, lengths = _flattened(listed.cast(pl.List(pl.String)).list.drop_nulls())
+    rows = np.repeat(np.arange(lengths.size), lengths)
+    within = np.arange(rows.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    out = np.full((lengths.size, max(1, int(lengths.max(initial=0)))), "", dtype=object)
+    out[rows, within] = elements.to_numpy()
+    return out
+
+
+def _vector(column: pl.Series) -> Array:
+    elements, lengths = _flattened(column)
+    size = int(lengths.max(initial=0))
+    given = lengths > 0
+    if size == 0 or (lengths[given] != size).any():
+        at = int(np.flatnonzero(given & (lengths != size))[0]) if size else 0
+        raise DataError(
+            f"column {column.name!r}, row {at}: expected a vector of {size or 'some'} numbers, got {lengths[at]}",
+            hint="vectors of one column all have the same size; leave missing ones null",
+        )
+    out = np.full((lengths.size, size), np.nan, dtype=np.float32)
+    out[given] = elements.cast(pl.Float32).to_numpy().reshape(-1, size)
+    return out
