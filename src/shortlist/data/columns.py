@@ -103,7 +103,8 @@ def _vector(column: pl.Series) -> Array:
     if size == 0 or (lengths[given] != size).any():
         at = int(np.flatnonzero(given & (lengths != size))[0]) if size else 0
         raise DataError(
-            f"column {column.name!r}, row {at}: expected a vector of {size or 'some'} numbers, got {lengths[at]}",
+            f"column {column.name!r}, row {at}: expected a vector of {size or 'some'} numbers, "
+            f"got {lengths[at]}",
             hint="vectors of one column all have the same size; leave missing ones null",
         )
     out = np.full((lengths.size, size), np.nan, dtype=np.float32)

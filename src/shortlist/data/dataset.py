@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import polars as pl
+
+from shortlist.data import tables
+from shortlist.data.reading import Source
+from shortlist.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -21,4 +26,116 @@ class Dataset:
     users: pl.DataFrame = field(repr=False)
     items: pl.DataFrame = field(repr=False)
     name: str = "unnamed"
-    licence: str = ""
+    licence: str = field(default="", repr=False)
+
+
+def from_tables(
+    interactions: Source,
+    users: Source | None = None,
+    items: Source | None = None,
+    *,
+    name: str = "unnamed",
+    licence: str = "",
+    user: str = "user_id",
+    item: str = "item_id",
+    rating: str | None = None,
+    timestamp: str | None = None,
+    weight: str | None = None,
+) -> Dataset:
+    """A data set of your own tables (files or objects; see `tables.interactions` for roles and errors).
+
+    `user` and `item` name the id columns in all tables. Users and items that only the interactions know
+    are appended to their table, in order of first appearance, with nulls in the other columns.
+    """
+    rows = tables.interactions(
+        interactions, user=user, item=item, rating=rating, timestamp=timestamp, weight=weight
+    )
+    known_users = None if users is None else tables.users(users, user=user)
+    known_items = None if items is None else tables.items(items, item=item)
+    return Dataset(
+        rows, covering(known_users, rows, "user_id"), covering(known_items, rows, "item_id"), name, licence
+    )
+
+
+def covering(table: pl.DataFrame | None, interactions: pl.DataFrame, key: str) -> pl.DataFrame:
+    """`table` with a row for every `key` of the interactions; made from them when there is no table."""
+    seen = interactions.select(pl.col(key).unique(maintain_order=True))
+    if table is None:
+        return seen
+    absent = seen.join(table.select(key), on=key, how="anti", maintain_order="left")
+    return pl.concat([table, absent], how="diagonal") if absent.height else table
+
+
+def deduplicate_titles(dataset: Dataset) -> Dataset:
+    """The same data with items keyed by title: `item_id` becomes the title.
+
+    This is the convention of the TensorFlow Recommenders tutorials (MovieLens 100K: 1,682 ids become
+    1,664 titles). The first item of a title gives the other columns; items without a title keep their
+    id. Interactions keep their rows and order, so a user who rated two ids of one title now has two
+    rows of one item. Raises DataError when the items have no column `title`.
+    """
+    if "title" not in dataset.items.columns:
+        raise DataError(f"the items have no column 'title', only {dataset.items.columns}")
+    titles = dataset.items.select("item_id", pl.coalesce("title", "item_id").alias("_title"))
+    renamed = [pl.col("_title").alias("item_id")]
+    items = dataset.items.join(titles, on="item_id", how="left", maintain_order="left")
+    items = items.with_columns(renamed).drop("_title").unique("item_id", keep="first", maintain_order=True)
+    rows = dataset.interactions.join(titles, on="item_id", how="left", maintain_order="left")
+    return replace(dataset, interactions=rows.with_columns(renamed).drop("_title"), items=items)
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Counts and shapes, JSON-ready: rows, users, items, sparsity, repeated rows, rows per user and per
+    item (quantiles), time span, ratings. Parts without their column are left out."""
+    rows = dataset.interactions
+    cells = dataset.users.height * dataset.items.height
+    pairs = rows.select("user_id", "item_id").n_unique()
+    facts: dict[str, Any] = {
+        "name": dataset.name,
+        "licence": dataset.licence,
+        "interactions": rows.height,
+        "users": dataset.users.height,
+        "items": dataset.items.height,
+        "users_without_interactions": dataset.users.height - rows["user_id"].n_unique(),
+        "items_without_interactions": dataset.items.height - rows["item_id"].n_unique(),
+        "sparsity": 1 - pairs / cells,
+        "repeated_pairs": rows.height - pairs,
+        "duplicate_rows": rows.height - rows.n_unique(),
+        "rows_per_user": _quantiles(rows["user_id"]),
+        "rows_per_item": _quantiles(rows["item_id"]),
+    }
+    if "timestamp" in rows.columns:
+        facts["time"] = _time_span(rows["timestamp"])
+    if "rating" in rows.columns:
+        facts["rating"] = _ratings(rows["rating"])
+    return facts
+
+
+def _quantiles(ids: pl.Series) -> dict[str, float]:
+    counts = ids.value_counts()["count"]
+    shares = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "q99": 0.99, "max": 1.0}
+    return {name: float(counts.quantile(share, "linear") or 0.0) for name, share in shares.items()}
+
+
+def _time_span(times: pl.Series) -> dict[str, Any]:
+    stamps = pl.Series([times.min(), times.max()], dtype=pl.Int64)
+    first, last = pl.from_epoch(stamps, time_unit="s")
+    return {
+        "first": f"{first:%Y-%m-%dT%H:%M:%SZ}",
+        "last": f"{last:%Y-%m-%dT%H:%M:%SZ}",
+        "days": (stamps[1] - stamps[0]) / 86_400,
+    }
+
+
+def _ratings(ratings: pl.Series) -> dict[str, Any]:
+    counts = ratings.value_counts().sort("rating")
+    facts: dict[str, Any] = {
+        "mean": ratings.mean(),
+        "sd": ratings.std(ddof=0),
+        "min": ratings.min(),
+        "max": ratings.max(),
+        "distinct": counts.height,
+    }
+    if counts.height <= 20:
+        facts["counts"] = {f"{value:g}": count for value, count in counts.iter_rows()}
+    return facts

@@ -1,7 +1,18 @@
-"""The data sets by name: `movielens` (real) and `synthetic` (with a known answer)."""
+"""The data sets by name: `movielens` (real), `synthetic` (with a known answer), `from_tables` (yours)."""
 
 from __future__ import annotations
 
-from shortlist.data.dataset import Dataset
+from shortlist.data.dataset import Dataset, deduplicate_titles, describe, from_tables
+from shortlist.data.movielens import movielens
+from shortlist.data.synthetic import Truth, synthetic, synthetic_chunks
 
-__all__ = ["Dataset"]
+__all__ = [
+    "Dataset",
+    "Truth",
+    "deduplicate_titles",
+    "describe",
+    "from_tables",
+    "movielens",
+    "synthetic",
+    "synthetic_chunks",
+]

@@ -70,7 +70,7 @@ def _from_path(path: Path, strings: Collection[str]) -> pl.DataFrame:
         if suffix in _LINES:
             return pl.read_ndjson(path, infer_schema_length=None)
         if suffix in _ARROW:
-            return pl.read_ipc(path, memory_map=False)
+            return pl.read_ipc(path)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise DataError(f"cannot read {path} as {suffix[1:]}: {error}", hint="is the file whole?") from error
     raise DataError(

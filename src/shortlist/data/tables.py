@@ -124,15 +124,17 @@ def _refuse(
     )
 
 
+def _wrong_type(column: pl.Series, place: str, wanted: str, hint: str = "") -> DataError:
+    found = f"{column[0]!r} ({column.dtype})"
+    return DataError(f"{place}: column {column.name!r}, row 0: expected {wanted}, got {found}", hint=hint)
+
+
 def _ids(column: pl.Series, place: str) -> pl.Series:
     frame, role = column.to_frame(), column.name
     if column.dtype.is_float():
         _refuse(frame, ~column.is_finite().fill_null(False), role, place, "an id", hint=_DROP)
     if not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
-        raise DataError(
-            f"{place}: column {role!r}, row 0: expected a string or an integer, got {column[0]!r} ({column.dtype})",
-            hint=f"convert it first, for instance: table[{role!r}].astype(int)",
-        )
+        raise _wrong_type(column, place, "a string or an integer", "convert the ids first")
     ids = column.cast(pl.String)
     _refuse(frame, ids.is_null() | (ids == ""), role, place, "an id", hint=_DROP)
     return ids
@@ -141,9 +143,7 @@ def _ids(column: pl.Series, place: str) -> pl.Series:
 def _numbers(column: pl.Series, place: str) -> pl.Series:
     frame, role = column.to_frame(), column.name
     if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean, pl.Null)):
-        raise DataError(
-            f"{place}: column {role!r}, row 0: expected a number, got {column[0]!r} ({column.dtype})"
-        )
+        raise _wrong_type(column, place, "a number")
     numbers = column.cast(pl.Float64, strict=False)
     bad = numbers.is_null() | ~numbers.is_finite().fill_null(False)
     _refuse(frame, bad, role, place, "a finite number", hint="drop or repair these rows")
@@ -162,9 +162,7 @@ def _timestamps(column: pl.Series, place: str) -> pl.Series:
             frame, bad, role, place, "whole seconds since 1970", hint="round to seconds, drop missing times"
         )
     elif not (column.dtype.is_integer() or column.dtype in (pl.Datetime, pl.Date, pl.Null)):
-        raise DataError(
-            f"{place}: column {role!r}, row 0: expected a time, got {column[0]!r} ({column.dtype})"
-        )
+        raise _wrong_type(column, place, "a time")
     _refuse(frame, column.is_null(), role, place, "a time", hint=_DROP)
     times = seconds(column)
     far = times.abs() > _FARTHEST_SECOND
