@@ -1,0 +1,67 @@
+# Every target sets up what it needs; `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+bin := $(VENV)/bin
+ready := $(VENV)/.ready
+demo_command = $(bin)/shortlist train ml100k-joint --output runs/demo --force && \
+	$(bin)/shortlist recommend runs/demo --user 42 -k 10
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow test-dist test-all lint format types dist lock check-locks architecture clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(ready)  ## make .venv from the locked requirements, the package editable in it
+
+# The file is touched last, so a setup that was interrupted starts again.
+$(ready): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
+	"Python 3.11 or newer is needed, this is %d.%d: make setup PYTHON=python3.12" % v[:2])'
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
+	$(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(bin)/python install pip; }
+	$(bin)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(bin)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup  ## train on MovieLens 100K, report, show the shortlist of user 42
+	$(demo_command)
+
+test: setup  ## the fast suite
+	$(bin)/python -m pytest -m "not dist and not slow" $(ARGS)
+
+test-slow: setup  ## the long runs
+	$(bin)/python -m pytest -m slow $(ARGS)
+
+test-dist: setup  ## build, install into empty environments, run the quickstart there, measure sizes
+	$(bin)/python -m pytest -m dist $(ARGS)
+
+test-all: test test-slow test-dist  ## every group
+
+lint: setup  ## formatting and lint rules
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+
+format: setup  ## rewrite the formatting, fix what can be fixed
+	$(bin)/ruff format .
+	$(bin)/ruff check --fix .
+
+types: setup  ## strict types
+	$(bin)/python -m mypy
+
+dist: setup  ## wheel and sdist under dist/
+	$(bin)/python -m build --no-isolation --outdir dist .
+
+lock:  ## rewrite requirements/*.txt (UPGRADE=1 takes newer versions)
+	PYTHON=$(PYTHON) tools/lock.sh
+
+check-locks:  ## install the locked requirements with $(PYTHON) in a throw-away environment
+	PYTHON=$(PYTHON) tools/check_locks.sh
+
+architecture: setup  ## rewrite the tree in docs/architecture.md
+	$(bin)/python tools/architecture.py
+
+clean:  ## remove the environment, builds and caches (runs/ stays)
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
