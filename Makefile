@@ -22,7 +22,7 @@ $(ready): requirements/dev.txt pyproject.toml
 	"Python 3.11 or newer is needed, this is %d.%d: make setup PYTHON=python3.12" % v[:2])'
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
 	$(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(bin)/python install pip; }
-	$(bin)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(bin)/python -m pip install --require-hashes -r requirements/dev.txt
 	$(bin)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
