@@ -1,0 +1,176 @@
+"""Each fitted feature as ONNX nodes: raw column in, exactly what its NumPy `encode` gives out.
+
+Numbers are compared and scaled in double, as in NumPy: float32 would blur Unix seconds by a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+from zlib import crc32
+
+import numpy as np
+from onnx import TensorProto
+
+from shortlist._typing import MISSING_INT
+from shortlist.data.vocabulary import Vocabulary
+from shortlist.errors import ExportError
+from shortlist.export.builder import GraphBuilder
+from shortlist.export.graph import Ref, Value
+from shortlist.features.encoder import Side
+from shortlist.features.fitted import Buckets, ColumnType, Cycle, Fitted, Given, Lookup, Standard, Words
+from shortlist.specs.features import PERIODS
+
+Encode: TypeAlias = Callable[[GraphBuilder, Any, Ref], Value]
+
+
+def encode_side(g: GraphBuilder, side: Side, columns: dict[str, Ref]) -> dict[str, Value]:
+    """The nodes of a whole side: its features by key, from the graph's raw inputs by column name."""
+    return {f.spec.key: encode_feature(g, f, columns[f.spec.column]) for f in side.features}
+
+
+def encode_feature(g: GraphBuilder, feature: Fitted, column: Ref) -> Value:
+    """One feature's nodes. Raises ExportError for a feature kind without an ONNX form."""
+    if type(feature) not in ENCODERS:
+        raise ExportError(
+            f"feature {type(feature.spec).__name__}({feature.spec.column!r}) has no ONNX form",
+            hint="leave it out, or precompute it into a column of its own",
+        )
+    return ENCODERS[type(feature)](g, feature, column)
+
+
+def raw_inputs(g: GraphBuilder, *sides: Side) -> dict[str, Ref]:
+    """Declare one input a raw column, shared where both sides read it.
+
+    Shapes: string, int and float [b]; strings [b, any length]; vector [b, size].
+    Raises ExportError when two sides read one column as different types.
+    """
+    kinds: dict[str, tuple[ColumnType, int]] = {}
+    for feature in (f for side in sides for f in side.features):
+        name = feature.spec.column
+        kind = (feature.type, feature.size if isinstance(feature, Given) else 0)
+        if kinds.setdefault(name, kind) != kind:
+            raise ExportError(
+                f"column {name!r} is {kinds[name][0]} to one feature and {feature.type} to another",
+                hint="rename one of the columns",
+            )
+    return {name: _input(g, name, *kind) for name, kind in kinds.items()}
+
+
+def _input(g: GraphBuilder, name: str, kind: ColumnType, size: int) -> Ref:
+    if kind == "string":
+        return g.input(name, "string", ("b",))
+    if kind == "strings":  # each such column has a length of its own
+        return g.input(name, "string", ("b", f"length{crc32(name.encode())}"))
+    if kind == "vector":
+        return g.input(name, np.float32, ("b", size))
+    return g.input(name, np.int64 if kind == "int" else np.float64, ("b",))
+
+
+def _slots(g: GraphBuilder, vocabulary: Vocabulary, values: Ref, *, missing: int) -> Ref:
+    """Vocabulary slots as int64, 0 where unknown, `missing` where missing."""
+    slots = [missing, *range(1, vocabulary.size)]
+    known: dict[str, Any] = {"values_int64s": slots, "default_int64": 0}
+    if vocabulary.kind == "str":
+        known["keys_strings"] = ["", *vocabulary.values]
+    else:
+        known["keys_int64s"] = [MISSING_INT, *vocabulary.values]
+    return g.op("LabelEncoder", [values], values.shape, np.int64, domain="ai.onnx.ml", **known)
+
+
+def _lookup(g: GraphBuilder, feature: Lookup, column: Ref) -> Value:
+    return _slots(g, feature.vocabulary, column, missing=0)
+
+
+def _words(g: GraphBuilder, feature: Words, column: Ref) -> Value:
+    if len(column.shape) == 1:
+        # The C locale knows no letters but ASCII, on every system; nothing else can enter a word.
+        lower = {"case_change_action": "LOWER", "locale": "C"}
+        text = g.op("StringNormalizer", [column], column.shape, object, **lower)
+        words = {"tokenexp": "[a-z0-9]+", "mincharnum": 1, "mark": 0, "pad_value": ""}
+        found = g.op("Tokenizer", [text], ("b", "words"), object, domain="com.microsoft", **words)
+        # ONNX's checker does not know what a Tokenizer gives, and crashes unless it is told
+        column = g.op("Cast", [found], found.shape, object, to=int(TensorProto.STRING))
+    slots = _slots(g, feature.vocabulary, column, missing=-1)
+    batch = column.shape[0]
+    padding = g.expand(np.full((1, feature.length), -1, np.int64), (batch, feature.length))
+    padded = g.join([slots, padding], 1)
+    zeros, stops = np.zeros(2, np.int64), np.array([np.iinfo(np.int64).max, feature.length])
+    return g.slice(padded, zeros, stops, [1, 1], (batch, feature.length))
+
+
+def _buckets(g: GraphBuilder, feature: Buckets, column: Ref) -> Value:
+    """Two levels: first which run of boundaries, then where in it. 2 sqrt(n) comparisons instead of n."""
+    num, size = len(feature.boundaries), max(1, int(np.ceil(np.sqrt(len(feature.boundaries)))))
+    runs = np.concatenate([feature.boundaries, np.full(-num % size, np.inf)]).reshape(-1, size)
+    x = g.reshape(g.cast(column, np.float64), (column.shape[0], 1))
+    run = g.op("Sub", [_count(g, x, runs[:, 0][None]), np.int64(1)], column.shape, np.int64)
+    run = g.op("Max", [run, np.int64(0)], column.shape, np.int64)
+    within = g.op("Gather", [runs, run], (column.shape[0], size), np.float64, axis=0)
+    before = g.op("Mul", [run, np.int64(size)], column.shape, np.int64)
+    count = g.op("Add", [before, _count(g, x, within)], column.shape, np.int64)
+    count = g.op("Min", [count, np.int64(num)], column.shape, np.int64)  # infinity passes the padding too
+    bins = g.op("Add", [count, np.int64(1)], column.shape, np.int64)
+    return g.op("Where", [_missing(g, column), np.int64(0), bins], column.shape, np.int64)
+
+
+def _count(g: GraphBuilder, x: Value, boundaries: Value) -> Ref:
+    """How many of the boundaries of its row each x [b, 1] has reached: int64 [b]."""
+    reached = g.op("GreaterOrEqual", [x, boundaries], (x.shape[0], boundaries.shape[1]), bool)
+    ones = g.cast(reached, np.int64)
+    return g.op("ReduceSum", [ones, np.array([1])], (x.shape[0],), np.int64, keepdims=0)
+
+
+def _standard(g: GraphBuilder, feature: Standard, column: Ref) -> Value:
+    centred = g.op("Sub", [g.cast(column, np.float64), np.float64(feature.mean)], column.shape, np.float64)
+    scaled = g.op("Div", [centred, np.float64(feature.deviation)], column.shape, np.float64)
+    known = g.op(
+        "Where",
+        [_missing(g, column), np.float32(0), g.cast(scaled, np.float32)],
+        column.shape,
+        np.float32,
+    )
+    return g.reshape(known, (column.shape[0], 1))
+
+
+def _cycle(g: GraphBuilder, feature: Cycle, column: Ref) -> Value:
+    period, shape = np.float64(PERIODS[feature.spec.period]), (column.shape[0], 1)
+    gone = g.reshape(_missing(g, column), shape)
+    seconds = g.reshape(g.cast(column, np.float64), shape)
+    rest = g.op("Mod", [seconds, period], shape, np.float64, fmod=1)
+    before_zero = g.op("Less", [rest, np.float64(0)], shape, bool)
+    later = g.op("Add", [rest, period], shape, np.float64)
+    rest = g.op("Where", [before_zero, later, rest], shape, np.float64)  # the remainder is never negative
+    turn = g.op("Mul", [rest, np.float64(2 * np.pi / period)], shape, np.float64)
+    harmonics = np.arange(1, feature.spec.harmonics + 1, dtype=np.float64)
+    wide = (column.shape[0], 2 * len(harmonics))
+    # cos(x) is sin(x + pi / 2): ONNX Runtime has no cosine in double
+    angles = g.op("Mul", [turn, np.tile(harmonics, 2)[None]], wide, np.float64)
+    angles = g.op("Add", [angles, np.repeat([0, np.pi / 2], len(harmonics))[None]], wide, np.float64)
+    waves = g.cast(g.op("Sin", [angles], wide, np.float64), np.float32)
+    return g.op("Where", [gone, np.float32(0), waves], wide, np.float32)
+
+
+def _given(g: GraphBuilder, feature: Given, column: Ref) -> Value:
+    flag = (column.shape[0], 1)
+    nan = g.cast(g.op("IsNaN", [column], column.shape, bool), np.float32)
+    gone = g.op("ReduceMax", [nan, np.array([1])], flag, np.float32, keepdims=1)
+    numbers = g.op("Where", [g.cast(gone, bool), np.float32(0), column], column.shape, np.float32)
+    return g.join([numbers, gone], 1)
+
+
+def _missing(g: GraphBuilder, column: Ref) -> Value:
+    if column.dtype.kind == "i":
+        return g.op("Equal", [column, np.int64(MISSING_INT)], column.shape, bool)
+    return g.op("IsNaN", [column], column.shape, bool)
+
+
+ENCODERS: dict[type, Encode] = {
+    Lookup: _lookup,
+    Words: _words,
+    Buckets: _buckets,
+    Standard: _standard,
+    Cycle: _cycle,
+    Given: _given,
+}
+"""Every kind of fitted feature and its nodes."""

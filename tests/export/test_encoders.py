@@ -1,0 +1,134 @@
+"""Every fitted feature's ONNX nodes give what its NumPy form gives."""
+
+from __future__ import annotations
+
+import typing
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from shortlist._typing import MISSING_INT, Array
+from shortlist.errors import ExportError
+from shortlist.export.builder import GraphBuilder
+from shortlist.export.encoders import ENCODERS, encode_side, raw_inputs
+from shortlist.features.encoder import Side
+from shortlist.features.fitted import Fitted, fit_feature
+from shortlist.specs.features import (
+    Bucket,
+    Category,
+    Cyclic,
+    FeatureSpec,
+    Id,
+    Normalize,
+    Tags,
+    Text,
+    Vector,
+)
+
+TIMES = np.array([881_250_949, 879_024_327, 893_286_638, 874_724_710, MISSING_INT])
+ODD_TIMES = np.array([*TIMES, 0, -1, -(2**40), 2**40, 2**31, 893_286_637, 2**52 + 1, MISSING_INT + 1])
+YEARS = np.array([1995.0, 1994.5, 1972.0, np.nan])
+ODD_YEARS = np.array([*YEARS, 0.0, -1e300, 1e300, np.inf, -np.inf, 1994.5000000001])
+IDS = np.array(["42", "7", "", "é", "a b"], object)
+ODD_IDS = np.array([*IDS, "43", "e", " 42", "A B", "42\n", "日本", "0042", "x" * 5000], object)
+TITLES = np.array(["Dances with Wolves (1990)", "L.A. Confidential", "Amélie 2", ""], object)
+ODD_TITLES = np.array(
+    [
+        *TITLES,
+        "   ",
+        "DANCES WITH wolves",
+        "日本語 only",
+        "Ünïcode ÄÖ wolves 1990",
+        "ſharp S ß 😀 with",
+        "\t\nwith\u00a0wolves\u2028la",
+        "with " * 4000,
+        "x" * 3000,
+    ],
+    object,
+)
+GENRES = np.array([["Drama", "Sci-Fi"], ["Comedy", ""], ["", ""]], object)
+ODD_GENRES = np.array([["Drama", "Comedy", "Sci-Fi"], ["no such", "", ""], ["", "", ""], ["x", "", "Drama"]], object)
+VECTORS = np.array([[1, 2, 3], [np.nan] * 3, [-1, 0.5, 1e-6]], np.float32)
+ODD_VECTORS = np.array([[0, 0, 0], [np.nan, 1, 1], [1e30, -1e30, 0]], np.float32)
+
+CASES: list[tuple[FeatureSpec, Array, Array]] = [
+    (Id("user_id"), IDS, ODD_IDS),
+    (Id("user_id"), np.array([5, -3, 2**40, MISSING_INT]), np.array([5, 6, -3, 2**40, MISSING_INT, 0])),
+    (Category("job", min_count=2), np.array(["a", "a", "b", ""], object), np.array(["a", "b", "", "é"], object)),
+    (Category("job", min_count=9), np.array(["a", "b"], object), np.array(["a", "", "z"], object)),
+    (Category("zip", min_count=9), np.array([1, 2]), np.array([1, MISSING_INT])),
+    (Tags("genres"), GENRES, GENRES),
+    (Tags("genres"), GENRES, ODD_GENRES),
+    (Tags("genres"), GENRES, GENRES[:, :1]),
+    (Tags("genres", min_count=9), GENRES, ODD_GENRES),
+    (Text("title"), TITLES, ODD_TITLES),
+    (Text("title", vocabulary=2, length=3), TITLES, ODD_TITLES),
+    (Text("title"), TITLES, np.array([""], object)),
+    (Text("title"), TITLES, np.array(["", "日本語", "..."], object)),
+    (Bucket("time"), TIMES, ODD_TIMES),
+    (Bucket("time", num_buckets=7, method="quantile"), TIMES, ODD_TIMES),
+    (Bucket("time", num_buckets=1), TIMES, ODD_TIMES),
+    (Bucket("year", num_buckets=10), YEARS, ODD_YEARS),
+    (Normalize("time"), TIMES, ODD_TIMES),
+    (Normalize("year"), YEARS, ODD_YEARS[np.abs(np.nan_to_num(ODD_YEARS, posinf=0, neginf=0)) < 1e9]),
+    (Cyclic("time", "hour"), TIMES, ODD_TIMES),
+    (Cyclic("time", "hour_of_day", harmonics=3), TIMES, ODD_TIMES),
+    (Cyclic("time", "day_of_week"), TIMES, ODD_TIMES),
+    (Cyclic("time", "day_of_year"), TIMES, ODD_TIMES),
+    (Vector("image"), VECTORS, np.concatenate([VECTORS, ODD_VECTORS])),
+]
+
+
+def run(features: list[Fitted], columns: dict[str, Array]) -> dict[str, Array]:
+    g, side = GraphBuilder(), Side(tuple(features))
+    for key, value in encode_side(g, side, raw_inputs(g, side)).items():
+        g.output(key, value)
+    session = ort.InferenceSession(g.finish("encode").SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, columns), strict=True))
+
+
+def agree(fitted: Fitted, got: Array, column: Array) -> None:
+    want = fitted.encode(column)
+    assert got.shape == want.shape
+    if want.dtype.kind == "i":
+        np.testing.assert_array_equal(got, want)
+    else:
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("spec", "training", "column"), CASES, ids=lambda x: getattr(x, "key", ""))
+def test_onnx_encodes_as_numpy_does(spec: FeatureSpec, training: Array, column: Array) -> None:
+    fitted = fit_feature(spec, training)
+    agree(fitted, run([fitted], {spec.column: column})[spec.key], column)
+    for row in range(min(len(column), 4)):  # a batch of one
+        one = column[row : row + 1]
+        agree(fitted, run([fitted], {spec.column: one})[spec.key], one)
+
+
+def test_no_kind_of_feature_is_forgotten() -> None:
+    kinds = set(typing.get_args(Fitted))
+    assert set(ENCODERS) == kinds
+    assert {type(fit_feature(spec, training)) for spec, training, _ in CASES} == kinds
+    assert {type(spec) for spec, _, _ in CASES} == set(typing.get_args(FeatureSpec))
+
+
+def test_features_of_one_column_share_its_input() -> None:
+    fitted = [fit_feature(s, TIMES) for s in (Bucket("time"), Normalize("time"), Cyclic("time"))]
+    got = run(fitted, {"time": ODD_TIMES})
+    for feature in fitted:
+        agree(feature, got[feature.spec.key], ODD_TIMES)
+
+
+def test_one_column_cannot_be_two_types() -> None:
+    sides = [Side((fit_feature(Bucket("year"), values),)) for values in (YEARS, TIMES)]
+    with pytest.raises(ExportError, match="'year' is float to one feature and int to another"):
+        raw_inputs(GraphBuilder(), *sides)
+
+
+def test_a_kind_without_nodes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = fit_feature(Id("user_id"), IDS)
+    monkeypatch.delitem(ENCODERS, type(fitted))
+    with pytest.raises(ExportError, match=r"Id\('user_id'\) has no ONNX form"):
+        run([fitted], {"user_id": IDS})
