@@ -25,7 +25,7 @@ def to_columns(frame: pl.DataFrame, names: Iterable[str] | None = None) -> Colum
 
     string: object [n], null -> ""; int: int64 [n], null -> the smallest int64; float: float64 [n],
     null -> NaN; strings: object [n, L] padded with "" (L the longest list, at least 1; nulls inside a
-    list are dropped); vector: float32 [n, size], null -> a row of NaN. Raises DataError for an unknown
+    list are dropped); vector: float32 [n, size], null or [] -> a row of NaN (size 0 when every row is so). Raises DataError for an unknown
     name, a type without such a form, or vectors of unequal size (with the row, counted from 0).
     """
     wanted = frame.columns if names is None else list(names)
@@ -98,13 +98,12 @@ def _strings(column: pl.Series) -> Array:
 
 def _vector(column: pl.Series) -> Array:
     elements, lengths = _flattened(column)
-    size = int(lengths.max(initial=0))
     given = lengths > 0
-    if size == 0 or (lengths[given] != size).any():
-        at = int(np.flatnonzero(given & (lengths != size))[0]) if size else 0
+    size = column.dtype.size if isinstance(column.dtype, pl.Array) else int(lengths.max(initial=0))
+    if (lengths[given] != size).any():
+        at = int(np.flatnonzero(given & (lengths != size))[0])
         raise DataError(
-            f"column {column.name!r}, row {at}: expected a vector of {size or 'some'} numbers, "
-            f"got {lengths[at]}",
+            f"column {column.name!r}, row {at}: expected a vector of {size} numbers, got {lengths[at]}",
             hint="vectors of one column all have the same size; leave missing ones null",
         )
     out = np.full((lengths.size, size), np.nan, dtype=np.float32)

@@ -216,7 +216,8 @@ def _block(
 
 def _draw(rng: np.random.Generator, cumulated: Doubles, shape: tuple[int, ...]) -> Longs:
     found = np.searchsorted(cumulated, rng.random(shape) * cumulated[-1], side="right")
-    return np.minimum(found, cumulated.size - 1).astype(np.int64)
+    drawn: Longs = np.minimum(found, cumulated.size - 1).astype(np.int64)
+    return drawn
 
 
 def _ids(prefix: str, numbers: Longs) -> pl.Series:
