@@ -41,7 +41,7 @@ class DownloadError(DataError):
     """No source of a data set could be reached or verified."""
 
 
-class SpecError(ShortlistError):
+class SpecError(ShortlistError, ValueError):
     """A feature, model or task is declared in a way that cannot be built."""
 
 
@@ -77,7 +77,7 @@ class BundleVersion(BundleError):
     """A bundle was written by a newer, incompatible format."""
 
 
-class RequestError(ShortlistError):
+class RequestError(ShortlistError, ValueError):
     """A question to a recommender is malformed."""
 
 

@@ -1,0 +1,1 @@
+"""The one place where raw values become numbers."""

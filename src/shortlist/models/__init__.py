@@ -1,0 +1,1 @@
+"""Equinox modules built from specs. Written per example; `jax.vmap` batches them."""

@@ -1,0 +1,123 @@
+"""From a model's spec and the encoder's sizes to tables and modules, and what they compute together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from shortlist.errors import SpecError
+from shortlist.models.heads import HeadLayer
+from shortlist.models.layers import generator, normalize
+from shortlist.models.towers import TowerLayer, gather
+from shortlist.specs.features import Bucket, Category, Id, TableSpec
+from shortlist.specs.models import Model
+
+Tables = dict[str, Array]
+
+
+class Net(eqx.Module):
+    """Everything but the tables.
+
+    A side's *representation* of a row is its tower's vector followed by one summed bias for each head that has
+    biases (and, for candidates, one for retrieval with `item_bias`): all that heads and retrieval need to know
+    of that side, so each side is computed once however many pairs it appears in.
+    """
+
+    query: TowerLayer
+    candidate: TowerLayer
+    heads: dict[str, HeadLayer]
+    spec: Model = eqx.field(static=True)
+
+    def represent(
+        self, side: str, rows: dict[str, Array], encoded: dict[str, Array], *, key: Array | None = None
+    ) -> Array:
+        """One example of a side -> representation [r]."""
+        tower = self.query if side == "query" else self.candidate
+        vector = tower(rows, encoded, key=key)
+        biases = [
+            sum((rows[name][0] for name in rows if name.endswith(f"#{slot}")), start=jnp.zeros(()))
+            for slot in bias_slots(self.spec, side)
+        ]
+        return jnp.concatenate([vector, jnp.stack(biases)]) if biases else vector
+
+    def query_vector(self, representation: Array) -> Array:
+        """Query representation [r] -> the vector whose inner products with items are retrieval's scores."""
+        task = self.spec.retrieval
+        assert task is not None
+        vector = representation[: self.query.width]
+        vector = (normalize(vector) if task.normalize else vector) / task.temperature
+        return jnp.concatenate([vector, jnp.ones(1)]) if task.item_bias else vector
+
+    def candidate_vector(self, representation: Array) -> Array:
+        """Candidate representation [r] -> item vector [d]."""
+        task = self.spec.retrieval
+        assert task is not None
+        vector = representation[: self.candidate.width]
+        vector = normalize(vector) if task.normalize else vector
+        return jnp.concatenate([vector, representation[-1:]]) if task.item_bias else vector
+
+    def predict(self, query: Array, candidate: Array, *, key: Array | None = None) -> dict[str, Array]:
+        """Representations [r] of a pair -> one number a head."""
+        q, c = self.query.width, self.candidate.width
+        out = {}
+        for name, head in self.heads.items():
+            bias: Array | float = 0.0
+            if head.spec.biases:
+                i = bias_slots(self.spec, "query").index(name)
+                bias = query[q + i] + candidate[c + i]
+            out[name] = head(query[:q], candidate[:c], bias, key=key)
+        return out
+
+
+def bias_slots(spec: Model, side: str) -> list[str]:
+    """The names of the biases at the end of a side's representation, in order."""
+    slots = [h.name for h in spec.heads if h.biases]
+    if side == "candidate" and spec.retrieval is not None and spec.retrieval.item_bias:
+        slots.append("retrieval")
+    return slots
+
+
+def build(spec: Model, sizes: Mapping[str, int], *, means: Mapping[str, float], seed: int) -> tuple[Net, Tables]:
+    """Fresh modules and tables. `means` holds the training mean of each head's label. Same seed, same bits."""
+    query = TowerLayer(spec.query, "query", sizes, seed=seed)
+    candidate = TowerLayer(spec.candidate, "candidate", sizes, seed=seed)
+    if spec.retrieval is not None and query.width != candidate.width:
+        raise SpecError(
+            f"retrieval needs towers of one width, got query {query.width} and candidate {candidate.width}",
+            hint="give both towers the same out=",
+        )
+    heads = {
+        h.name: HeadLayer(h, query.width, candidate.width, mean=means.get(h.name, 0.0), seed=seed) for h in spec.heads
+    }
+    net = Net(query, candidate, heads, spec)
+    return net, {**_side_tables(spec, "query", sizes, seed), **_side_tables(spec, "candidate", sizes, seed)}
+
+
+def represent(
+    net: Net, tables: Tables, side: str, encoded: dict[str, Array], *, key: Array | None = None
+) -> Array:
+    """n encoded rows of a side -> representations [n, r]."""
+    rows = gather(tables, side, encoded)
+    if key is None:
+        return jax.vmap(lambda r, e: net.represent(side, r, e))(rows, encoded)
+    keys = jax.random.split(key, len(jax.tree.leaves(encoded)[0]))
+    return jax.vmap(lambda r, e, k: net.represent(side, r, e, key=k))(rows, encoded, keys)
+
+
+def _side_tables(spec: Model, side: str, sizes: Mapping[str, int], seed: int) -> Tables:
+    tower = spec.query if side == "query" else spec.candidate
+    tables: Tables = {}
+    for feature in tower.features:
+        if not isinstance(feature, TableSpec):
+            continue
+        name = f"{side}/{feature.key}"
+        values = generator(seed, name).uniform(-feature.scale, feature.scale, (sizes[name], feature.dim))
+        tables[name] = jnp.asarray(values, jnp.float32)
+        if isinstance(feature, Id | Category | Bucket):
+            for slot in bias_slots(spec, side):
+                tables[f"{name}#{slot}"] = jnp.zeros((sizes[name], 1), jnp.float32)
+    return tables

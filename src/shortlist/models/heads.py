@@ -1,0 +1,49 @@
+"""Heads: one number per (query, candidate) pair."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from shortlist.models.layers import MLP, Dense, generator
+from shortlist.specs.tasks import Head
+
+
+class HeadLayer(eqx.Module):
+    """Built from a `Head` (Rating, Custom): vectors of both sides, and their summed biases, to a number."""
+
+    mlp: MLP
+    query: Dense | None
+    candidate: Dense | None
+    spec: Head = eqx.field(static=True)
+
+    def __init__(self, spec: Head, query_dim: int, candidate_dim: int, *, mean: float, seed: int) -> None:
+        rng = generator(seed, f"head/{spec.name}")
+        self.spec, self.query, self.candidate = spec, None, None
+        width = query_dim + candidate_dim
+        if spec.interaction == "product":
+            dim = spec.dim or query_dim
+            self.query = Dense(query_dim, dim, rng, use_bias=False)
+            self.candidate = Dense(candidate_dim, dim, rng, use_bias=False)
+            width = 3 * dim
+        mlp = MLP(width, spec.hidden, 1, rng, activation=spec.activation, dropout=spec.dropout)
+        if spec.biases:  # start at the training mean: an untrained head is then no worse than a constant
+            assert mlp.last is not None and mlp.last.bias is not None
+            mlp = eqx.tree_at(lambda m: m.last.bias, mlp, jnp.full(1, mean, jnp.float32))
+        self.mlp = mlp
+
+    def __call__(self, query: Array, candidate: Array, bias: Array | float, *, key: Array | None = None) -> Array:
+        """Vectors [query_dim], [candidate_dim] and the sum of their biases -> scalar."""
+        if self.query is None or self.candidate is None:
+            return self.mlp(jnp.concatenate([query, candidate]), key=key)[0] + bias
+        p, c = self.query(query), self.candidate(candidate)
+        both = p * c
+        return self.mlp(jnp.concatenate([p, c, both]), key=key)[0] + both.sum() + bias
+
+
+def weight_penalty(head: HeadLayer) -> Array:
+    """Sum of squares of a head's weight matrices, without its biases."""
+    leaves = jax.tree.leaves(eqx.filter(head, eqx.is_array))
+    return sum((jnp.sum(x * x) for x in leaves if x.ndim == 2), start=jnp.zeros(()))

@@ -1,0 +1,96 @@
+"""Layers. Tables stay outside of the modules: gathered rows go in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from zlib import crc32
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+class Dense(eqx.Module):
+    """x [in] -> x @ weight [in, out] (+ bias [out]). Glorot uniform weights, zero bias, as in Keras."""
+
+    weight: Array
+    bias: Array | None
+
+    def __init__(self, in_dim: int, out_dim: int, rng: np.random.Generator, *, use_bias: bool = True) -> None:
+        limit = float(np.sqrt(6 / (in_dim + out_dim)))
+        self.weight = jnp.asarray(rng.uniform(-limit, limit, (in_dim, out_dim)), jnp.float32)
+        self.bias = jnp.zeros(out_dim, jnp.float32) if use_bias else None
+
+    def __call__(self, x: Array) -> Array:
+        y = x @ self.weight
+        return y if self.bias is None else y + self.bias
+
+
+class MLP(eqx.Module):
+    """Dense layers with an activation, then a linear one when `out_dim` is given; dropout before each."""
+
+    hidden: tuple[Dense, ...]
+    last: Dense | None
+    activation: str = eqx.field(static=True)
+    dropout: float = eqx.field(static=True)
+    width: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_dim: int,
+        hidden: tuple[int, ...],
+        out_dim: int | None,
+        rng: np.random.Generator,
+        *,
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        widths = (in_dim, *hidden)
+        self.hidden = tuple(Dense(a, b, rng) for a, b in zip(widths, widths[1:], strict=False))
+        self.last = None if out_dim is None else Dense(widths[-1], out_dim, rng)
+        self.activation, self.dropout = activation, dropout
+        self.width = widths[-1] if out_dim is None else out_dim
+
+    def __call__(self, x: Array, *, key: Array | None = None) -> Array:
+        keys = jax.random.split(key, len(self.hidden) + 1) if key is not None and self.dropout else None
+        for i, layer in enumerate(self.hidden):
+            x = drop(x, self.dropout, None if keys is None else keys[i])
+            x = ACTIVATIONS[self.activation](layer(x))
+        return x if self.last is None else self.last(x)
+
+
+def drop(x: Array, rate: float, key: Array | None) -> Array:
+    """Dropout; none without a key (Srivastava et al., JMLR 2014)."""
+    if key is None or rate == 0:
+        return x
+    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0.0)
+
+
+def lookup(table: Array, rows: Array) -> Array:
+    """table [rows, dim] at int rows [...] -> [..., dim]; padding (-1) gives row 0, to be masked."""
+    return table.at[rows].get(mode="clip", wrap_negative_indices=False)
+
+
+def masked_mean(vectors: Array, mask: Array) -> Array:
+    """Mean over the first axis of vectors [length, dim] where mask [length]; zeros where there is none."""
+    kept = jnp.where(mask[:, None], vectors, 0.0)
+    return kept.sum(0) / jnp.maximum(mask.sum(), 1)
+
+
+def normalize(x: Array) -> Array:
+    """x [dim] with length 1 (a zero vector stays zero)."""
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x), 1e-12))
+
+
+def generator(seed: int, name: str) -> np.random.Generator:
+    """A generator of its own for each named part: adding one part leaves the others' start unchanged."""
+    return np.random.default_rng([seed, crc32(name.encode())])

@@ -1,0 +1,75 @@
+"""A trained model seen from outside: raw columns in, NumPy arrays out. Meets `_typing.Scorer`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from shortlist._typing import Columns, Floats
+from shortlist.features.encoder import Encoded, Encoder
+from shortlist.models.build import Net, Tables, represent
+
+LARGEST = 8192
+"""Rows computed at a time; fewer are padded to a power of two, so that few programs are compiled."""
+
+
+@dataclass(frozen=True)
+class JaxScorer:
+    """Modules, tables and the encoder that feeds them."""
+
+    net: Net = field(repr=False)
+    tables: Tables = field(repr=False)
+    encoder: Encoder = field(repr=False)
+
+    def encode_query(self, columns: Columns) -> tuple[Floats, Floats | None]:
+        """Raw query columns of b rows -> representations [b, r] and, if it retrieves, vectors [b, d]."""
+        return self.represent("query", self.encoder.query.encode(columns))
+
+    def encode_candidate(self, columns: Columns) -> tuple[Floats, Floats | None]:
+        """Raw item columns of n rows -> representations [n, r] and, if it retrieves, item vectors [n, d]."""
+        return self.represent("candidate", self.encoder.candidate.encode(columns))
+
+    def represent(self, side: str, encoded: Encoded) -> tuple[Floats, Floats | None]:
+        """Encoded rows of a side -> representations and vectors."""
+        used = {k: v for k, v in self.tables.items() if k.startswith(f"{side}/")}
+        out = _in_blocks(lambda rows: _represent(self.net, used, side, rows), encoded)
+        return (out[0], out[1]) if len(out) == 2 else (out[0], None)
+
+    def predict(self, query: Floats, candidate: Floats) -> dict[str, Floats]:
+        """Representations of n pairs, [n, r] each -> one output [n] a head."""
+        if not self.net.heads:
+            return {}
+        out = _in_blocks(lambda rows: _predict(self.net, rows["q"], rows["c"]), {"q": query, "c": candidate})
+        return dict(zip(sorted(self.net.heads), out, strict=True))
+
+
+@eqx.filter_jit
+def _represent(net: Net, tables: Tables, side: str, encoded: Any) -> tuple[Any, ...]:
+    representation = represent(net, tables, side, encoded)
+    if net.spec.retrieval is None:
+        return (representation,)
+    vector = net.query_vector if side == "query" else net.candidate_vector
+    return representation, jax.vmap(vector)(representation)
+
+
+@eqx.filter_jit
+def _predict(net: Net, query: Any, candidate: Any) -> tuple[Any, ...]:
+    heads = jax.vmap(lambda q, c: net.predict(q, c))(query, candidate)
+    return tuple(heads[name] for name in sorted(heads))
+
+
+def _in_blocks(compute: Any, arrays: Encoded) -> list[Floats]:
+    """Run `compute` over rows in blocks of at most LARGEST, padded by repeating the last row."""
+    count = len(next(iter(arrays.values())))
+    parts = []
+    for start in range(0, count, LARGEST):
+        block = {k: v[start : start + LARGEST] for k, v in arrays.items()}
+        size = len(next(iter(block.values())))
+        target = min(LARGEST, 1 << max(0, size - 1).bit_length())
+        padded = {k: np.concatenate([v, np.repeat(v[-1:], target - size, axis=0)]) for k, v in block.items()}
+        parts.append([np.asarray(x)[:size] for x in compute(padded)])
+    return [np.concatenate(columns) for columns in zip(*parts, strict=True)]

@@ -1,0 +1,121 @@
+"""Towers: a side's features, put together, to one vector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from shortlist.errors import SpecError, did_you_mean
+from shortlist.models.layers import MLP, Dense, drop, generator, lookup, masked_mean
+from shortlist.specs.features import FeatureSpec, Tags, Text, Vector
+from shortlist.specs.features import TableSpec as HasTable
+from shortlist.specs.models import Tower
+
+
+class BuildTower(Protocol):
+    """Makes a module of yours: called once with the width of each feature's vector.
+
+    The module is called per example with {feature key: vector [width]} and a key (None when not training),
+    and returns a vector [out].
+    """
+
+    def __call__(self, widths: Mapping[str, int], out: int, *, key: Array, **options: Any) -> Callable[..., Array]: ...
+
+
+_REGISTERED: dict[str, BuildTower] = {}
+
+
+def register_tower(name: str) -> Callable[[BuildTower], BuildTower]:
+    """Decorator: make a tower of your own known as `Tower(layer=name)`."""
+
+    def keep(build: BuildTower) -> BuildTower:
+        _REGISTERED[name] = build
+        return build
+
+    return keep
+
+
+class TowerLayer(eqx.Module):
+    """Built from a `Tower`; `width` is the size of the vector it returns."""
+
+    projections: dict[str, Dense]
+    mlp: MLP | None
+    custom: Callable[..., Array] | None
+    spec: Tower = eqx.field(static=True)
+    width: int = eqx.field(static=True)
+
+    def __init__(self, spec: Tower, side: str, sizes: Mapping[str, int], *, seed: int) -> None:
+        self.spec = spec
+        widths: dict[str, int] = {}
+        projections: dict[str, Dense] = {}
+        shared = next(iter(spec.table_dims)) if spec.combine == "sum" else None
+        for feature in spec.features:
+            size = sizes[f"{side}/{feature.key}"]
+            width = feature.dim if isinstance(feature, HasTable) else size
+            target = feature.dim if isinstance(feature, Vector) else width
+            if shared is not None and not isinstance(feature, HasTable):
+                target = shared
+            if target != width or isinstance(feature, Vector):
+                rng = generator(seed, f"{side}/{feature.key}/projection")
+                projections[feature.key] = Dense(width, target, rng, use_bias=False)
+            widths[feature.key] = target
+        self.projections = projections
+        self.mlp, self.custom, self.width = _top(spec, side, widths, seed)
+
+    def __call__(self, rows: dict[str, Array], encoded: dict[str, Array], *, key: Array | None = None) -> Array:
+        """One example's gathered table rows and encoded features -> vector [width]. A key trains with dropout."""
+        keys = [None] * (len(self.spec.features) + 1) if key is None else list(
+            jax.random.split(key, len(self.spec.features) + 1)
+        )
+        parts = {
+            f.key: self._embed(f, rows.get(f.key), encoded[f.key], keys[i]) for i, f in enumerate(self.spec.features)
+        }
+        if self.custom is not None:
+            return self.custom(parts, key=keys[-1])
+        vectors = list(parts.values())
+        x = sum(vectors[1:], vectors[0]) if self.spec.combine == "sum" else jnp.concatenate(vectors)
+        return x if self.mlp is None else self.mlp(x, key=keys[-1])
+
+    def _embed(self, feature: FeatureSpec, rows: Array | None, encoded: Array, key: Array | None) -> Array:
+        if isinstance(feature, HasTable):
+            assert rows is not None
+            if isinstance(feature, Tags | Text):
+                rows = masked_mean(rows, encoded >= 0)
+            return drop(rows, feature.dropout, key)
+        return self.projections[feature.key](encoded) if feature.key in self.projections else encoded
+
+
+def _top(
+    spec: Tower, side: str, widths: dict[str, int], seed: int
+) -> tuple[MLP | None, Callable[..., Array] | None, int]:
+    """What stands on the features' vectors, and the width of its result."""
+    if spec.layer:
+        if spec.layer not in _REGISTERED:
+            raise SpecError(
+                f"no tower is registered as {spec.layer!r}",
+                hint=did_you_mean(spec.layer, _REGISTERED) or "shortlist.register_tower makes one known",
+            )
+        assert spec.out is not None
+        key = jax.random.fold_in(jax.random.key(seed), 0 if side == "query" else 1)
+        return None, _REGISTERED[spec.layer](widths, spec.out, key=key, **spec.options), spec.out
+    joined = next(iter(widths.values())) if spec.combine == "sum" else sum(widths.values())
+    if not spec.hidden and spec.out is None:
+        return None, None, joined
+    rng = generator(seed, f"{side}/mlp")
+    mlp = MLP(joined, spec.hidden, spec.out, rng, activation=spec.activation, dropout=spec.dropout)
+    return mlp, None, mlp.width
+
+
+def gather(tables: dict[str, Array], side: str, encoded: dict[str, Array]) -> dict[str, Array]:
+    """The rows that encoded features [n, ...] name, by feature key (and "key#head" for biases): [n, ..., dim]."""
+    start = f"{side}/"
+    return {
+        name.removeprefix(start): lookup(table, encoded[name.removeprefix(start).split("#")[0]])
+        for name, table in tables.items()
+        if name.startswith(start)
+    }

@@ -1,0 +1,1 @@
+"""What a person declares: frozen values, at once the Python interface and the recipe's vocabulary."""

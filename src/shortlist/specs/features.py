@@ -1,0 +1,165 @@
+"""Features: how a column of a table becomes numbers, declared before any data is seen.
+
+Each is fitted on training rows only. Those with a table (`Id`, `Category`, `Tags`, `Text`, `Bucket`) learn
+one vector of `dim` numbers per value; unknown and missing values share slot 0. A side of a model takes any
+list of features; a context feature is switched off by leaving it out.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from shortlist.errors import SpecError
+from shortlist.specs.spec import Spec, not_negative, positive, share
+
+PERIODS = {
+    "hour": 3_600.0,
+    "hour_of_day": 86_400.0,
+    "day_of_week": 604_800.0,
+    "day_of_year": 365.2425 * 86_400.0,
+}
+"""Named periods of `Cyclic`, in seconds. Unix time begins on a Thursday at midnight UTC."""
+
+
+class Feature(Spec, frozen=True, tag_field="kind"):
+    """A column and what to make of it."""
+
+    column: str
+
+    @property
+    def key(self) -> str:
+        """Its name inside a model: unique within a side."""
+        return f"{self.column}.{self.__struct_config__.tag}"
+
+    def check(self) -> None:
+        if not self.column:
+            raise SpecError(f"{type(self).__name__} needs the name of a column")
+
+
+class Id(Feature, frozen=True, tag="id"):
+    """An entity's own identifier (strings or integers), one vector each.
+
+    `dropout` zeroes numbers of the vector while training, `l2` penalises the squared norm of touched rows,
+    rows start uniform in [-scale, scale].
+    """
+
+    dim: int = 32
+    dropout: float = 0.0
+    l2: float = 0.0
+    scale: float = 0.05
+
+    def check(self) -> None:
+        super().check()
+        positive(self, "dim")
+        share(self, "dropout")
+        not_negative(self, "l2", "scale")
+
+
+class Category(Feature, frozen=True, tag="category"):
+    """A column with few distinct values, such as a country; values seen fewer than `min_count` times are unknown."""
+
+    dim: int = 8
+    min_count: int = 1
+    dropout: float = 0.0
+    l2: float = 0.0
+    scale: float = 0.05
+
+    def check(self) -> None:
+        super().check()
+        positive(self, "dim", "min_count")
+        share(self, "dropout")
+        not_negative(self, "l2", "scale")
+
+
+class Tags(Feature, frozen=True, tag="tags"):
+    """A column holding several values a row, such as genres; their vectors are averaged."""
+
+    dim: int = 16
+    min_count: int = 1
+    dropout: float = 0.0
+    l2: float = 0.0
+    scale: float = 0.05
+
+    def check(self) -> None:
+        super().check()
+        positive(self, "dim", "min_count")
+        share(self, "dropout")
+        not_negative(self, "l2", "scale")
+
+
+class Text(Feature, frozen=True, tag="text"):
+    """Words of a text, averaged: lower-cased, then every match of `[a-z0-9]+`.
+
+    `vocabulary` keeps the most frequent words; the first `length` words of a text count.
+    """
+
+    vocabulary: int = 10_000
+    dim: int = 32
+    length: int = 16
+    dropout: float = 0.0
+    l2: float = 0.0
+    scale: float = 0.05
+
+    def check(self) -> None:
+        super().check()
+        positive(self, "vocabulary", "dim", "length")
+        share(self, "dropout")
+        not_negative(self, "l2", "scale")
+
+
+class Bucket(Feature, frozen=True, tag="bucket"):
+    """A number cut at `num_buckets` boundaries, one vector a bin.
+
+    `uniform` boundaries are evenly spaced from the smallest to the largest training value (as
+    `numpy.linspace`); `quantile` boundaries hold equally many training rows each.
+    """
+
+    num_buckets: int = 1000
+    dim: int = 32
+    method: Literal["uniform", "quantile"] = "uniform"
+    dropout: float = 0.0
+    l2: float = 0.0
+    scale: float = 0.05
+
+    def check(self) -> None:
+        super().check()
+        positive(self, "num_buckets", "dim")
+        share(self, "dropout")
+        not_negative(self, "l2", "scale")
+
+
+class Normalize(Feature, frozen=True, tag="normalize"):
+    """A number with its training mean subtracted, divided by its training standard deviation; missing is 0."""
+
+
+class Cyclic(Feature, frozen=True, tag="cyclic"):
+    """Where a timestamp (seconds) stands in a recurring period, as sines and cosines of its first `harmonics`.
+
+    `period` is one of hour, hour_of_day, day_of_week, day_of_year. Missing is (0, 0).
+    """
+
+    period: Literal["hour", "hour_of_day", "day_of_week", "day_of_year"] = "day_of_week"
+    harmonics: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{self.column}.{self.period}"
+
+    def check(self) -> None:
+        super().check()
+        positive(self, "harmonics")
+
+
+class Vector(Feature, frozen=True, tag="vector"):
+    """A precomputed embedding of fixed size (of an image, a text), projected to `dim`; a missing one is learned."""
+
+    dim: int = 32
+
+    def check(self) -> None:
+        super().check()
+        positive(self, "dim")
+
+
+FeatureSpec = Id | Category | Tags | Text | Bucket | Normalize | Cyclic | Vector
+TableSpec = Id | Category | Tags | Text | Bucket
+"""The features that look vectors up in a table of their own."""

@@ -1,0 +1,126 @@
+"""Models: towers of features, and the tasks that read them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from shortlist.errors import SpecError
+from shortlist.specs.features import FeatureSpec, TableSpec
+from shortlist.specs.spec import Spec, share
+from shortlist.specs.tasks import Activation, Head, Retrieval, TaskSpec
+
+
+class Tower(Spec, frozen=True):
+    """One side of a model: features, put together, through dense layers, to one vector.
+
+    combine: "concat" joins the features' vectors; "sum" adds them (tables of equal `dim`; other features are
+    projected to it). hidden: dense layers with `activation`. out: width of a last linear layer; None leaves
+    the vector as it is. layer: the name of an Equinox module of your own, registered with
+    `shortlist.register_tower`, that takes the features' vectors by name and stands in for all of these;
+    `options` are handed to it.
+    """
+
+    features: tuple[FeatureSpec, ...]
+    out: int | None = None
+    hidden: tuple[int, ...] = ()
+    combine: Literal["concat", "sum"] = "concat"
+    activation: Activation = "relu"
+    dropout: float = 0.0
+    layer: str = ""
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def check(self) -> None:
+        share(self, "dropout")
+        if not self.features:
+            raise SpecError("a Tower needs at least one feature", hint="such as Id('user_id', 32)")
+        keys = [f.key for f in self.features]
+        twice = {k for k in keys if keys.count(k) > 1}
+        if twice:
+            raise SpecError(f"a Tower holds the feature {sorted(twice)[0]!r} twice")
+        if self.out is not None and self.out <= 0:
+            raise SpecError(f"Tower.out must be above 0, got {self.out}")
+        if any(width <= 0 for width in self.hidden):
+            raise SpecError(f"Tower.hidden needs widths above 0, got {self.hidden}")
+        if self.layer and self.out is None:
+            raise SpecError(f"a Tower with the layer {self.layer!r} needs out=, the width it returns")
+        dims = self.table_dims
+        if self.combine == "sum" and len(dims) != 1:
+            raise SpecError(
+                f'combine="sum" adds vectors of one width, got {sorted(dims) or "no table feature"}',
+                hint="give the features the same dim",
+            )
+
+    @property
+    def table_dims(self) -> set[int]:
+        return {f.dim for f in self.features if isinstance(f, TableSpec)}
+
+
+class Model(Spec, frozen=True, tag_field="kind"):
+    """What all models have: a query tower, a candidate tower, and `all_tasks`."""
+
+    query: Tower
+    candidate: Tower
+
+    @property
+    def all_tasks(self) -> tuple[TaskSpec, ...]:
+        raise NotImplementedError
+
+    @property
+    def retrieval(self) -> Retrieval | None:
+        """Its retrieval task, if it has one."""
+        return next((t for t in self.all_tasks if isinstance(t, Retrieval)), None)
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """Its tasks that predict one number a pair."""
+        return tuple(t for t in self.all_tasks if isinstance(t, Head))
+
+    def check(self) -> None:
+        names = [t.name for t in self.all_tasks]
+        twice = {n for n in names if names.count(n) > 1}
+        if not names:
+            raise SpecError(f"{type(self).__name__} needs at least one task")
+        if twice:
+            raise SpecError(f"{type(self).__name__} has two tasks named {sorted(twice)[0]!r}")
+        if all(t.weight == 0 for t in self.all_tasks):
+            raise SpecError("every task has weight 0: nothing would be learned")
+
+
+class TwoTower(Model, frozen=True, tag="two-tower"):
+    """Retrieval alone."""
+
+    task: Retrieval = msgspec.field(default_factory=Retrieval)
+
+    @property
+    def all_tasks(self) -> tuple[TaskSpec, ...]:
+        return (self.task,)
+
+
+class Ranker(Model, frozen=True, tag="ranker"):
+    """Ranking alone: one or more heads on the two towers' vectors."""
+
+    tasks: tuple[TaskSpec, ...] = ()
+
+    @property
+    def all_tasks(self) -> tuple[TaskSpec, ...]:
+        return self.tasks
+
+    def check(self) -> None:
+        super().check()
+        if self.retrieval is not None:
+            raise SpecError("a Ranker has no Retrieval task", hint="use MultiTask to train both together")
+
+
+class MultiTask(Model, frozen=True, tag="multi-task"):
+    """Retrieval and ranking trained jointly on shared towers."""
+
+    tasks: tuple[TaskSpec, ...] = ()
+
+    @property
+    def all_tasks(self) -> tuple[TaskSpec, ...]:
+        return self.tasks
+
+
+ModelSpec = TwoTower | Ranker | MultiTask

@@ -1,0 +1,104 @@
+"""A recipe: one run from tables to a bundle, as a value and as a TOML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from shortlist.errors import RecipeError, SpecError
+from shortlist.specs.models import ModelSpec
+from shortlist.specs.spec import Spec, not_negative, positive
+from shortlist.specs.training import Training
+
+
+class DataSource(Spec, frozen=True, kw_only=True):
+    """Where the tables are: a named `dataset` (such as "movielens-100k"; `path` where it lies) or files of
+    your own. The last five fields name their columns."""
+
+    dataset: str = ""
+    path: str = ""
+    interactions: str = ""
+    users: str = ""
+    items: str = ""
+    user: str = "user_id"
+    item: str = "item_id"
+    rating: str = "rating"
+    timestamp: str = "timestamp"
+    weight: str = "weight"
+
+    def check(self) -> None:
+        if bool(self.dataset) == bool(self.interactions):
+            raise SpecError(
+                "data needs either dataset= or interactions=",
+                hint='dataset = "movielens-100k", or interactions = "events.csv"',
+            )
+
+
+class SplitRule(Spec, frozen=True, kw_only=True):
+    """How rows are divided. rule: "random=80%", "time=80%" or "hold_last=1"; `validation` is the share of the
+    training rows that settings are chosen on (they train the final model too)."""
+
+    rule: str = "random=80%"
+    validation: float = 0.1
+    seed: int = 42
+
+    def check(self) -> None:
+        if not 0 <= self.validation < 1:
+            raise SpecError(f"split.validation must lie in [0, 1), got {self.validation}")
+
+
+class Evaluation(Spec, frozen=True, kw_only=True):
+    """What is measured: cut-offs, baselines beside the model, resamples behind each interval."""
+
+    k: tuple[int, ...] = (10, 100)
+    baselines: bool = True
+    resamples: int = 1000
+
+    def check(self) -> None:
+        if not self.k or any(k <= 0 for k in self.k):
+            raise SpecError(f"evaluation.k needs cut-offs above 0, got {self.k}")
+        positive(self, "resamples")
+
+
+class Serving(Spec, frozen=True, kw_only=True):
+    """How two stages become one list: so many candidates are `retrieved`, then ordered by
+    log p(item) + weight * predicted rating. `rating_weight` = None chooses the weight on validation rows."""
+
+    retrieve: int = 100
+    rating_weight: float | None = None
+    weights: tuple[float, ...] = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+    def check(self) -> None:
+        positive(self, "retrieve")
+        if self.rating_weight is not None:
+            not_negative(self, "rating_weight")
+
+
+class Recipe(Spec, frozen=True, kw_only=True):
+    """One run."""
+
+    data: DataSource
+    model: ModelSpec
+    name: str = ""
+    split: SplitRule = msgspec.field(default_factory=SplitRule)
+    training: Training = msgspec.field(default_factory=Training)
+    evaluation: Evaluation = msgspec.field(default_factory=Evaluation)
+    serving: Serving = msgspec.field(default_factory=Serving)
+    format: Literal[1] = 1
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """A recipe from a TOML file; RecipeError names the file and the place in it."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"the recipe {path} is not UTF-8 (byte {error.start})") from error
+    try:
+        return Recipe.from_toml(text)
+    except SpecError as error:
+        raise RecipeError(f"{path}: {error}", hint=error.hint or "see docs/recipes.md for every key") from error

@@ -1,0 +1,118 @@
+"""Tasks: what a model learns to do, each with a weight on its loss.
+
+Losses are means over examples, so weights mean what they say and the learning rate does not depend on the
+batch size. `reduction="sum"` restores the sum that TensorFlow Recommenders' retrieval task uses.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from shortlist.errors import SpecError
+from shortlist.specs.spec import Spec, not_negative, positive, share
+
+Reduction = Literal["mean", "sum"]
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+
+
+class Task(Spec, frozen=True, tag_field="kind"):
+    """What is learned, and how much it counts."""
+
+    @property
+    def name(self) -> str:
+        """The name of its loss in histories and reports."""
+        raise NotImplementedError
+
+
+class Retrieval(Task, frozen=True, tag="retrieval", kw_only=True):
+    """Softmax over candidates: the item of the row against others.
+
+    loss: "in_batch" (the other items of the batch are the negatives) or "full" (the whole catalogue).
+    log_q: subtract the log sampling probability, estimated from training counts (Yi et al., RecSys 2019);
+        without it in-batch negatives punish popular items.
+    accidental_hits: remove the row's own item where it appears again as a negative.
+    known_positives: also remove the user's other training items from the negatives.
+    hard_negatives: keep only so many of the highest-scoring negatives of a row (0: all).
+    extra_negatives: so many more negatives a batch, drawn uniformly from the catalogue
+        (mixed negative sampling, Yang et al., WWW 2020); log_q accounts for them.
+    temperature: divides the scores. item_bias: learn one number an item, such as its popularity.
+    """
+
+    weight: float = 1.0
+    loss: Literal["in_batch", "full"] = "in_batch"
+    log_q: bool = True
+    accidental_hits: bool = True
+    known_positives: bool = False
+    hard_negatives: int = 0
+    extra_negatives: int = 0
+    temperature: float = 1.0
+    normalize: bool = False
+    item_bias: bool = False
+    reduction: Reduction = "mean"
+
+    @property
+    def name(self) -> str:
+        return "retrieval"
+
+    def check(self) -> None:
+        not_negative(self, "weight", "hard_negatives", "extra_negatives")
+        positive(self, "temperature")
+        if self.loss == "full" and self.extra_negatives:
+            raise SpecError("Retrieval: extra_negatives add nothing to the full softmax", hint="drop one of them")
+
+
+class Head(Task, frozen=True):
+    """A task that reads one number per (query, candidate) pair off a small network of its own.
+
+    interaction: what the network sees: "concat" is [query, candidate]; "product" projects both to `dim`
+    numbers (0: the query vector's width), p and c, and sees [p, c, p * c], adding p . c to the output.
+    biases: add the training mean of the label and one learned number per table row of either side, penalised
+    by bias_l2. l2 penalises the weights of the network.
+    """
+
+    label: str = "rating"
+    hidden: tuple[int, ...] = (256, 128)
+    weight: float = msgspec.field(default=1.0)
+    interaction: Literal["concat", "product"] = "concat"
+    dim: int = 0
+    activation: Activation = "relu"
+    dropout: float = 0.0
+    biases: bool = True
+    bias_l2: float = 0.0
+    l2: float = 0.0
+    reduction: Reduction = "mean"
+
+    @property
+    def name(self) -> str:
+        return self.label
+
+    def check(self) -> None:
+        not_negative(self, "weight", "dim", "bias_l2", "l2")
+        share(self, "dropout")
+        if any(width <= 0 for width in self.hidden):
+            raise SpecError(f"{type(self).__name__}.hidden needs widths above 0, got {self.hidden}")
+
+
+class Rating(Head, frozen=True, tag="rating"):
+    """Predict a number on the label's own scale by squared error."""
+
+
+class Custom(Head, frozen=True, tag="custom"):
+    """A task of your own: `loss` names a function registered with `shortlist.register_task`."""
+
+    loss: str = ""
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.loss
+
+    def check(self) -> None:
+        super().check()
+        if not self.loss:
+            raise SpecError("Custom needs the name of a registered loss", hint="shortlist.register_task('name')")
+
+
+TaskSpec = Retrieval | Rating | Custom

@@ -1,0 +1,75 @@
+"""How a model is trained: optimiser, schedule, epochs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from shortlist.errors import SpecError
+from shortlist.specs.spec import Spec, not_negative, positive, share
+
+Schedule = Literal["constant", "cosine", "linear"]
+
+
+class Optimizer(Spec, frozen=True, tag_field="kind"):
+    """An update rule and the course of its learning rate.
+
+    schedule: "constant", or from the full rate down to 2 % of it along a cosine or a line over the whole run;
+    warmup: the share of the run over which the rate first rises from 0.
+    """
+
+    learning_rate: float
+    schedule: Schedule = "constant"
+    warmup: float = 0.0
+
+    def check(self) -> None:
+        positive(self, "learning_rate")
+        share(self, "warmup")
+
+
+class Adagrad(Optimizer, frozen=True, tag="adagrad"):
+    """Adagrad (Duchi et al., JMLR 2011) with the defaults of Keras."""
+
+    initial_accumulator: float = 0.1
+    epsilon: float = 1e-7
+
+    def check(self) -> None:
+        super().check()
+        not_negative(self, "initial_accumulator", "epsilon")
+
+
+class Adam(Optimizer, frozen=True, tag="adam"):
+    """Adam (Kingma and Ba, ICLR 2015)."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def check(self) -> None:
+        super().check()
+        share(self, "beta1", "beta2")
+        positive(self, "epsilon")
+
+
+OptimizerSpec = Adagrad | Adam
+
+
+class Training(Spec, frozen=True, kw_only=True):
+    """The course of a training run.
+
+    patience: stop after so many epochs without a better validation figure and keep the best (0: run all
+    epochs; needs validation rows otherwise).
+    """
+
+    epochs: int = 8
+    batch_size: int = 1000
+    optimizer: OptimizerSpec = msgspec.field(default_factory=lambda: Adam(1e-2, schedule="cosine"))
+    seed: int = 42
+    patience: int = 0
+
+    def check(self) -> None:
+        positive(self, "epochs", "batch_size")
+        not_negative(self, "patience", "seed")
+        if self.epochs != int(self.epochs):
+            raise SpecError(f"Training.epochs must be a whole number, got {self.epochs}")

@@ -1,0 +1,106 @@
+"""The retrieval task: which candidates a batch is scored against, with which corrections."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from shortlist.specs.tasks import Retrieval
+from shortlist.tasks.losses import NEGLIGIBLE, Candidates, Known, softmax_loss
+
+
+class Columns(NamedTuple):
+    """The distinct items of a batch: items int [C]; counts float [C], how many rows hold each (0: padding);
+    column_of int [N]; row_column int [B]."""
+
+    items: Array
+    counts: Array
+    column_of: Array
+    row_column: Array
+
+
+def distinct(candidates: Array, real: Array, num_items: int, *, whole: bool) -> Columns:
+    """The distinct items among candidates int [B], where real bool [B].
+
+    A catalogue that is not much larger than a batch is taken whole: every item is a column, and no sorting is
+    needed. `whole` asks for that at any size.
+    """
+    if whole or num_items <= 2 * candidates.shape[0]:
+        items = jnp.arange(num_items)
+        counts = jnp.zeros(num_items).at[candidates].add(real.astype(jnp.float32))
+        return Columns(items, counts, items, candidates)
+    marked = jnp.where(real, candidates, candidates[0])  # padding rows stand on the first row's item, uncounted
+    items, column = jnp.unique(marked, size=candidates.shape[0], fill_value=0, return_inverse=True)
+    column = column.reshape(-1)
+    counts = jnp.zeros(items.shape[0]).at[column].add(real.astype(jnp.float32))
+    # unused columns at the end name item 0 as well: writing the larger index keeps the real one
+    used = jnp.where(counts > 0, jnp.arange(items.shape[0]), 0)
+    column_of = jnp.zeros(num_items, jnp.int32).at[items].max(used)
+    return Columns(items, counts, column_of, column)
+
+
+def in_batch_candidates(
+    task: Retrieval, vectors: Array, columns: Columns, log_q: Array, extra: Array | None
+) -> Candidates:
+    """The sample of an in-batch softmax: the batch's own items and `extra` int [E], uniform draws (columns).
+
+    log_q [N]: log of each item's share of the training rows. With extra draws an item's sampling probability
+    is the mixture of both sources, in proportion to how many entries each brings.
+    """
+    counts = columns.counts
+    batch = jnp.maximum(counts.sum(), 1.0)
+    if extra is not None:
+        counts = counts.at[extra].add(1.0)
+    item_log_q = log_q[columns.items]
+    if task.log_q and extra is not None:
+        uniform = extra.shape[0] / log_q.shape[0]
+        item_log_q = jnp.log((batch * jnp.exp(item_log_q) + uniform) / (batch + extra.shape[0]))
+    correction = jnp.where(jnp.isfinite(item_log_q), item_log_q, 0.0) if task.log_q else jnp.zeros_like(item_log_q)
+    log_count = jnp.where(counts > 0, jnp.log(jnp.maximum(counts, 1e-9)), NEGLIGIBLE)
+    return Candidates(vectors, log_count - correction, -correction, columns.column_of, columns.items)
+
+
+def full_candidates(vectors: Array, columns: Columns) -> Candidates:
+    """Every item of the catalogue, once."""
+    zeros = jnp.zeros(vectors.shape[0])
+    return Candidates(vectors, zeros, zeros, columns.column_of, columns.items)
+
+
+def retrieval_loss(
+    task: Retrieval,
+    queries: Array,
+    vectors: Array,
+    columns: Columns,
+    weights: Array,
+    log_q: Array,
+    *,
+    known: Known | None,
+    longest: int,
+    key: Array,
+) -> Array:
+    """Summed loss of a batch: queries [B, d] against vectors [C, d] of the batch's columns."""
+    extra = None
+    if task.extra_negatives:
+        extra = jax.random.randint(key, (task.extra_negatives,), 0, log_q.shape[0])
+    if task.loss == "full":
+        candidates = full_candidates(vectors, columns)
+    else:
+        candidates = in_batch_candidates(task, vectors, columns, log_q, extra)
+    return softmax_loss(
+        queries,
+        columns.row_column,
+        candidates,
+        weights,
+        accidental_hits=task.accidental_hits,
+        known=known if task.known_positives else None,
+        longest=longest,
+        hard_negatives=task.hard_negatives,
+    )
+
+
+def needs_whole_catalogue(task: Retrieval | None) -> bool:
+    """Whether columns must cover every item: the full softmax, and draws from anywhere."""
+    return task is not None and (task.loss == "full" or task.extra_negatives > 0)

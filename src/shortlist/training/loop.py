@@ -1,0 +1,185 @@
+"""The loop: `train` yields an event an epoch and never calls back. Who listens decides when to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from shortlist.errors import TrainingError
+from shortlist.features.batches import Catalogue, Examples, epoch_order
+from shortlist.models.build import Net, Tables
+from shortlist.specs.training import OptimizerSpec, Training
+from shortlist.tasks.multitask import Batch, Corpus, Params, batch_loss
+from shortlist.training.optimizers import optimizer
+from shortlist.training.trouble import check_finite
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The program of an epoch is ready. seconds: wall time it took (near 0 when it was known already)."""
+
+    seconds: float
+    num_steps: int
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """An epoch is over. losses: each task's mean over its examples; params: as they are now."""
+
+    epoch: int
+    losses: dict[str, float]
+    seconds: float
+    cpu_seconds: float
+    examples_per_second: float
+    params: Params
+
+
+Event = Compiled | EpochEnd
+
+
+class _Carry(NamedTuple):
+    params: Params
+    state: Any
+
+
+def train(
+    net: Net,
+    tables: Tables,
+    examples: Examples,
+    catalogue: Catalogue,
+    training: Training,
+    *,
+    task_weights: dict[str, float],
+) -> Iterator[Event]:
+    """Run `training.epochs` epochs over the examples. Same inputs, same bits.
+
+    Raises TrainingError without rows, NonFiniteLoss at the first epoch in which a loss is not a number.
+    """
+    count = len(examples)
+    if count == 0:
+        raise TrainingError("there are no training rows")
+    batch_size = min(training.batch_size, count)
+    data = _batch(examples)
+    corpus = Corpus(*jax.tree.map(jnp.asarray, (catalogue.items, catalogue.log_q)), *_known(catalogue))
+    longest = int(np.diff(catalogue.known_indptr).max(initial=1)) if _masks_known(net) else 0
+    weights = {name: jnp.float32(w) for name, w in task_weights.items()}
+    num_batches = -(-count // batch_size)
+    rule = optimizer(training.optimizer, training.epochs * num_batches)
+    carry = _Carry(jax.tree.map(jnp.array, (net, tables)), None)
+    carry = carry._replace(state=rule.init(eqx.filter(carry.params, eqx.is_array)))
+
+    order = epoch_order(count, batch_size, seed=training.seed, epoch=0)
+    keys = _keys(training.seed, 0, num_batches)
+    start = time.perf_counter()
+    program = _program(
+        carry, data, corpus, jnp.asarray(order), keys, weights, training.optimizer, training.epochs, longest
+    )
+    yield Compiled(time.perf_counter() - start, num_batches)
+
+    static = eqx.partition(carry, eqx.is_array)[1]
+    arrays = eqx.filter(carry, eqx.is_array)
+    for epoch in range(training.epochs):
+        order = epoch_order(count, batch_size, seed=training.seed, epoch=epoch)
+        keys = _keys(training.seed, epoch, num_batches)
+        start, cpu = time.perf_counter(), time.process_time()
+        arrays, losses = program(arrays, data, corpus, jnp.asarray(order), keys, weights)
+        by_task = {name: np.asarray(values) for name, values in losses.items()}
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+        check_finite(by_task, epoch, num_batches, examples, catalogue, order)
+        params = eqx.combine(arrays, static).params
+        share = (order >= 0).sum(axis=1) / count
+        yield EpochEnd(
+            epoch=epoch,
+            losses={name: float(np.sum(values * share)) for name, values in by_task.items()},
+            seconds=seconds,
+            cpu_seconds=cpu_seconds,
+            examples_per_second=count / max(seconds, 1e-9),
+            params=jax.tree.map(lambda x: jnp.array(x) if eqx.is_array(x) else x, params),
+        )
+
+
+_PROGRAMS: dict[Any, Any] = {}
+"""Compiled epochs by what tells them apart: one compilation a distinct program and process."""
+
+
+def _program(
+    carry: _Carry,
+    data: Batch,
+    corpus: Corpus,
+    order: Array,
+    keys: Array,
+    weights: dict[str, Array],
+    rule: OptimizerSpec,
+    epochs: int,
+    longest: int,
+) -> Any:
+    arrays, static = eqx.partition(carry, eqx.is_array)
+    inputs = (arrays, data, corpus, order, keys, weights)
+    shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(inputs))
+    known = (jax.tree.structure(inputs), jax.tree.structure(static), shapes, rule, epochs, longest)
+    if known not in _PROGRAMS:
+        update = optimizer(rule, epochs * order.shape[0]).update
+
+        def epoch(arrays: Any, *rest: Any) -> Any:
+            return _epoch(arrays, static, update, longest, *rest)
+
+        _PROGRAMS[known] = jax.jit(epoch, donate_argnums=0).lower(*inputs).compile()
+    return _PROGRAMS[known]
+
+
+def _epoch(
+    arrays: Any,
+    static: Any,
+    update: Any,
+    longest: int,
+    data: Batch,
+    corpus: Corpus,
+    order: Array,
+    keys: Array,
+    weights: dict[str, Array],
+) -> tuple[Any, dict[str, Array]]:
+    """All batches of an epoch: order int [num_batches, B] -> parameters, and each task's loss [num_batches]."""
+
+    def loss(params: Params, batch: Batch, key: Array) -> tuple[Array, dict[str, Array]]:
+        return batch_loss(params, batch, corpus, weights, longest=longest, key=key)
+
+    def step(arrays: Any, inputs: tuple[Array, Array]) -> tuple[Any, dict[str, Array]]:
+        rows, key = inputs
+        carry: _Carry = eqx.combine(arrays, static)
+        batch = jax.tree.map(lambda x: x[jnp.maximum(rows, 0)], data)
+        batch = batch._replace(weights=jnp.where(rows >= 0, batch.weights, 0.0))
+        grads, losses = eqx.filter_grad(loss, has_aux=True)(carry.params, batch, key)
+        updates, state = update(grads, carry.state, eqx.filter(carry.params, eqx.is_array))
+        carry = _Carry(eqx.apply_updates(carry.params, updates), state)
+        return eqx.filter(carry, eqx.is_array), losses
+
+    return jax.lax.scan(step, arrays, (order, keys))
+
+
+def _batch(examples: Examples) -> Batch:
+    return Batch(
+        *jax.tree.map(jnp.asarray, (examples.query, examples.candidates, examples.labels)),
+        jnp.asarray(examples.weights),
+        jnp.asarray(examples.users),
+    )
+
+
+def _known(catalogue: Catalogue) -> tuple[Array, Array]:
+    return jnp.asarray(catalogue.known_indptr, jnp.int32), jnp.asarray(catalogue.known_items, jnp.int32)
+
+
+def _masks_known(net: Net) -> bool:
+    task = net.spec.retrieval
+    return task is not None and task.known_positives and task.weight != 0
+
+
+def _keys(seed: int, epoch: int, num_batches: int) -> Array:
+    return jax.random.split(jax.random.fold_in(jax.random.key(seed), epoch), num_batches)

@@ -1,0 +1,67 @@
+"""Exact ranks of true items, counted by a compiled program beside the live model."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from shortlist._typing import Doubles, Floats, Ints
+from shortlist.errors import DataError
+from shortlist.state.seen import Seen
+
+BLOCK = 1024
+"""Queries scored at a time."""
+
+
+def count_ranks(queries: Floats, items: Floats, targets: Ints, seen: Seen, users: Ints) -> tuple[Doubles, Doubles]:
+    """Raw and filtered ranks [n] of each row's target among all N items.
+
+    queries [n, d], items [N, d], targets int [n], users int [n] (rows of `seen`; -1 has seen nothing).
+    A rank is 1 + items with a greater score + half the other items with an equal one; the filtered rank
+    leaves out the user's seen items, the target itself excepted. DataError when a target is no item.
+    """
+    num_items = len(items)
+    if len(targets) and (targets.min() < 0 or targets.max() >= num_items):
+        raise DataError(f"a true item is not in the catalogue of {num_items} items", hint="add it to the items table")
+    count = len(targets)
+    pad = -count % BLOCK
+    lengths = np.diff(seen.indptr)
+    parts = (
+        np.pad(queries, ((0, pad), (0, 0))),
+        np.pad(targets, (0, pad)).astype(np.int32),
+        np.pad(users, (0, pad), constant_values=-1).astype(np.int32),
+    )
+    raw, filtered = _count(
+        *(jnp.asarray(p.reshape(-1, BLOCK, *p.shape[1:])) for p in parts),
+        jnp.asarray(items),
+        jnp.asarray(seen.indptr, jnp.int32),
+        jnp.asarray(seen.indices if len(seen.indices) else np.zeros(1, np.int32)),
+        longest=int(lengths.max(initial=1)),
+    )
+    return np.asarray(raw, np.float64).reshape(-1)[:count], np.asarray(filtered, np.float64).reshape(-1)[:count]
+
+
+@partial(jax.jit, static_argnames="longest")
+def _count(
+    queries: Array, targets: Array, users: Array, items: Array, indptr: Array, seen: Array, *, longest: int
+) -> tuple[Array, Array]:
+    def block(part: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        q, target, user = part
+        scores = q @ items.T
+        true = jnp.take_along_axis(scores, target[:, None], 1)
+        above = jnp.sum(scores > true, axis=1) + 0.5 * (jnp.sum(scores == true, axis=1) - 1)
+        start = indptr[jnp.maximum(user, 0)]
+        length = jnp.where(user < 0, 0, indptr[jnp.maximum(user, 0) + 1] - start)
+        offsets = jnp.arange(longest)
+        theirs = seen.at[start[:, None] + offsets].get(mode="clip")
+        counts = (offsets < length[:, None]) & (theirs != target[:, None])
+        at = jnp.take_along_axis(scores, theirs, axis=1)
+        hidden = jnp.sum(jnp.where(counts, (at > true) + 0.5 * (at == true), 0.0), axis=1)
+        return 1.0 + above, 1.0 + above - hidden
+
+    raw, filtered = jax.lax.map(block, (queries, targets, users))
+    return raw, filtered
