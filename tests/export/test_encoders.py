@@ -48,14 +48,20 @@ ODD_TITLES = np.array(
     object,
 )
 GENRES = np.array([["Drama", "Sci-Fi"], ["Comedy", ""], ["", ""]], object)
-ODD_GENRES = np.array([["Drama", "Comedy", "Sci-Fi"], ["no such", "", ""], ["", "", ""], ["x", "", "Drama"]], object)
+ODD_GENRES = np.array(
+    [["Drama", "Comedy", "Sci-Fi"], ["no such", "", ""], ["", "", ""], ["x", "", "Drama"]], object
+)
 VECTORS = np.array([[1, 2, 3], [np.nan] * 3, [-1, 0.5, 1e-6]], np.float32)
 ODD_VECTORS = np.array([[0, 0, 0], [np.nan, 1, 1], [1e30, -1e30, 0]], np.float32)
 
 CASES: list[tuple[FeatureSpec, Array, Array]] = [
     (Id("user_id"), IDS, ODD_IDS),
     (Id("user_id"), np.array([5, -3, 2**40, MISSING_INT]), np.array([5, 6, -3, 2**40, MISSING_INT, 0])),
-    (Category("job", min_count=2), np.array(["a", "a", "b", ""], object), np.array(["a", "b", "", "é"], object)),
+    (
+        Category("job", min_count=2),
+        np.array(["a", "a", "b", ""], object),
+        np.array(["a", "b", "", "é"], object),
+    ),
     (Category("job", min_count=9), np.array(["a", "b"], object), np.array(["a", "", "z"], object)),
     (Category("zip", min_count=9), np.array([1, 2]), np.array([1, MISSING_INT])),
     (Tags("genres"), GENRES, GENRES),

@@ -104,14 +104,16 @@ def _buckets(g: GraphBuilder, feature: Buckets, column: Ref) -> Value:
     num, size = len(feature.boundaries), max(1, int(np.ceil(np.sqrt(len(feature.boundaries)))))
     runs = np.concatenate([feature.boundaries, np.full(-num % size, np.inf)]).reshape(-1, size)
     x = g.reshape(g.cast(column, np.float64), (column.shape[0], 1))
-    run = g.op("Sub", [_count(g, x, runs[:, 0][None]), np.int64(1)], column.shape, np.int64)
-    run = g.op("Max", [run, np.int64(0)], column.shape, np.int64)
+    run = g.op("Sub", [_count(g, x, runs[:, 0][None]), np.array(1, np.int64)], column.shape, np.int64)
+    run = g.op("Max", [run, np.array(0, np.int64)], column.shape, np.int64)
     within = g.op("Gather", [runs, run], (column.shape[0], size), np.float64, axis=0)
-    before = g.op("Mul", [run, np.int64(size)], column.shape, np.int64)
+    before = g.op("Mul", [run, np.array(size, np.int64)], column.shape, np.int64)
     count = g.op("Add", [before, _count(g, x, within)], column.shape, np.int64)
-    count = g.op("Min", [count, np.int64(num)], column.shape, np.int64)  # infinity passes the padding too
-    bins = g.op("Add", [count, np.int64(1)], column.shape, np.int64)
-    return g.op("Where", [_missing(g, column), np.int64(0), bins], column.shape, np.int64)
+    count = g.op(
+        "Min", [count, np.array(num, np.int64)], column.shape, np.int64
+    )  # infinity passes the padding too
+    bins = g.op("Add", [count, np.array(1, np.int64)], column.shape, np.int64)
+    return g.op("Where", [_missing(g, column), np.array(0, np.int64), bins], column.shape, np.int64)
 
 
 def _count(g: GraphBuilder, x: Value, boundaries: Value) -> Ref:
@@ -122,11 +124,13 @@ def _count(g: GraphBuilder, x: Value, boundaries: Value) -> Ref:
 
 
 def _standard(g: GraphBuilder, feature: Standard, column: Ref) -> Value:
-    centred = g.op("Sub", [g.cast(column, np.float64), np.float64(feature.mean)], column.shape, np.float64)
-    scaled = g.op("Div", [centred, np.float64(feature.deviation)], column.shape, np.float64)
+    centred = g.op(
+        "Sub", [g.cast(column, np.float64), np.array(feature.mean, np.float64)], column.shape, np.float64
+    )
+    scaled = g.op("Div", [centred, np.array(feature.deviation, np.float64)], column.shape, np.float64)
     known = g.op(
         "Where",
-        [_missing(g, column), np.float32(0), g.cast(scaled, np.float32)],
+        [_missing(g, column), np.array(0, np.float32), g.cast(scaled, np.float32)],
         column.shape,
         np.float32,
     )
@@ -134,34 +138,34 @@ def _standard(g: GraphBuilder, feature: Standard, column: Ref) -> Value:
 
 
 def _cycle(g: GraphBuilder, feature: Cycle, column: Ref) -> Value:
-    period, shape = np.float64(PERIODS[feature.spec.period]), (column.shape[0], 1)
+    period, shape = np.array(PERIODS[feature.spec.period], np.float64), (column.shape[0], 1)
     gone = g.reshape(_missing(g, column), shape)
     seconds = g.reshape(g.cast(column, np.float64), shape)
     rest = g.op("Mod", [seconds, period], shape, np.float64, fmod=1)
-    before_zero = g.op("Less", [rest, np.float64(0)], shape, bool)
+    before_zero = g.op("Less", [rest, np.array(0, np.float64)], shape, bool)
     later = g.op("Add", [rest, period], shape, np.float64)
     rest = g.op("Where", [before_zero, later, rest], shape, np.float64)  # the remainder is never negative
-    turn = g.op("Mul", [rest, np.float64(2 * np.pi / period)], shape, np.float64)
+    turn = g.op("Mul", [rest, np.array(2 * np.pi / period, np.float64)], shape, np.float64)
     harmonics = np.arange(1, feature.spec.harmonics + 1, dtype=np.float64)
     wide = (column.shape[0], 2 * len(harmonics))
     # cos(x) is sin(x + pi / 2): ONNX Runtime has no cosine in double
     angles = g.op("Mul", [turn, np.tile(harmonics, 2)[None]], wide, np.float64)
     angles = g.op("Add", [angles, np.repeat([0, np.pi / 2], len(harmonics))[None]], wide, np.float64)
     waves = g.cast(g.op("Sin", [angles], wide, np.float64), np.float32)
-    return g.op("Where", [gone, np.float32(0), waves], wide, np.float32)
+    return g.op("Where", [gone, np.array(0, np.float32), waves], wide, np.float32)
 
 
 def _given(g: GraphBuilder, feature: Given, column: Ref) -> Value:
     flag = (column.shape[0], 1)
     nan = g.cast(g.op("IsNaN", [column], column.shape, bool), np.float32)
     gone = g.op("ReduceMax", [nan, np.array([1])], flag, np.float32, keepdims=1)
-    numbers = g.op("Where", [g.cast(gone, bool), np.float32(0), column], column.shape, np.float32)
+    numbers = g.op("Where", [g.cast(gone, bool), np.array(0, np.float32), column], column.shape, np.float32)
     return g.join([numbers, gone], 1)
 
 
 def _missing(g: GraphBuilder, column: Ref) -> Value:
     if column.dtype.kind == "i":
-        return g.op("Equal", [column, np.int64(MISSING_INT)], column.shape, bool)
+        return g.op("Equal", [column, np.array(MISSING_INT, np.int64)], column.shape, bool)
     return g.op("IsNaN", [column], column.shape, bool)
 
 

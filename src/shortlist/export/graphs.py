@@ -1,0 +1,211 @@
+"""A trained model as ONNX graphs, one a signature, each compared with JAX before anything is returned.
+
+query      raw query columns [b] -> representation [b, r] (and vector [b, d] where the model retrieves)
+candidate  raw candidate columns [b] -> the same of items
+pairs      query_representation, candidate_representation [b, r] -> one output [b] a head
+rank       raw columns of both sides, row by row -> one output [b] a head
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+import onnxruntime
+
+from shortlist._typing import MISSING_INT, Array, Columns, Floats
+from shortlist.errors import ExportError
+from shortlist.export.builder import GraphBuilder
+from shortlist.export.encoders import encode_side, raw_inputs
+from shortlist.export.graph import Ref
+from shortlist.features.encoder import Encoder, Side
+from shortlist.features.fitted import missing as _missing
+from shortlist.models.build import Net, Tables, bias_slots, represent
+from shortlist.models.scorer import JaxScorer
+
+TOLERANCE = 1e-5
+"""The largest difference from JAX a graph may show, relative above 1."""
+
+_ROWS = 62  # rows of each side that every export is compared on; 64 with the two that `_probe` adds
+Outputs: TypeAlias = dict[str, Floats]
+
+
+def export_graphs(
+    net: Net, tables: Tables, encoder: Encoder, *, queries: Columns, candidates: Columns
+) -> dict[str, bytes]:
+    """The graphs of a model by name: query, candidate and, where it has heads, pairs and rank.
+
+    Args:
+        queries: raw query rows (such as training rows), at least one; the first 62 are used.
+        candidates: raw items, at least one; the first 62 are used.
+
+    Each graph is run beside JAX on those rows, a row of unknown and one of missing values, and on one row
+    alone. Where a column name occurs on both sides `rank` reads it once, for both.
+
+    Raises ExportError naming the graph and the largest difference above 1e-5, and UnsupportedPrimitive for an
+    operation (of a tower of your own, say) without an ONNX form.
+    """
+    scorer = JaxScorer(net, tables, encoder)
+    rows = {
+        "query": _probe(_only(queries, encoder.query)),
+        "candidate": _probe(_only(candidates, encoder.candidate)),
+    }
+    graphs = {side: _side_graph(net, tables, encoder, side) for side in rows}
+    for side in rows:
+        _compare(side, graphs[side], rows[side], _represented(scorer, side, rows[side]))
+    if net.heads:
+        graphs["pairs"] = _pairs_graph(net, encoder)
+        graphs["rank"] = _rank_graph(net, tables, encoder)
+        columns, representations, outputs = _pairs_case(scorer, rows["query"], rows["candidate"])
+        _compare("pairs", graphs["pairs"], representations, outputs)
+        _compare("rank", graphs["rank"], columns, outputs)
+    return graphs
+
+
+def _side_graph(net: Net, tables: Tables, encoder: Encoder, side: str) -> bytes:
+    g = GraphBuilder()
+    fitted = getattr(encoder, side)
+    representation, *vector = _lower_side(g, net, tables, side, fitted, raw_inputs(g, fitted))
+    g.output("representation", representation)
+    if vector:
+        g.output("vector", vector[0])
+    return _finished(g, side, encoder)
+
+
+def _pairs_graph(net: Net, encoder: Encoder) -> bytes:
+    g = GraphBuilder()
+    widths = _representation_widths(net)
+    sides = [g.input(f"{side}_representation", np.float32, ("b", widths[side])) for side in widths]
+    _output_heads(g, net, *sides)
+    return _finished(g, "pairs", encoder)
+
+
+def _rank_graph(net: Net, tables: Tables, encoder: Encoder) -> bytes:
+    g = GraphBuilder()
+    columns = raw_inputs(g, encoder.query, encoder.candidate)
+    sides = [
+        _lower_side(g, net, tables, side, getattr(encoder, side), columns, vector=False)[0]
+        for side in ("query", "candidate")
+    ]
+    _output_heads(g, net, *sides)
+    return _finished(g, "rank", encoder)
+
+
+def _lower_side(
+    g: GraphBuilder,
+    net: Net,
+    tables: Tables,
+    side: str,
+    fitted: Side,
+    columns: dict[str, Ref],
+    *,
+    vector: bool = True,
+) -> list[Ref]:
+    """Representation and, where asked for and there is one, vector."""
+    own = {name: table for name, table in tables.items() if name.startswith(f"{side}/")}
+    encoded = encode_side(g, fitted, columns)
+    return g.lower(
+        lambda p, x: _side(p[0], p[1], side, x, vector=vector), (net, own), encoded, prefix="model"
+    )
+
+
+def _side(net: Net, tables: Tables, side: str, encoded: Any, *, vector: bool = True) -> list[jax.Array]:
+    representation = represent(net, tables, side, encoded)
+    if not vector or net.spec.retrieval is None:
+        return [representation]
+    to_vector = net.query_vector if side == "query" else net.candidate_vector
+    return [representation, jax.vmap(to_vector)(representation)]
+
+
+def _output_heads(g: GraphBuilder, net: Net, query: Ref, candidate: Ref) -> None:
+    names = sorted(net.heads)  # the order of a dict's leaves
+    results = g.lower(
+        lambda p, x: jax.vmap(p.predict)(x["query"], x["candidate"]),
+        net,
+        {"query": query, "candidate": candidate},
+        prefix="model",
+    )
+    for name, result in zip(names, results, strict=True):
+        g.output(name, result)
+
+
+def _finished(g: GraphBuilder, name: str, encoder: Encoder) -> bytes:
+    model: bytes = g.finish(name, {"shortlist.encoder": encoder.content_hash}).SerializeToString()
+    return model
+
+
+def _representation_widths(net: Net) -> dict[str, int]:
+    return {
+        "query": net.query.width + len(bias_slots(net.spec, "query")),
+        "candidate": net.candidate.width + len(bias_slots(net.spec, "candidate")),
+    }
+
+
+# Parity with JAX
+
+
+def _only(columns: Columns, side: Side) -> Columns:
+    return {name: np.asarray(columns[name]) for name in side.columns}
+
+
+def _probe(columns: Columns) -> Columns:
+    """The first given rows (repeated if they are few), a row of unknown values and one of missing values."""
+    return {name: _with_strangers(column[np.arange(_ROWS) % len(column)]) for name, column in columns.items()}
+
+
+def _with_strangers(column: Array) -> Array:
+    unknown: Any = "zz never seen \u00e9"
+    missing: Any = ""
+    if column.dtype.kind != "O":
+        # just outside the known range: further out, float32 itself blurs the comparison
+        known = column[~_missing(column)]
+        unknown = known.max() + 1 if known.size else 1
+        missing = MISSING_INT if column.dtype.kind == "i" else np.nan
+    rows = np.empty((2, *column.shape[1:]), column.dtype)
+    rows[0], rows[1] = unknown, missing
+    return np.concatenate([column, rows])
+
+
+def _represented(scorer: JaxScorer, side: str, columns: Columns) -> Outputs:
+    encode = scorer.encode_query if side == "query" else scorer.encode_candidate
+    representation, vector = encode(columns)
+    return {"representation": representation} | ({} if vector is None else {"vector": vector})
+
+
+def _pairs_case(scorer: JaxScorer, queries: Columns, candidates: Columns) -> tuple[Columns, Columns, Outputs]:
+    """Raw pairs of rows, their representations, and what JAX predicts of them."""
+    columns = {**queries, **candidates}
+    query, candidate = (
+        _represented(scorer, side, columns)["representation"] for side in ("query", "candidate")
+    )
+    both = {"query_representation": query, "candidate_representation": candidate}
+    return columns, both, scorer.predict(query, candidate)
+
+
+def _compare(name: str, graph: bytes, inputs: Columns, expected: Outputs) -> None:
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    read = {i.name for i in session.get_inputs()}
+    num_rows = len(next(iter(expected.values())))
+    for rows in (slice(0, num_rows), slice(0, 1)):
+        got = session.run(list(expected), {k: v[rows] for k, v in inputs.items() if k in read})
+        for (output, want), have in zip(expected.items(), got, strict=True):
+            _require_equal(name, output, want[rows], have)
+
+
+def _require_equal(graph: str, output: str, want: Array, have: Array) -> None:
+    if want.shape != have.shape:
+        raise ExportError(f"graph '{graph}' gives {output} of shape {have.shape}, JAX of shape {want.shape}")
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(have - want) / np.maximum(1, np.abs(want))
+    largest = float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0))
+    if not np.isfinite(want).all():
+        raise ExportError(
+            f"the model gives {output} that is not finite, so graph '{graph}' cannot be checked",
+            hint="look for a diverged training run",
+        )
+    if largest > TOLERANCE:
+        raise ExportError(
+            f"graph '{graph}' differs from JAX by {largest:.2g} in {output}, more than {TOLERANCE:g}",
+            hint="this is a bug of the export; a tower of your own may use an operation in an unusual way",
+        )
