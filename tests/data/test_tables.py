@@ -81,7 +81,7 @@ def test_bad_values_are_named_with_row_and_value(columns: dict[str, Any], words:
 
 def test_wrong_type_in_a_csv_has_its_row(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("user_id,item_id,rating\n" + "1,2,3\n" * 500 + "1,2,four\n")
-    with pytest.raises(DataError, match="a.csv: column 'rating', row 500: .* got 'four'"):
+    with pytest.raises(DataError, match=r"a\.csv: column 'rating', row 500: .* got 'four'"):
         tables.interactions(tmp_path / "a.csv")
 
 

@@ -25,8 +25,9 @@ def to_columns(frame: pl.DataFrame, names: Iterable[str] | None = None) -> Colum
 
     string: object [n], null -> ""; int: int64 [n], null -> the smallest int64; float: float64 [n],
     null -> NaN; strings: object [n, L] padded with "" (L the longest list, at least 1; nulls inside a
-    list are dropped); vector: float32 [n, size], null or [] -> a row of NaN (size 0 when every row is so). Raises DataError for an unknown
-    name, a type without such a form, or vectors of unequal size (with the row, counted from 0).
+    list are dropped); vector: float32 [n, size], null or [] -> a row of NaN (size 0 when every row is
+    so). Raises DataError for an unknown name, a type without such a form, or vectors of unequal size
+    (with the row, counted from 0).
     """
     wanted = frame.columns if names is None else list(names)
     for name in wanted:
@@ -107,5 +108,5 @@ def _vector(column: pl.Series) -> Array:
             hint="vectors of one column all have the same size; leave missing ones null",
         )
     out = np.full((lengths.size, size), np.nan, dtype=np.float32)
-    out[given] = elements.cast(pl.Float32).to_numpy().reshape(-1, size)
+    out[given] = elements.cast(pl.Float32).to_numpy().reshape(int(given.sum()), size)
     return out

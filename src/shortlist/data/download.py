@@ -83,7 +83,10 @@ def fetch_wheel(requirement: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="shortlist-") as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
         command += ["--disable-pip-version-check", "--quiet", "--dest", folder, requirement]
-        errors = _run(command, f"downloading {requirement} with pip")
+        try:
+            errors = _run(command, f"downloading {requirement} with pip")
+        except OSError as error:
+            raise DownloadError(f"pip download {requirement}: {error}") from error
         wheels = sorted(Path(folder).glob("*.whl"))
         if not wheels:
             said = [line for line in errors.splitlines() if line.strip()]

@@ -129,7 +129,8 @@ def _store(dataset: Dataset, folder: Path) -> None:
     checksums = {}
     for part in _PARTS:
         buffer = io.BytesIO()
-        getattr(dataset, part).write_parquet(buffer)
+        # Rechunked, so that the same rows give the same bytes and two processes storing at once agree.
+        getattr(dataset, part).rechunk().write_parquet(buffer)
         download.write_atomic(folder / f"{part}.parquet", buffer.getvalue())
         checksums[part] = download.sha256(buffer.getvalue())
     manifest = {"layout": _LAYOUT, "sha256": checksums, "licence": LICENCE}
