@@ -60,7 +60,7 @@ def test_cut_absent_altered_and_unreachable(server: str) -> None:
 def test_pip_failing_gives_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(DownloadError, match="pip download shortlist-no-such==1: ERROR: .*shortlist-no-such"):
+    with pytest.raises(DownloadError, match=r"pip download shortlist-no-such==1: ERROR: .*shortlist-no-such"):
         download.fetch_wheel("shortlist-no-such==1")
 
 
