@@ -1,0 +1,280 @@
+"""Questions in a caller's own words to canonical columns: ids, dicts, lists of them, tables.
+
+NumPy only: this is what a loaded bundle reads requests with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from shortlist._typing import MISSING_INT, Array, Bools, Columns, Longs
+from shortlist.errors import RequestError, did_you_mean
+from shortlist.features.fitted import ColumnType
+
+Request = Any
+"""One id; a dict (one row); a list of ids or dicts; a dict of lists; a polars or pandas DataFrame."""
+
+_BOUND = 2**63
+
+
+def read_request(
+    request: Request,
+    types: Mapping[str, ColumnType],
+    *,
+    sizes: Mapping[str, int] | None = None,
+    id_column: str = "user_id",
+) -> Columns:
+    """The columns a request gives, n rows each, in canonical form; columns left out are not in the result.
+
+    Args:
+        request: bare ids are values of `id_column`; a dict of lists is a table, any other dict one row.
+        types: the columns that may be given. Integers become text where text is expected (42 is "42");
+            None, NaN and "" are missing; dates become seconds since 1970 (UTC where they name no zone).
+        sizes: numbers in each "vector" column.
+
+    Raises RequestError naming row, column, value and what was expected; for an unknown column; for no rows.
+    """
+    table = _table(request, types, id_column)
+    for name in table:
+        if name not in types:
+            raise RequestError(f"unknown column {name!r} in the request", hint=did_you_mean(name, types))
+    lengths = {name: len(values) for name, values in table.items()}
+    if len(set(lengths.values())) > 1:
+        raise RequestError(f"the columns of the request differ in length: {lengths}")
+    if not lengths or not next(iter(lengths.values())):
+        raise RequestError("the request has no rows", hint=f"give at least one {id_column}")
+    return {
+        name: _column(name, values, types[name], (sizes or {}).get(name)) for name, values in table.items()
+    }
+
+
+def missing_column(kind: ColumnType, num_rows: int, size: int = 1) -> Array:
+    """A column of missing values; `size` is the width of a vector."""
+    if kind == "string":
+        return np.full(num_rows, "", object)
+    if kind == "strings":
+        return np.full((num_rows, 1), "", object)
+    if kind == "vector":
+        return np.full((num_rows, size), np.nan, np.float32)
+    return np.full(num_rows, MISSING_INT, np.int64) if kind == "int" else np.full(num_rows, np.nan)
+
+
+def is_missing(column: Array) -> Bools:
+    """Rows whose value is missing: bool [n]."""
+    if column.dtype.kind == "O":
+        empty = np.asarray(column == "")
+    else:
+        empty = np.asarray(column == MISSING_INT) if column.dtype.kind == "i" else np.isnan(column)
+    if column.ndim == 1:
+        return empty
+    return empty.all(axis=1) if column.dtype.kind == "O" else empty.any(axis=1)
+
+
+def take_rows(column: Array, rows: Longs) -> Array:
+    """column[rows], missing where a row is -1."""
+    taken: Array = np.array(column[np.maximum(rows, 0)]) if len(column) else _nothing_like(column, len(rows))
+    taken[rows < 0] = _nothing_like(column, 1)[0]
+    return taken
+
+
+def fill_missing(column: Array, other: Array) -> Array:
+    """`column` with its missing rows taken from `other`; multi-valued columns are padded to one width."""
+    if column.dtype.kind == "O" and column.ndim == 2:
+        width = max(column.shape[1], other.shape[1])
+        column, other = _widened(column, width), _widened(other, width)
+    gone = is_missing(column)
+    return np.where(gone[:, None] if column.ndim == 2 else gone, other, column)
+
+
+def _nothing_like(column: Array, num_rows: int) -> Array:
+    missing: Any = {"O": "", "i": MISSING_INT}.get(column.dtype.kind, np.nan)
+    return np.full((num_rows, *column.shape[1:]), missing, column.dtype)
+
+
+def _widened(column: Array, width: int) -> Array:
+    out = np.full((len(column), width), "", object)
+    out[:, : column.shape[1]] = column
+    return out
+
+
+# What was given, as a table
+
+
+def _table(request: Request, types: Mapping[str, ColumnType], id_column: str) -> dict[str, Sequence[Any]]:
+    if isinstance(request, str | int | np.integer):
+        return {id_column: [request]}
+    if isinstance(request, Mapping):
+        rows = not any(_is_list(name, value, types) for name, value in request.items())
+        return {str(name): [value] if rows else _listed(str(name), value) for name, value in request.items()}
+    if hasattr(request, "columns") and hasattr(request, "to_dict"):
+        return {str(name): request[name].to_list() for name in request.columns}
+    if isinstance(request, Iterable):
+        return _rows(list(request), id_column)
+    raise RequestError(
+        f"cannot read a request of type {type(request).__name__}",
+        hint="give ids, a dict, a list of dicts, a dict of lists or a DataFrame",
+    )
+
+
+def _rows(rows: list[Any], id_column: str) -> dict[str, Sequence[Any]]:
+    dicts = [isinstance(row, Mapping) for row in rows]
+    if not any(dicts):
+        return {id_column: rows}
+    if not all(dicts):
+        row = dicts.index(not dicts[0])
+        raise RequestError(
+            f"row {row} of the request is {rows[row]!r}, but row 0 is {rows[0]!r}: mixed forms"
+        )
+    names = dict.fromkeys(str(name) for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _is_list(name: str, value: Any, types: Mapping[str, ColumnType]) -> bool:
+    """Whether a value of a dict is a column, not the value of one row (which may itself be a list)."""
+    if not isinstance(value, list | tuple | np.ndarray):
+        return False
+    if types.get(name) not in ("strings", "vector"):
+        return True
+    return len(value) > 0 and all(v is None or isinstance(v, list | tuple | np.ndarray) for v in value)
+
+
+def _listed(name: str, value: Any) -> Sequence[Any]:
+    if isinstance(value, list | tuple | np.ndarray):
+        return value
+    raise RequestError(
+        f"column {name!r} of the request is {value!r}, but other columns are lists",
+        hint="give every column as a list of the same length",
+    )
+
+
+# A column's values, in canonical form
+
+
+def _column(name: str, values: Sequence[Any], kind: ColumnType, size: int | None) -> Array:
+    if (
+        isinstance(values, np.ndarray)
+        and values.dtype.kind in "if"
+        and kind == {"i": "int", "f": "float"}.get(values.dtype.kind)
+    ):
+        return _finite(name, values.astype(np.int64 if kind == "int" else np.float64))
+    if kind == "vector":
+        return _vectors(name, values, size)
+    if kind == "strings":
+        return _lists(name, values)
+    read = _READ[kind]
+    plain = values.tolist() if isinstance(values, np.ndarray) else values
+    out: Array = np.empty(len(plain), {"string": object, "int": np.int64}.get(kind, np.float64))
+    for row, value in enumerate(plain):
+        try:
+            out[row] = read(value)
+        except (TypeError, ValueError, OverflowError):
+            raise _wrong(name, row, value, kind) from None
+    return out
+
+
+def _finite(name: str, values: Array) -> Array:
+    endless = np.flatnonzero(np.isinf(values))
+    if endless.size:
+        raise _wrong(name, int(endless[0]), values[endless[0]], "float")
+    return values
+
+
+def _wrong(name: str, row: int, value: Any, kind: ColumnType) -> RequestError:
+    return RequestError(
+        f"row {row}, column {name!r}: expected {_EXPECTED[kind]}, got {value!r} ({type(value).__name__})"
+    )
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or _is_nan(value)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        value.encode()  # a lone surrogate is no text
+        return str(value)
+    if _is_nothing(value):
+        return ""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(int(value))
+    raise TypeError
+
+
+def _whole(value: Any) -> int:
+    if _is_nothing(value):
+        return MISSING_INT
+    if isinstance(value, datetime):
+        zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return int(zoned.timestamp() // 1)
+    if isinstance(value, date):
+        return int(datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp())
+    if isinstance(value, np.datetime64):
+        return int(value.astype("datetime64[s]").astype(np.int64))
+    if isinstance(value, int | np.integer | np.bool_) or (
+        isinstance(value, float | np.floating) and float(value).is_integer()
+    ):
+        if -_BOUND <= int(value) < _BOUND:
+            return int(value)
+    raise TypeError
+
+
+def _number(value: Any) -> float:
+    if _is_nothing(value):
+        return float("nan")
+    if isinstance(value, int | float | np.number | np.bool_) and isfinite(value):
+        return float(value)
+    raise TypeError
+
+
+def _lists(name: str, values: Sequence[Any]) -> Array:
+    rows = []
+    for row, value in enumerate(values):
+        if not (_is_nothing(value) or isinstance(value, list | tuple | set | frozenset | np.ndarray)):
+            raise _wrong(name, row, value, "strings")
+        try:
+            given = [] if _is_nothing(value) else list(value)
+            rows.append([text for text in map(_text, given) if text])
+        except (TypeError, ValueError):
+            raise _wrong(name, row, value, "strings") from None
+    out = np.full((len(rows), max(1, *map(len, rows))), "", object)
+    for row, texts in enumerate(rows):
+        out[row, : len(texts)] = texts
+    return out
+
+
+def _vectors(name: str, values: Sequence[Any], size: int | None) -> Array:
+    given = {row: value for row, value in enumerate(values) if not _is_nothing(value)}
+    arrays = {}
+    for row, value in given.items():
+        try:
+            arrays[row] = np.asarray(value, np.float32)
+        except (TypeError, ValueError):
+            raise _wrong(name, row, value, "vector") from None
+    size = size or next((len(a) for a in arrays.values() if a.ndim == 1), 1)
+    out = missing_column("vector", len(values), size)
+    for row, array in arrays.items():
+        if array.shape != (size,):
+            raise RequestError(
+                f"row {row}, column {name!r}: expected a vector of {size} numbers, got shape {array.shape}"
+            )
+        out[row] = array
+    return out
+
+
+_READ: dict[str, Callable[[Any], Any]] = {"string": _text, "int": _whole, "float": _number}
+_EXPECTED: dict[ColumnType, str] = {
+    "string": "text or a whole number",
+    "int": "a whole number",
+    "float": "a finite number",
+    "strings": "a list of texts",
+    "vector": "a list of numbers",
+}
