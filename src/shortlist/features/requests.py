@@ -67,12 +67,10 @@ def missing_column(kind: ColumnType, num_rows: int, size: int = 1) -> Array:
 def is_missing(column: Array) -> Bools:
     """Rows whose value is missing: bool [n]."""
     if column.dtype.kind == "O":
-        empty = np.asarray(column == "")
-    else:
-        empty = np.asarray(column == MISSING_INT) if column.dtype.kind == "i" else np.isnan(column)
-    if column.ndim == 1:
-        return empty
-    return empty.all(axis=1) if column.dtype.kind == "O" else empty.any(axis=1)
+        gone: Bools = np.asarray(column == "")
+        return gone.all(axis=1) if column.ndim == 2 else gone
+    gone = np.asarray(column == MISSING_INT if column.dtype.kind == "i" else np.isnan(column))
+    return gone.any(axis=1) if column.ndim == 2 else gone
 
 
 def take_rows(column: Array, rows: Longs) -> Array:
@@ -144,7 +142,10 @@ def _is_list(name: str, value: Any, types: Mapping[str, ColumnType]) -> bool:
 
 
 def _listed(name: str, value: Any) -> Sequence[Any]:
-    if isinstance(value, list | tuple | np.ndarray):
+    if isinstance(value, np.ndarray):
+        plain: list[Any] = (value.astype("datetime64[s]") if value.dtype.kind == "M" else value).tolist()
+        return plain
+    if isinstance(value, list | tuple):
         return value
     raise RequestError(
         f"column {name!r} of the request is {value!r}, but other columns are lists",
@@ -156,32 +157,18 @@ def _listed(name: str, value: Any) -> Sequence[Any]:
 
 
 def _column(name: str, values: Sequence[Any], kind: ColumnType, size: int | None) -> Array:
-    if (
-        isinstance(values, np.ndarray)
-        and values.dtype.kind in "if"
-        and kind == {"i": "int", "f": "float"}.get(values.dtype.kind)
-    ):
-        return _finite(name, values.astype(np.int64 if kind == "int" else np.float64))
     if kind == "vector":
         return _vectors(name, values, size)
     if kind == "strings":
         return _lists(name, values)
     read = _READ[kind]
-    plain = values.tolist() if isinstance(values, np.ndarray) else values
-    out: Array = np.empty(len(plain), {"string": object, "int": np.int64}.get(kind, np.float64))
-    for row, value in enumerate(plain):
+    out: Array = np.empty(len(values), _DTYPES[kind])
+    for row, value in enumerate(values):
         try:
             out[row] = read(value)
         except (TypeError, ValueError, OverflowError):
             raise _wrong(name, row, value, kind) from None
     return out
-
-
-def _finite(name: str, values: Array) -> Array:
-    endless = np.flatnonzero(np.isinf(values))
-    if endless.size:
-        raise _wrong(name, int(endless[0]), values[endless[0]], "float")
-    return values
 
 
 def _wrong(name: str, row: int, value: Any, kind: ColumnType) -> RequestError:
@@ -219,11 +206,11 @@ def _whole(value: Any) -> int:
         return int(datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp())
     if isinstance(value, np.datetime64):
         return int(value.astype("datetime64[s]").astype(np.int64))
-    if isinstance(value, int | np.integer | np.bool_) or (
+    whole = isinstance(value, int | np.integer | np.bool_) or (
         isinstance(value, float | np.floating) and float(value).is_integer()
-    ):
-        if -_BOUND <= int(value) < _BOUND:
-            return int(value)
+    )
+    if whole and -_BOUND <= int(value) < _BOUND:
+        return int(value)
     raise TypeError
 
 
@@ -271,6 +258,7 @@ def _vectors(name: str, values: Sequence[Any], size: int | None) -> Array:
 
 
 _READ: dict[str, Callable[[Any], Any]] = {"string": _text, "int": _whole, "float": _number}
+_DTYPES: dict[str, type] = {"string": object, "int": np.int64, "float": np.float64}
 _EXPECTED: dict[ColumnType, str] = {
     "string": "text or a whole number",
     "int": "a whole number",
