@@ -1,1 +1,108 @@
-"""Shortlist: two-stage deep recommenders, from a table of what people did to a ranked shortlist."""
+"""Shortlist: two-stage deep recommenders, from a table of what people did to a ranked shortlist.
+
+Every public name is listed here and loaded when first used: importing the package loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shortlist.api.evaluating import evaluate as evaluate
+    from shortlist.api.fitting import Fitted as Fitted
+    from shortlist.api.fitting import fit as fit
+    from shortlist.api.recommending import combine as combine
+    from shortlist.bundle import load as load
+    from shortlist.data import datasets as datasets
+    from shortlist.data import splits as splits
+    from shortlist.data.dataset import Dataset as Dataset
+    from shortlist.data.splits import Split as Split
+    from shortlist.errors import ShortlistError as ShortlistError
+    from shortlist.models.towers import register_tower as register_tower
+    from shortlist.pipeline.recommender import Recommender as Recommender
+    from shortlist.pipeline.slate import Slate as Slate
+    from shortlist.specs.features import Bucket as Bucket
+    from shortlist.specs.features import Category as Category
+    from shortlist.specs.features import Cyclic as Cyclic
+    from shortlist.specs.features import Id as Id
+    from shortlist.specs.features import Normalize as Normalize
+    from shortlist.specs.features import Tags as Tags
+    from shortlist.specs.features import Text as Text
+    from shortlist.specs.features import Vector as Vector
+    from shortlist.specs.models import MultiTask as MultiTask
+    from shortlist.specs.models import Ranker as Ranker
+    from shortlist.specs.models import Tower as Tower
+    from shortlist.specs.models import TwoTower as TwoTower
+    from shortlist.specs.recipe import Recipe as Recipe
+    from shortlist.specs.tasks import Custom as Custom
+    from shortlist.specs.tasks import Rating as Rating
+    from shortlist.specs.tasks import Retrieval as Retrieval
+    from shortlist.specs.training import Adagrad as Adagrad
+    from shortlist.specs.training import Adam as Adam
+    from shortlist.specs.training import Training as Training
+    from shortlist.tasks.ranking import register_task as register_task
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Adagrad": "shortlist.specs.training",
+    "Adam": "shortlist.specs.training",
+    "Bucket": "shortlist.specs.features",
+    "Category": "shortlist.specs.features",
+    "Custom": "shortlist.specs.tasks",
+    "Cyclic": "shortlist.specs.features",
+    "Dataset": "shortlist.data.dataset",
+    "Fitted": "shortlist.api.fitting",
+    "Id": "shortlist.specs.features",
+    "MultiTask": "shortlist.specs.models",
+    "Normalize": "shortlist.specs.features",
+    "Ranker": "shortlist.specs.models",
+    "Rating": "shortlist.specs.tasks",
+    "Recipe": "shortlist.specs.recipe",
+    "Recommender": "shortlist.pipeline.recommender",
+    "Retrieval": "shortlist.specs.tasks",
+    "ShortlistError": "shortlist.errors",
+    "Slate": "shortlist.pipeline.slate",
+    "Split": "shortlist.data.splits",
+    "Tags": "shortlist.specs.features",
+    "Text": "shortlist.specs.features",
+    "Tower": "shortlist.specs.models",
+    "Training": "shortlist.specs.training",
+    "TwoTower": "shortlist.specs.models",
+    "Vector": "shortlist.specs.features",
+    "combine": "shortlist.api.recommending",
+    "evaluate": "shortlist.api.evaluating",
+    "fit": "shortlist.api.fitting",
+    "load": "shortlist.bundle",
+    "register_task": "shortlist.tasks.ranking",
+    "register_tower": "shortlist.models.towers",
+}
+_MODULES = {"datasets": "shortlist.data.datasets", "splits": "shortlist.data.splits"}
+
+__all__ = ["__version__", *sorted([*_HOMES, *_MODULES])]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    if name in _HOMES:
+        return getattr(_import(_HOMES[name]), name)
+    raise AttributeError(f"module 'shortlist' has no attribute {name!r}")
+
+
+def _import(module: str) -> Any:
+    """The module; where an optional dependency of it is absent, the error says which extra brings it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        extra = {"jax": "train", "equinox": "train", "optax": "train", "polars": "tables"}.get(error.name or "")
+        if extra is None:
+            raise
+        from shortlist.errors import MissingExtra
+
+        raise MissingExtra(str(error.name), extra, f"{module.removeprefix('shortlist.')}") from error
+
+
+def __dir__() -> list[str]:
+    return __all__

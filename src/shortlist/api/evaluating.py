@@ -1,0 +1,293 @@
+"""`evaluate`: a recommender on test rows, beside tuned baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from shortlist._typing import Array, Columns, Doubles, Floats, Ints
+from shortlist.api.fitting import Fitted
+from shortlist.api.preparing import positions_of, user_indices
+from shortlist.baselines.interactions import Interactions
+from shortlist.data.columns import to_columns
+from shortlist.data.dataset import Dataset
+from shortlist.data.splits import Split, parse_rule
+from shortlist.data.tables import join_users
+from shortlist.data.vocabulary import Vocabulary
+from shortlist.errors import DataError
+from shortlist.evaluation import metrics
+from shortlist.evaluation.compare import evaluate as judge
+from shortlist.evaluation.report import Report
+from shortlist.evaluation.rows import Predictions, Skipped, TestRows
+from shortlist.evaluation.suite import baseline_predictions
+from shortlist.index.exact import Ranks, count_ranks, search
+from shortlist.pipeline.recommender import Recommender
+from shortlist.pipeline.stages import Utility, log_normalizer
+from shortlist.state.seen import Seen
+
+CARVED = 0.1
+"""Share of the training rows baselines are tuned on where a split has no validation rows."""
+LIKED = 4.0
+"""Where there are ratings, two-stage orders are judged on rows rated at least this, or the training mean."""
+MODEL = "Shortlist"
+
+Counter = Callable[[Floats, Floats, Ints, Seen, Ints], Ranks]
+Tell = Callable[[str, int, int], None]
+
+
+def evaluate(
+    model: Fitted | Recommender,
+    test: pl.DataFrame | None = None,
+    *,
+    split: Split | None = None,
+    baselines: bool = True,
+    k: Sequence[int] = (10, 100),
+    resamples: int = 1000,
+    name: str = MODEL,
+    history: Mapping[str, Sequence[float]] | None = None,
+    tell: Tell | None = None,
+) -> Report:
+    """Judge a model on test rows (the split's own by default), beside baselines on the same rows.
+
+    Baselines are tuned on the split's validation rows, or on a tenth carved from train by the same rule, and
+    refitted on both. A Fitted knows its split; a Recommender needs `split`. Unknown users get what
+    `recommend` gives them: popularity. Raises DataError for rows with items outside the catalogue.
+    """
+    if isinstance(model, Fitted):
+        split, history = split or model.split, history or model.history
+        recommender, counter = model.recommender(), compiled_counter
+    else:
+        recommender, counter = model, numpy_counter
+    if split is None:
+        raise DataError("a Recommender does not hold its split", hint="evaluate(recommender, split=...)")
+    case = _Case.of(recommender, split, split.test if test is None else test)
+    entrants: list[Predictions | Skipped] = [_entrant(recommender, case, counter, name)]
+    if baselines:
+        entrants = [*_baselines(recommender, split, case, tell), *entrants]
+    protocol = {"split": split.rule, "seed": split.seed, "leaks": split.leaks}
+    return judge(
+        entrants,
+        case.rows,
+        tuple(k),
+        resamples=resamples,
+        protocol={name: value for name, value in protocol.items() if value not in (None, "")},
+        stages=stage_figures(recommender, case, min(k), [recommender.utility.rating_weight]),
+        history=history,
+    )
+
+
+@dataclass(frozen=True)
+class _Case:
+    """Test rows as arrays, with the query of each."""
+
+    rows: TestRows
+    queries: Columns
+    liked: Array
+
+    @classmethod
+    def of(cls, recommender: Recommender, split: Split, test: pl.DataFrame) -> _Case:
+        if test.height == 0:
+            raise DataError("there are no test rows to evaluate on", hint="use a larger test share")
+        known = pl.concat([split.train, split.validation])
+        vocabulary = recommender.users.vocabulary
+        ratings = _ratings(test)
+        rows = TestRows.of(
+            user_indices(known, vocabulary),
+            positions_of(known, split.items),
+            user_indices(test, vocabulary),
+            positions_of(test, split.items),
+            split.items.height,
+            user_keys=test["user_id"].to_numpy().astype(str),
+            ratings=ratings,
+        )
+        table = join_users(test, split.users)
+        wanted = [name for name in recommender.query_schema if name in table.columns]
+        queries = recommender.complete(to_columns(table, list(dict.fromkeys(["user_id", *wanted]))))
+        liked = np.ones(len(rows), bool)
+        if ratings is not None:
+            mean = _ratings(known)
+            liked = ratings >= max(LIKED, float(ratings.min())) if mean is None else ratings >= min(LIKED, mean.mean())
+        return cls(rows, queries, liked)
+
+
+def _ratings(rows: pl.DataFrame) -> Doubles | None:
+    return rows["rating"].cast(pl.Float64).to_numpy() if "rating" in rows.columns else None
+
+
+def numpy_counter(queries: Floats, items: Floats, targets: Ints, seen: Seen, users: Ints) -> Ranks:
+    """Ranks of inner products, counted by NumPy."""
+    return count_ranks(lambda rows: queries[rows] @ items.T, targets, seen, users, num_items=len(items))
+
+
+def compiled_counter(queries: Floats, items: Floats, targets: Ints, seen: Seen, users: Ints) -> Ranks:
+    """The same by a compiled program."""
+    from shortlist.training.ranks import count_ranks as count
+
+    return Ranks(*count(queries, items, targets, seen, users))
+
+
+def _entrant(recommender: Recommender, case: _Case, counter: Counter, name: str) -> Predictions:
+    """What the recommender says of every test row."""
+    rows, seen = case.rows, recommender.users.seen
+    ranks = user_ranks = top = ratings = None
+    if recommender.retriever is not None:
+        _, vectors = recommender.retriever.encode_query(case.queries)
+        assert vectors is not None and recommender.item_vectors is not None
+        first = _first_rows(rows)
+        asked = vectors[first][rows.user_keys]
+        users, targets = rows.users.astype(np.int32), rows.targets.astype(np.int32)
+        popular = _popularity_ranks(recommender.items.log_popularity)
+
+        def count(queries: Floats) -> Ranks:
+            found = counter(queries, recommender.item_vectors, targets, seen, users)
+            unknown = users < 0
+            raw, filtered = (np.where(unknown, popular[targets], r) for r in (found.raw, found.filtered))
+            return Ranks(raw, filtered)
+
+        ranks, user_ranks = count(vectors), count(asked)
+        top = search(vectors[first], recommender.item_vectors, 10)[0]
+    if recommender.ranker is not None and rows.ratings is not None:
+        represented, _ = recommender.ranker.encode_query(case.queries)
+        assert recommender.item_representations is not None
+        outputs = recommender.ranker.predict(represented, recommender.item_representations[rows.targets])
+        if "rating" in outputs:
+            ratings = outputs["rating"].astype(np.float64)
+    return Predictions(name, "model", ranks, user_ranks, ratings, top)
+
+
+def _popularity_ranks(log_popularity: Array) -> Doubles:
+    """The rank of every item when all are scored by popularity; ties at their mean rank."""
+    ordered = np.sort(log_popularity)
+    below = np.searchsorted(ordered, log_popularity, side="left")
+    not_above = np.searchsorted(ordered, log_popularity, side="right")
+    return 1.0 + (len(ordered) - not_above) + (not_above - below - 1) / 2
+
+
+def _first_rows(rows: TestRows) -> Array:
+    """The first test row of each user, by user key."""
+    return np.unique(rows.user_keys, return_index=True)[1]
+
+
+def _baselines(
+    recommender: Recommender, split: Split, case: _Case, tell: Tell | None
+) -> list[Predictions | Skipped]:
+    fit_on, tune_on = (split.train, split.validation) if split.validation.height else _carve(split)
+    vocabulary = recommender.users.vocabulary
+    arrays = [_interactions(part, split.items, vocabulary) for part in (fit_on, tune_on)]
+    return baseline_predictions(arrays[0], arrays[1], case.rows, progress=tell)
+
+
+def _carve(split: Split) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Train and validation rows from a split without validation, by its own rule."""
+    data = Dataset(split.train, split.users, split.items)
+    rule = parse_rule(split.rule)
+    amount = rule.amount if rule.kind == "hold_last" else 1 - CARVED
+    try:
+        carved = replace(rule, amount=amount, validation=0.0).apply(data, seed=split.seed or 0)
+    except DataError:  # too few rows to carve from: baselines keep their first settings
+        return split.train, split.train.clear()
+    return carved.train, carved.test
+
+
+def _interactions(rows: pl.DataFrame, items: pl.DataFrame, users: Vocabulary) -> Interactions:
+    known = user_indices(rows, users)
+    kept = known >= 0
+    times = rows["timestamp"].to_numpy().astype(np.int64)[kept] if "timestamp" in rows.columns else None
+    ratings = _ratings(rows)
+    return Interactions(
+        known[kept].astype(np.int64),
+        positions_of(rows, items)[kept].astype(np.int64),
+        len(users),
+        items.height,
+        None if ratings is None else ratings[kept],
+        times,
+    )
+
+
+def choose_weight(fitted: Fitted, validation: pl.DataFrame, weights: Sequence[float], k: int = 10) -> float:
+    """The weight of the predicted rating in the final order that orders validation rows best: the largest
+    NDCG@k over users, counting the rows people liked; the smallest weight among equals."""
+    recommender = fitted.recommender()
+    if recommender.retriever is None or recommender.ranker is None or not validation.height:
+        return 0.0
+    case = _Case.of(recommender, fitted.split, validation)
+    figures = stage_figures(recommender, case, k, weights)
+    best = max(weights, key=lambda w: (figures[_stage_name(w)][f"ndcg@{k} (user, liked)"], -w))
+    return float(best)
+
+
+def _stage_name(weight: float) -> str:
+    return f"two stages, rating weight {weight:g}"
+
+
+def stage_figures(recommender: Recommender, case: _Case, k: int, weights: Sequence[float]) -> dict[str, Any]:
+    """Retrieval alone beside two stages, one list a user, seen items left out; and the recall ceiling:
+    the share of test rows whose item the retrieved candidates hold at all."""
+    if recommender.retriever is None or recommender.ranker is None:
+        return {}
+    rows, first = case.rows, _first_rows(case.rows)
+    queries = {name: column[first] for name, column in case.queries.items()}
+    _, vectors = recommender.retriever.encode_query(queries)
+    items, users = recommender.item_vectors, rows.users[first]
+    assert vectors is not None and items is not None and recommender.item_representations is not None
+    num = min(recommender.num_retrieved, len(items))
+    positions, scores = search(vectors, items, num, exclude=recommender.users.seen, users=users)
+    represented, _ = recommender.ranker.encode_query(queries)
+    pairs = np.repeat(represented, num, axis=0), recommender.item_representations[positions.reshape(-1)]
+    rating = recommender.ranker.predict(*pairs)[recommender.utility.head].reshape(positions.shape)
+    log_p = scores - log_normalizer(vectors, items)[:, None]
+
+    def figures(order: Ints) -> dict[str, float]:
+        ranks = _list_ranks(np.take_along_axis(positions, order, 1), rows)
+        out = {f"ndcg@{k} (user)": _mean_ndcg(ranks, rows, np.ones(len(rows), bool), k)}
+        if not case.liked.all():
+            out[f"ndcg@{k} (user, liked)"] = _mean_ndcg(ranks, rows, case.liked, k)
+        else:
+            out[f"ndcg@{k} (user, liked)"] = out[f"ndcg@{k} (user)"]
+        return out
+
+    alone = np.argsort(-scores, axis=1, kind="stable")
+    found: dict[str, Any] = {"retrieval only": figures(alone)}
+    for weight in weights:
+        utility = Utility(weight, recommender.utility.head)
+        order = np.argsort(-utility.score(log_p, {utility.head: rating}), axis=1, kind="stable")
+        found[_stage_name(weight)] = figures(order)
+    found["recall ceiling"] = float(np.isfinite(_list_ranks(positions, rows)).mean())
+    return found
+
+
+def _list_ranks(lists: Ints, rows: TestRows) -> Doubles:
+    """Where each test row's item stands in its user's list [U', num]; infinite where it does not."""
+    hits = lists[rows.user_keys] == rows.targets[:, None]
+    return np.where(hits.any(axis=1), 1.0 + hits.argmax(axis=1), np.inf)
+
+
+def _mean_ndcg(ranks: Doubles, rows: TestRows, counted: Array, k: int) -> float:
+    unique = metrics.first_rows(rows.user_keys, rows.targets)
+    kept = unique[counted[unique]]
+    return float(np.nanmean(metrics.user_ndcg(ranks[kept], rows.user_keys[kept], rows.num_users, k)))
+
+
+def evaluate_bundle(path: str | Path, *, baselines: bool = True, tell: Tell | None = None) -> Report:
+    """Judge a bundle on the test rows of its own recipe, read from the recipe snapshot inside it."""
+    from shortlist.bundle import load
+    from shortlist.recipes.run import read_data, split_data
+
+    recommender = load(path)
+    recipe = recommender.recipe
+    if recipe is None:
+        raise DataError(f"the bundle {path} holds no recipe to find its data by", hint="evaluate(load(path), split=...)")
+    split = split_data(recipe, read_data(recipe))
+    return evaluate(
+        recommender,
+        split=split,
+        baselines=baselines,
+        k=recipe.evaluation.k,
+        resamples=recipe.evaluation.resamples,
+        tell=tell,
+    )

@@ -1,0 +1,231 @@
+"""`fit`: from a model's spec and a split to a fitted model."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import msgspec
+import numpy as np
+import polars as pl
+
+from shortlist._typing import Array, Columns
+from shortlist.api.preparing import Prepared, label, positions_of, prepare, query_columns, user_indices
+from shortlist.data.columns import to_columns
+from shortlist.data.download import cache_folder
+from shortlist.data.splits import Split
+from shortlist.errors import TrainingError
+from shortlist.evaluation.metrics import gain, squared_error
+from shortlist.models.build import Net, Tables, build
+from shortlist.models.scorer import JaxScorer
+from shortlist.pipeline.recommender import Recommender
+from shortlist.specs.models import Model
+from shortlist.specs.training import Adam, OptimizerSpec, Training
+from shortlist.training.loop import Compiled, EpochEnd, Event, train
+from shortlist.training.ranks import count_ranks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VALIDATION_K = 10
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What `fit` tells its listener: the epoch that ended (0: compiled), of how many, and its figures."""
+
+    epoch: int
+    num_epochs: int
+    figures: dict[str, float]
+    examples_per_second: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model with what it was trained on.
+
+    history: curves by name, one value an epoch: each task's training loss and, with validation rows,
+    "validation ndcg@10" or "validation rmse". best_epoch: the epoch (from 1) whose parameters these are.
+    seconds: "compile" (wall), "fit" (wall), "fit_cpu", without compilation.
+    """
+
+    model: Model
+    training: Training
+    split: Split
+    scorer: JaxScorer
+    prepared: Prepared
+    history: dict[str, list[float]]
+    best_epoch: int
+    seconds: dict[str, float]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def recommender(self, *, rating_weight: float = 0.0, num_retrieved: int = 100) -> Recommender:
+        """The two stages as one object. The final order is log p(item) + rating_weight * predicted rating."""
+        from shortlist.api.recommending import make_recommender
+
+        return make_recommender(
+            self if self.model.retrieval is not None else None,
+            self if self.model.heads else None,
+            rating_weight=rating_weight,
+            num_retrieved=num_retrieved,
+        )
+
+    @cached_property
+    def candidates(self) -> tuple[Array, Array | None]:
+        """Representations [N, r] and vectors [N, d] of the whole catalogue."""
+        return self.scorer.represent("candidate", self.prepared.catalogue.items)
+
+    def predict(self, rows: pl.DataFrame) -> dict[str, Array]:
+        """One output [n] a head for interactions (user_id, item_id and the context the model reads)."""
+        query, _ = self.scorer.encode_query(query_columns(self.model, rows, self.split.users))
+        return self.scorer.predict(query, self.candidates[0][positions_of(rows, self.split.items)])
+
+
+def fit(
+    model: Model,
+    split: Split,
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    optimizer: OptimizerSpec | None = None,
+    seed: int | None = None,
+    patience: int | None = None,
+    training: Training | None = None,
+    listen: Callable[[Progress], None] | None = None,
+) -> Fitted:
+    """Train a model on the training rows of a split.
+
+    Args:
+        model: TwoTower, Ranker or MultiTask.
+        split: only its `train` is learned from; `validation`, where it has rows, gives a figure an epoch.
+        epochs, batch_size, optimizer, seed, patience: replace those of `training`, whose own defaults are
+            8 epochs of 1,000 rows, Adam at 1e-2 falling along a cosine, seed 42, no early stopping.
+        listen: told of every epoch.
+
+    The same inputs give the same bits. With `patience`, training stops after so many epochs without a better
+    validation figure (NDCG@10 of rows if the model retrieves, else RMSE) and the best epoch is kept.
+    Raises DataError for tables that do not fit the model, TrainingError without rows, NonFiniteLoss.
+    """
+    use_compilation_cache()
+    course = _course(training, epochs, batch_size, optimizer, seed, patience)
+    if course.patience and split.validation.height == 0:
+        raise TrainingError(
+            "patience needs validation rows to judge by", hint="split with validation=0.1, or leave patience at 0"
+        )
+    prepared = prepare(model, split)
+    means = {head.name: _mean(prepared, head.label) for head in model.heads}
+    net, tables = build(program_of(model), prepared.encoder.sizes, means=means, seed=course.seed)
+    judge = _Judge(model, split, prepared) if split.validation.height else None
+    events = train(
+        net,
+        tables,
+        prepared.examples,
+        prepared.catalogue,
+        course,
+        task_weights={t.name: t.weight for t in model.all_tasks if t.weight},
+    )
+    params, history, best, seconds = _listen(events, course, judge, prepared, listen)
+    scorer = JaxScorer(*params, prepared.encoder)
+    return Fitted(model, course, split, scorer, prepared, history, best, seconds)
+
+
+def program_of(model: Model) -> Model:
+    """The model with its task weights set to 1 (or left at 0): what a compiled program depends on. Weights
+    themselves are handed in at run time, so that changing one compiles nothing anew."""
+    plain = model.to_dict()
+    tasks = [plain["task"]] if "task" in plain else plain["tasks"]
+    for task in tasks:
+        task["weight"] = 1.0 if task["weight"] else 0.0
+    return msgspec.convert(plain, type(model))
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs between runs, under the cache folder ($SHORTLIST_CACHE)."""
+    if jax.config.jax_compilation_cache_dir is None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = Path(cache_folder()) / "programs"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+class _Judge:
+    """Validation figures of live parameters; higher is better."""
+
+    def __init__(self, model: Model, split: Split, prepared: Prepared) -> None:
+        rows = split.validation
+        self.model, self.prepared = model, prepared
+        self.query = prepared.encoder.query.encode(query_columns(model, rows, split.users))
+        self.targets = positions_of(rows, split.items)
+        self.users = user_indices(rows, prepared.users)
+        self.labels = {head.name: label(rows, head.label) for head in model.heads}
+
+    def __call__(self, params: tuple[Net, Tables]) -> tuple[float, dict[str, float]]:
+        scorer = JaxScorer(*params, self.prepared.encoder)
+        query, vectors = scorer.represent("query", self.query)
+        candidate, items = scorer.represent("candidate", self.prepared.catalogue.items)
+        figures: dict[str, float] = {}
+        if vectors is not None and items is not None:
+            filtered = count_ranks(vectors, items, self.targets, self.prepared.seen, self.users)[1]
+            figures[f"validation ndcg@{VALIDATION_K}"] = float(gain(filtered, VALIDATION_K).mean())
+        predicted = scorer.predict(query, candidate[self.targets])
+        for name, labels in self.labels.items():
+            figures[f"validation rmse of {name}"] = float(np.sqrt(squared_error(predicted[name], labels).mean()))
+        first = next(iter(figures))
+        return (-figures[first] if "rmse" in first else figures[first]), figures
+
+
+def _listen(
+    events: Iterator[Event],
+    course: Training,
+    judge: _Judge | None,
+    prepared: Prepared,
+    listen: Callable[[Progress], None] | None,
+) -> tuple[tuple[Net, Tables], dict[str, list[float]], int, dict[str, float]]:
+    """Follow a run: curves, early stopping, the parameters to keep."""
+    history: dict[str, list[float]] = {}
+    seconds = {"compile": 0.0, "fit": 0.0, "fit_cpu": 0.0}
+    kept: tuple[Net, Tables] | None = None
+    best, best_epoch = -np.inf, 0
+    for event in events:
+        if isinstance(event, Compiled):
+            seconds["compile"] = event.seconds
+            _tell(listen, Progress(0, course.epochs, {}))
+            continue
+        seconds["fit"] += event.seconds
+        seconds["fit_cpu"] += event.cpu_seconds
+        figures = {f"loss of {name}": value for name, value in event.losses.items()}
+        score = float(event.epoch)  # without validation the last epoch is the best
+        if judge is not None:
+            judged, validation = judge(event.params)
+            figures |= validation
+            score = judged if course.patience else score
+        for name, value in figures.items():
+            history.setdefault(name, []).append(value)
+        _tell(listen, Progress(event.epoch + 1, course.epochs, figures, event.examples_per_second))
+        if score > best:
+            best, best_epoch, kept = score, event.epoch + 1, event.params
+        if course.patience and event.epoch + 1 - best_epoch >= course.patience:
+            break
+    assert kept is not None
+    return kept, history, best_epoch, {name: round(value, 4) for name, value in seconds.items()}
+
+
+def _tell(listen: Callable[[Progress], None] | None, progress: Progress) -> None:
+    if listen is not None:
+        listen(progress)
+
+
+def _course(training: Training | None, *given: Any) -> Training:
+    names = ("epochs", "batch_size", "optimizer", "seed", "patience")
+    changes = {name: value for name, value in zip(names, given, strict=True) if value is not None}
+    return msgspec.structs.replace(training or Training(), **changes)
+
+
+def _mean(prepared: Prepared, name: str) -> float:
+    examples = prepared.examples
+    return float(np.average(examples.labels[name].astype(np.float64), weights=examples.weights))
