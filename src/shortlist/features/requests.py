@@ -66,11 +66,10 @@ def missing_column(kind: ColumnType, num_rows: int, size: int = 1) -> Array:
 
 def is_missing(column: Array) -> Bools:
     """Rows whose value is missing: bool [n]."""
+    wide = column[:, None] if column.ndim == 1 else column
     if column.dtype.kind == "O":
-        gone: Bools = np.asarray(column == "")
-        return gone.all(axis=1) if column.ndim == 2 else gone
-    gone = np.asarray(column == MISSING_INT if column.dtype.kind == "i" else np.isnan(column))
-    return gone.any(axis=1) if column.ndim == 2 else gone
+        return np.asarray(np.all(wide == "", axis=1))
+    return np.asarray(np.any(wide == MISSING_INT if column.dtype.kind == "i" else np.isnan(wide), axis=1))
 
 
 def take_rows(column: Array, rows: Longs) -> Array:
