@@ -24,8 +24,8 @@ import pytest
 pytestmark = [pytest.mark.dist, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).resolve().parents[2]
-# Megabytes (10^6 bytes) of the installed packages' own files. Without pip, and without the bytecode caches, which
-# an installer may or may not write and which `docs/sizes.json` counts apart.
+# Megabytes (10^6 bytes) of the installed packages' own files, pip not among them. Bytecode caches, which an
+# installer may or may not write, are counted apart in `docs/sizes.json`.
 LIMITS = {"base": 350, "all": 850}
 EXTRAS = {"tables", "baselines", "train", "serve", "ann", "gpu", "all"}
 RECOMMEND = """
