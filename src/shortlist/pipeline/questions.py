@@ -1,0 +1,101 @@
+"""From a request to the columns both sides of a model read, and to the items that may be returned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from shortlist._typing import Array, Bools, Columns, Longs
+from shortlist.errors import RequestError
+from shortlist.features.fitted import ColumnType, type_of
+from shortlist.features.requests import (
+    Request,
+    fill_missing,
+    is_missing,
+    missing_column,
+    read_request,
+    take_rows,
+)
+from shortlist.features.schema import Schema
+from shortlist.state.catalogue import Items
+from shortlist.state.users import Users
+
+Ids = Iterable[str | int] | str | int
+"""One item id or several."""
+
+
+def read_queries(request: Request, schema: Schema, users: Users, items: Items | None = None) -> Columns:
+    """A request's columns, user_id always among them; with `items`, item_id and item columns too.
+
+    Besides what the model reads, every stored column and timestamp may be given. RequestError for malformed
+    requests and, with `items`, for a row without item_id.
+    """
+    stored = {**(items.columns if items is not None else {}), **users.columns}
+    types: dict[str, ColumnType] = {name: type_of(column) for name, column in stored.items()}
+    types["timestamp"] = "int"
+    types.update(schema.candidate if items is not None else {})
+    types.update(schema.query)
+    types["user_id"] = "string"
+    if items is not None:
+        types["item_id"] = "string"
+    columns = read_request(request, types, sizes=schema.sizes)
+    if items is not None:
+        _require_items(columns)
+    columns.setdefault("user_id", missing_column("string", len(next(iter(columns.values())))))
+    return columns
+
+
+def query_columns(schema: Schema, users: Users, given: Columns, indices: Longs) -> Columns:
+    """The query side's columns: as given, else as stored of each user, else the default, else missing."""
+    out: Columns = {}
+    for name, kind in schema.query.items():
+        column = given.get(name, missing_column(kind, len(indices), schema.sizes.get(name, 1)))
+        if name in users.columns:
+            column = fill_missing(column, take_rows(users.columns[name], indices))
+        if name == "timestamp" and users.as_of is not None:
+            column = fill_missing(column, np.full(len(indices), users.as_of, column.dtype))
+        out[name] = column
+    return out
+
+
+def candidate_columns(items: Items, schema: Schema, given: Columns, positions: Longs) -> Columns:
+    """The candidate side's columns: as given, else as stored of the item at each position, else missing."""
+    out: Columns = {}
+    for name, kind in schema.candidate.items():
+        column = given.get(name, missing_column(kind, len(positions), schema.sizes.get(name, 1)))
+        stored = items.ids if name == "item_id" else items.columns.get(name)
+        out[name] = column if stored is None else fill_missing(column, take_rows(stored, positions))
+    return out
+
+
+def allowed_items(items: Items, exclude: Ids | None, only: Ids | None) -> Bools:
+    """True [N] where an item may be returned. RequestError for an unknown id in `only`."""
+    allowed = np.ones(len(items), np.bool_)
+    if only is not None:
+        ids = _id_list("only", only)
+        positions = items.positions(ids)
+        for unknown in ids[positions < 0]:
+            items.position(unknown)
+        allowed[:] = False
+        allowed[positions] = True
+    if exclude is not None:
+        positions = items.positions(_id_list("exclude", exclude))
+        allowed[positions[positions >= 0]] = False
+    return allowed
+
+
+def _id_list(name: str, ids: Ids) -> Array:
+    listed = [ids] if isinstance(ids, str | int) else list(ids)
+    out = np.empty(len(listed), object)
+    for row, value in enumerate(listed):
+        if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
+            raise RequestError(f"{name}[{row}]: expected an item id, got {value!r} ({type(value).__name__})")
+        out[row] = str(value)
+    return out
+
+
+def _require_items(columns: Columns) -> None:
+    gone = is_missing(columns["item_id"]) if "item_id" in columns else np.ones(1, np.bool_)
+    if gone.any():
+        raise RequestError(f"row {int(np.argmax(gone))} of the request has no item_id")

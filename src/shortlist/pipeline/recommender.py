@@ -1,0 +1,273 @@
+"""The one object: it retrieves, filters, ranks and orders, from raw questions to ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shortlist._typing import Array, Bools, Columns, Doubles, Floats, Longs, Scorer
+from shortlist.errors import BundleError, RequestError
+from shortlist.features.requests import Request
+from shortlist.features.schema import Schema
+from shortlist.index.exact import block_rows, top_k
+from shortlist.pipeline.questions import Ids, allowed_items, candidate_columns, query_columns, read_queries
+from shortlist.pipeline.slate import Slate, Table
+from shortlist.pipeline.stages import (
+    Candidates,
+    Utility,
+    choose,
+    log_partition,
+    most_popular,
+    order,
+    rank,
+    retrieve,
+)
+from shortlist.state.catalogue import Items
+from shortlist.state.users import Users
+
+_PAIRS = 1 << 16  # candidates held at once
+_RESERVED = ("user_id", "item_id", "score", "rank", "retrieval_score", "source", "log_p")
+
+
+@dataclass(frozen=True, eq=False)
+class Recommender:
+    """A trained model, or two, with all they need to answer: the items, the users, the order.
+
+    Make one with `Recommender.of`. Fields:
+        retriever, item_vectors: what gives query vectors, and the items' vectors [N, d]; None: no retrieval.
+        ranker, item_representations: what predicts pairs, and the items' representations [N, r]; None: no
+            ranking. It is the retriever itself where both were trained jointly.
+        utility: the order of a shortlist. num_retrieved: how many candidates are ranked.
+        provenance: plain values about recipe, data, split, metrics and licence; they travel in the bundle.
+        writer: writes a recommender to a path; how is up to whoever made it.
+    """
+
+    items: Items
+    users: Users
+    schema: Schema
+    retriever: Scorer | None = None
+    item_vectors: Floats | None = field(default=None, repr=False)
+    ranker: Scorer | None = None
+    item_representations: Floats | None = field(default=None, repr=False)
+    utility: Utility = field(default_factory=Utility)
+    num_retrieved: int = 100
+    provenance: dict[str, Any] = field(default_factory=dict, repr=False)
+    writer: Callable[[Recommender, Path], None] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        items: Items,
+        users: Users,
+        schema: Schema,
+        *,
+        retriever: Scorer | None = None,
+        ranker: Scorer | None = None,
+        **options: Any,
+    ) -> Recommender:
+        """A recommender whose scorers have seen every item once. `options` are the remaining fields."""
+        columns = candidate_columns(items, schema, {}, np.arange(len(items)))
+        vectors = representations = None
+        if retriever is not None:
+            both = retriever.encode_candidate(columns)
+            vectors = both[1]
+            representations = both[0] if ranker is retriever else None
+        if ranker is not None and representations is None:
+            representations = ranker.encode_candidate(columns)[0]
+        return cls(items, users, schema, retriever, vectors, ranker, representations, **options)
+
+    # Answers
+
+    def recommend(
+        self,
+        queries: Request,
+        k: int = 10,
+        *,
+        filter_seen: bool = True,
+        exclude: Ids | None = None,
+        only: Ids | None = None,
+    ) -> Slate:
+        """Up to k items for each query, best first.
+
+        Args:
+            queries: ids, dicts, lists of them, or a table: user_id and context columns. A column left out or
+                missing is taken from what is stored of the user; a timestamp is then the latest of training
+                (`users.as_of`); what is still missing goes through the model's slot for missing values.
+            k: how many; where fewer are left, all of those.
+            filter_seen: leave out what the user took in the training rows.
+            exclude: item ids never to return; ids that are not in the catalogue are ignored.
+            only: item ids to choose from.
+
+        A user training did not know gets the most popular items that the filters leave, in that order, marked
+        source="popular". Without a retriever the candidates are the `num_retrieved` most popular items (all
+        of `only`, if given), the score is the predicted rating alone.
+
+        Raises RequestError for k < 1, malformed queries, and ids in `only` that are not in the catalogue.
+        """
+        _require_k(k)
+        columns, users = self._read(queries)
+        allowed = allowed_items(self.items, exclude, only)
+        fetch = min(len(self.items), max(k, self._num_ranked(only)))
+        block = max(1, min(block_rows(len(self.items)), _PAIRS // max(1, fetch)))
+        parts = []
+        for start in range(0, len(users), block):
+            rows = slice(start, start + block)
+            mask = np.broadcast_to(allowed, (len(users[rows]), len(allowed)))
+            if filter_seen:
+                mask = mask & ~self.users.seen.mask(users[rows], len(allowed))
+            parts.append(
+                self._shortlist({n: c[rows] for n, c in columns.items()}, users[rows], mask, fetch, k)
+            )
+        return self._slate(columns["user_id"], parts)
+
+    def score(self, rows: Request) -> Table:
+        """What the model says of (user, item, context) rows: user_id, item_id, one column a head, log_p.
+
+        Columns as in `recommend`, and item_id; item columns may be given too and replace what is stored. An
+        unknown item is scored through the unknown slot of its id and the item columns given; an unknown user
+        likewise. log_p is the log probability of the item among the catalogue (of an item outside it: what
+        its vector would have there).
+
+        Raises RequestError for malformed rows.
+        """
+        columns, users = self._read(rows, item=True)
+        query = query_columns(self.schema, self.users, columns, users)
+        positions = self.items.positions(columns["item_id"])
+        candidate = candidate_columns(self.items, self.schema, columns, positions)
+        result: Columns = {"user_id": columns["user_id"], "item_id": columns["item_id"]}
+        encoded = (
+            {} if self.retriever is None else {id(self.retriever): _both(self.retriever, query, candidate)}
+        )
+        if self.ranker is not None:
+            if id(self.ranker) not in encoded:
+                encoded[id(self.ranker)] = _both(self.ranker, query, candidate)
+            q, c = encoded[id(self.ranker)]
+            outputs = self.ranker.predict(q[0], c[0])
+            result |= {_free(head): values for head, values in outputs.items()}
+        if self.retriever is not None:
+            q, c = encoded[id(self.retriever)]
+            result["log_p"] = self._log_p(_vectors(q), _vectors(c))
+        return Table(result)
+
+    def similar_items(self, item_id: str | int, k: int = 10) -> Table:
+        """The k items whose vectors have the highest cosine with an item's: item_id, score, rank.
+
+        Vectors are retrieval's, or the ranker's representations where there is no retrieval. Raises
+        RequestError for an unknown item and k < 1.
+        """
+        _require_k(k)
+        position = self.items.position(item_id)
+        vectors = self.item_vectors if self.item_vectors is not None else self.item_representations
+        if vectors is None:
+            raise RequestError("this recommender has no item vectors to compare")
+        lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
+        cosines = (vectors @ vectors[position]) / (lengths * lengths[position])
+        others = np.arange(len(vectors)) != position
+        places, scores = top_k(cosines[None], min(k, len(vectors)), others)
+        kept = places[0] >= 0
+        ranks = np.arange(1, kept.sum() + 1, dtype=np.int32)
+        return Table({"item_id": self.items.ids[places[0][kept]], "score": scores[0][kept], "rank": ranks})
+
+    def query_vectors(self, queries: Request) -> Floats:
+        """Vectors [b, d] of queries (as in `recommend`): their products with item_vectors order the items."""
+        if self.retriever is None:
+            raise RequestError("this recommender has no retriever")
+        return _vectors(
+            self.retriever.encode_query(query_columns(self.schema, self.users, *self._read(queries)))
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write a bundle that `shortlist.load` reads. BundleError where it cannot be written."""
+        if self.writer is None:
+            raise BundleError(
+                "this recommender does not know how to save itself", hint="it was made without a writer"
+            )
+        self.writer(self, Path(path))
+
+    def _read(self, request: Request, *, item: bool = False) -> tuple[Columns, Longs]:
+        columns = read_queries(request, self.schema, self.users, self.items if item else None)
+        return columns, self.users.indices(columns["user_id"])
+
+    # One block of queries
+
+    def _shortlist(self, columns: Columns, users: Longs, allowed: Bools, fetch: int, k: int) -> Candidates:
+        query = query_columns(self.schema, self.users, columns, users)
+        known = self._answerable(users)
+        representation = found = None
+        if self.retriever is not None and self.item_vectors is not None:
+            representation, _ = both = self.retriever.encode_query(query)
+            found = retrieve(_vectors(both), self.item_vectors, fetch, allowed)
+        if found is None or not known.all():
+            popular = most_popular(self.items.log_popularity, len(users), fetch, allowed)
+            found = popular if found is None else choose(known, found, popular)
+        if self.ranker is not None and self.item_representations is not None:
+            if representation is None or self.ranker is not self.retriever:
+                representation = self.ranker.encode_query(query)[0]
+            found = rank(self.ranker, representation, self.item_representations, found)
+        scores = self._utility(found)
+        return order(found, np.where(known[:, None], scores, found.log_p.astype(np.float64)), k)
+
+    def _answerable(self, users: Longs) -> Bools:
+        """Queries the model can answer: of known users, or all where it reads no user_id."""
+        return users >= 0 if "user_id" in self.schema.query else np.ones(len(users), np.bool_)
+
+    def _utility(self, found: Candidates) -> Doubles:
+        if self.retriever is None and self.ranker is not None:
+            return self.utility.prediction(found.predictions)
+        return self.utility(found.log_p, found.predictions)
+
+    def _num_ranked(self, only: Ids | None) -> int:
+        if self.retriever is None and only is not None:
+            return len(self.items)
+        return self.num_retrieved if self.ranker is not None else 1
+
+    def _slate(self, user_ids: Array, parts: list[Candidates]) -> Slate:
+        width = max(part.positions.shape[1] for part in parts)
+        positions = np.concatenate([part.positions for part in parts])
+        rows, places = np.nonzero(positions >= 0)
+        at = positions[rows, places]
+        popular = np.concatenate([part.popular for part in parts])[rows]
+        columns: Columns = {
+            "user_id": user_ids[rows],
+            "item_id": self.items.ids[at],
+            "score": np.concatenate([p.scores for p in parts if p.scores is not None])[rows, places],
+            "rank": np.arange(1, width + 1, dtype=np.int32)[places],
+            "retrieval_score": np.concatenate([part.log_p for part in parts])[rows, places],
+        }
+        for head in parts[0].predictions:
+            columns[_free(head)] = np.concatenate([part.predictions[head] for part in parts])[rows, places]
+        columns["source"] = np.where(popular, "popular", "retrieval").astype(object)
+        return Slate(columns, rows, at, self.items)
+
+    def _log_p(self, queries: Floats, candidates: Floats) -> Floats:
+        assert self.item_vectors is not None
+        block, out = block_rows(len(self.items)), np.empty(len(queries), np.float32)
+        for start in range(0, len(queries), block):
+            rows = slice(start, start + block)
+            own = np.einsum("bd,bd->b", queries[rows], candidates[rows])
+            out[rows] = own - log_partition(queries[rows] @ self.item_vectors.T)
+        return out
+
+
+def _both(scorer: Scorer, query: Columns, candidate: Columns) -> tuple[Any, Any]:
+    return scorer.encode_query(query), scorer.encode_candidate(candidate)
+
+
+def _vectors(encoded: tuple[Floats, Floats | None]) -> Floats:
+    if encoded[1] is None:
+        raise RequestError("the retriever gives no vectors: its model has no retrieval task")
+    return encoded[1]
+
+
+def _require_k(k: Any) -> None:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise RequestError(f"k must be a whole number of at least 1, got {k!r}")
+
+
+def _free(head: str) -> str:
+    """The column of a head's predictions."""
+    return f"predicted_{head}" if head in _RESERVED else head

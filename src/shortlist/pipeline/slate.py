@@ -1,0 +1,146 @@
+"""Results as columns: a shortlist for each query, in order, and plain tables beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shortlist._typing import Array, Ints, Longs
+from shortlist.errors import MissingExtra, RequestError, did_you_mean
+from shortlist.features.requests import take_rows
+from shortlist.state.catalogue import Items
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+_SHOWN = 40  # rows printed before the rest is only counted
+
+
+class _Columnar:
+    """Rows of named columns, each a NumPy array of one value a row (or one row of several)."""
+
+    columns: dict[str, Array]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        lists = [_plain(column) for column in self.columns.values()]
+        return (dict(zip(self.columns, row, strict=True)) for row in zip(*lists, strict=True))
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.columns:
+            raise RequestError(f"the result has no column {name!r}", hint=did_you_mean(name, self.columns))
+        return self.columns[name]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One dict a row, of plain Python values."""
+        return list(self)
+
+    def to_polars(self) -> polars.DataFrame:
+        """A polars DataFrame. Raises MissingExtra without polars."""
+        try:
+            import polars
+        except ImportError:
+            raise MissingExtra("polars", "tables", "to_polars()") from None
+        return polars.DataFrame({name: _plain(column) for name, column in self.columns.items()})
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A pandas DataFrame. Raises MissingExtra without pandas."""
+        try:
+            import pandas
+        except ImportError:
+            raise MissingExtra("pandas", "all", "to_pandas()") from None
+        return pandas.DataFrame({name: _plain(column) for name, column in self.columns.items()})
+
+    def __str__(self) -> str:
+        texts = [self._texts(name) for name in self.columns]
+        right = [column.dtype.kind in "if" for column in self.columns.values()]
+        widths = [max(map(len, column)) for column in texts]
+        lines = [
+            "  ".join(
+                t.rjust(w) if r else t.ljust(w) for t, w, r in zip(row, widths, right, strict=True)
+            ).rstrip()
+            for row in zip(*texts, strict=True)
+        ]
+        return "\n".join([*lines, *self._rest()])
+
+    def _repr_html_(self) -> str:
+        texts = [[escape(text) for text in self._texts(name)] for name in self.columns]
+        head, *rows = zip(*texts, strict=True)
+        body = "".join("<tr>" + "".join(f"<td>{t}</td>" for t in row) + "</tr>" for row in rows)
+        rest = "".join(f"<p>{line}</p>" for line in self._rest())
+        names = "".join(f"<th>{t}</th>" for t in head)
+        return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>{rest}"
+
+    def _texts(self, name: str) -> list[str]:
+        return [name, *map(_text, _plain(self.columns[name][:_SHOWN]))]
+
+    def _rest(self) -> list[str]:
+        return [f"... {len(self) - _SHOWN} more rows"] if len(self) > _SHOWN else []
+
+
+@dataclass(frozen=True, eq=False)
+class Table(_Columnar):
+    """A result without queries, such as similar items or scored pairs."""
+
+    columns: dict[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Slate(_Columnar):
+    """Shortlists: the rows of query 0 best first, then those of query 1, ...; as many a query as there are.
+
+    columns: user_id, item_id, score (what the order is by), rank (from 1), retrieval_score (log probability
+    in the catalogue; of a popular item, log of its share of the training rows), one column a head such as
+    rating, and source: "retrieval", or "popular" where the model was not asked.
+    query: int64 [rows], the number of the request's row. positions: int32 [rows], catalogue positions.
+    """
+
+    columns: dict[str, Array]
+    query: Longs = field(repr=False)
+    positions: Ints = field(repr=False)
+    items: Items = field(repr=False)
+
+    def of(self, query: int) -> Slate:
+        """The rows of one query."""
+        return self._take(self.query == query)
+
+    def with_items(self, names: Sequence[str]) -> Slate:
+        """The slate with raw columns of the items, such as title, beside their ids."""
+        for name in names:
+            if name not in self.items.columns:
+                raise RequestError(
+                    f"items have no column {name!r}", hint=did_you_mean(name, self.items.columns)
+                )
+        joined = {
+            name: take_rows(self.items.columns[name], self.positions.astype(np.int64)) for name in names
+        }
+        before = {name: self.columns[name] for name in ("user_id", "item_id")}
+        return Slate({**before, **joined, **self.columns}, self.query, self.positions, self.items)
+
+    def _take(self, rows: Array) -> Slate:
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        return Slate(columns, self.query[rows], self.positions[rows], self.items)
+
+
+def _plain(column: Array) -> list[Any]:
+    """Python values; lists without their padding, missing whole numbers as None."""
+    if column.ndim == 2 and column.dtype.kind == "O":
+        return [[text for text in row if text] for row in column.tolist()]
+    if column.dtype.kind == "i":
+        least = np.iinfo(column.dtype).min
+        return [None if value == least else value for value in column.tolist()]
+    values: list[Any] = column.tolist()
+    return values
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
