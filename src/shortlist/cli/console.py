@@ -1,0 +1,184 @@
+"""What the command line says and how it ends: data on stdout, everything else on stderr, exit codes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from shortlist.errors import MissingExtra, ShortlistError
+
+OK, PROBLEM, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
+EXIT_CODES = f"""\b
+Exit codes:
+  {OK:<4} done
+  {PROBLEM:<4} a problem with data, a recipe, a bundle or a request; stderr says what and what to do
+  {USAGE:<4} the command line cannot be understood
+  {BUG:<4} an error inside Shortlist itself
+  {INTERRUPTED:<4} interrupted"""
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no notes on stderr.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier command wrote there.")]
+
+Tell = Callable[[str, int, int], None]
+"""Told the stage that is under way, and how much of how much of it is done."""
+
+_EXTRAS = {
+    "polars": "tables",
+    "scipy": "train",
+    "jax": "train",
+    "jaxlib": "train",
+    "equinox": "train",
+    "optax": "train",
+    "onnx": "train",
+    "implicit": "baselines",
+}
+
+
+class Verbs(TyperGroup):
+    """The root command: whatever a verb raises ends as one message on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ShortlistError, OSError, ImportError, MemoryError, KeyboardInterrupt) as error:
+            if isinstance(error, BrokenPipeError):
+                raise  # the reader of our output left; Typer ends quietly
+            if ctx.params.get("debug"):
+                raise
+            raise typer.Exit(_say(error)) from None
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
+            if ctx.params.get("debug"):
+                raise
+            said = f"{type(error).__name__}: {error}".rstrip(": ")
+            fail(
+                f"this is a fault of Shortlist, not of yours: {said}",
+                "shortlist --debug VERB ... shows where",
+            )
+            raise typer.Exit(BUG) from None
+
+
+def _say(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        note("interrupted")
+        return INTERRUPTED
+    if isinstance(error, ImportError):
+        package = (error.name or "").split(".")[0]
+        if package not in _EXTRAS:
+            fail(str(error), "is the installation whole? pip install --force-reinstall shortlist")
+            return PROBLEM
+        error = MissingExtra(package, _EXTRAS[package], "this command")
+    if isinstance(error, MemoryError):
+        fail("out of memory", "a smaller batch_size, fewer items, or a larger machine")
+    elif isinstance(error, ShortlistError):
+        fail(str(error), error.hint)
+    elif isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        hints = {errno.ENOSPC: "make room on the disk", errno.EACCES: "may you write there?"}
+        fail(f"{place}{error.strerror or error}", hints.get(error.errno or 0, ""))
+    return PROBLEM
+
+
+def fail(message: str, hint: str = "") -> None:
+    """`error: ...` and `hint: ...` on stderr."""
+    typer.echo(f"error: {message}", err=True)
+    if hint:
+        typer.echo(f"hint: {hint}", err=True)
+
+
+def note(message: str, *, quiet: bool = False) -> None:
+    """A line for the person, on stderr."""
+    if not quiet:
+        typer.echo(message, err=True)
+
+
+def out(text: str) -> None:
+    """Data, on stdout."""
+    typer.echo(text.rstrip("\n"))
+
+
+def out_json(value: Any) -> None:
+    """Data for machines, on stdout; what is not a finite number is null."""
+    out(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """JSON of plain values, NumPy scalars and arrays, and paths."""
+    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """Dictionaries, lists, strings, finite numbers, booleans and None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def examples(*lines: str) -> str:
+    """The end of a verb's help: command lines to copy."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Aligned columns, plain text: numbers to the right, words to the left; None is a dash."""
+    numeric = [all(_is_number(row[at]) for row in rows) for at in range(len(header))]
+    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(header))]
+    lines = []
+    for row in cells:
+        padded = [
+            c.rjust(w) if right else c.ljust(w) for c, w, right in zip(row, widths, numeric, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return " ".join(str(value).split())
+
+
+@contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Tell]:
+    """A progress bar on stderr that follows what it is told; none where nobody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda stage, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+    from rich.progress import TimeElapsedColumn as Elapsed
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    bar = Progress(*columns, Elapsed(), console=Console(stderr=True), transient=True)
+    task = bar.add_task("", total=None)
+
+    def tell(stage: str, done: int, total: int) -> None:
+        bar.start()
+        # One step of one says nothing of how far it is: such a stage only pulses.
+        bar.update(task, description=stage, completed=done, total=total if total > 1 else None)
+
+    try:
+        yield tell
+    finally:
+        bar.stop()

@@ -1,0 +1,46 @@
+"""`shortlist evaluate`: a bundle is judged again on the test rows of its own split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shortlist.cli.console import Json, Quiet, examples, note, out, out_json, progress
+from shortlist.cli.folders import bundle_folder
+
+EXAMPLES = examples(
+    "shortlist evaluate runs/demo",
+    "shortlist evaluate runs/demo --no-baselines --json > figures.json",
+    "shortlist evaluate runs/demo --html report.html",
+)
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, or a run that holds one.")],
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page that stands alone.")] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="Judge tuned baselines on the same rows.")
+    ] = True,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge a bundle on its own test rows, beside baselines.
+
+    The data and the split are those of the recipe inside the bundle.
+    """
+    from shortlist.api.evaluating import evaluate_bundle
+
+    folder = bundle_folder(bundle)
+    with progress(quiet=quiet) as tell:
+        report = evaluate_bundle(folder, baselines=baselines, tell=tell)
+    if html is not None:
+        from shortlist.data.download import write_atomic
+
+        write_atomic(html, report.to_html(f"Evaluation of {bundle}").encode())
+        note(f"wrote {html}", quiet=quiet)
+    if json:
+        out_json(report.to_dict())
+    else:
+        out(report.table())

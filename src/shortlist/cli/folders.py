@@ -1,0 +1,78 @@
+"""Folders the verbs read and write: a bundle inside a run, a new folder that is whole or not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+from shortlist.errors import BundleError, DataError
+
+
+def bundle_folder(path: Path) -> Path:
+    """The bundle at `path`: the folder itself, or `bundle/` inside a run's folder.
+
+    Raises BundleError when there is no such folder.
+    """
+    inside = path / "bundle"
+    if inside.is_dir():
+        return inside
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise BundleError(f"{path} is a file; a bundle is a folder", hint="name the folder that holds it")
+    raise BundleError(f"no such bundle: {path}", hint=_nearby(path))
+
+
+def _nearby(path: Path) -> str:
+    parent = path.parent
+    names = sorted(p.name for p in parent.iterdir() if p.is_dir()) if parent.is_dir() else []
+    near = get_close_matches(path.name, names)
+    if near:
+        return f"did you mean {' or '.join(str(parent / name) for name in near)}?"
+    return "train one: shortlist train ml100k-joint"
+
+
+@contextmanager
+def new_folder(path: Path, *, force: bool, sign: str) -> Iterator[Path]:
+    """A temporary sibling to write into, which becomes `path` when the block ends well and vanishes else.
+
+    An existing `path` must be empty, or `force` be given and the file `sign` lie in it (so that only what
+    an earlier command wrote is ever replaced). Raises DataError otherwise, before anything is written.
+    """
+    path = Path(os.path.abspath(path))
+    _check_free(path, force, sign)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield fresh
+        fresh.chmod(0o755)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            os.replace(path, old)
+            os.replace(fresh, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(fresh, path)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _check_free(path: Path, force: bool, sign: str) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise DataError(f"{path} exists and is a file", hint="give another folder with --output")
+    if not any(path.iterdir()):
+        return
+    if not force:
+        raise DataError(f"{path} exists already", hint="give another --output, or replace it with --force")
+    if not (path / sign).is_file():
+        raise DataError(
+            f"{path} holds no {sign}, so this command did not write it and will not replace it",
+            hint="give another --output",
+        )

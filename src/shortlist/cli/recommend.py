@@ -1,0 +1,51 @@
+"""`shortlist recommend`: shortlists from a bundle."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Annotated
+
+import typer
+
+from shortlist.cli.answers import Bundle, Context, Timestamp, answer_table, context, ids, load, titled, typed
+from shortlist.cli.console import Json, examples, note, out, out_json
+
+EXAMPLES = examples(
+    "shortlist recommend runs/demo --user 42 -k 10",
+    "shortlist recommend runs/demo --user 42 --user 7 --exclude 50,181 --json",
+    "shortlist recommend runs/demo --user 42 --timestamp 1998-04-01T20:00 --keep-seen",
+)
+
+
+def recommend(
+    bundle: Bundle,
+    user: Annotated[list[str], typer.Option("--user", "-u", help="Whose shortlist; may be repeated.")],
+    k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
+    timestamp: Timestamp = "",
+    context_: Context = None,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="ID,...", help="Never these items.")] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="ID,...", help="Only these items.")] = None,
+    keep_seen: Annotated[bool, typer.Option("--keep-seen", help="Items the user had may return.")] = False,
+    json: Json = False,
+) -> None:
+    """Retrieve, filter and rank: the best K items for a user.
+
+    A user the training rows did not know gets the most popular items, marked so. Where fewer than K items
+    are left, all of those are shown.
+    """
+    recommender = load(bundle)
+    columns = context(context_ or [], timestamp)
+    queries = [typed(recommender, {"user_id": name, **columns}) for name in user]
+    slate = recommender.recommend(queries, k, filter_seen=not keep_seen, exclude=ids(exclude), only=ids(only))
+    rows = titled(recommender, slate.to_dicts())
+    if json:
+        out_json(rows)
+        return
+    if not rows:
+        note("no item is left: all were seen or excluded")
+        return
+    blocks = []
+    for name, group in groupby(rows, key=lambda row: row["user_id"]):
+        text = answer_table(list(group), ("rank", "item_id", "title", "score"), ("source",))
+        blocks.append(text if len(user) == 1 else f"user {name}\n{text}")
+    out("\n\n".join(blocks))

@@ -1,0 +1,113 @@
+"""`shortlist train`: a recipe becomes a run folder with a report and a bundle."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json, progress
+from shortlist.errors import RecipeError, SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    from shortlist.specs.recipe import Recipe
+
+EXAMPLES = examples(
+    "shortlist train ml100k-joint",
+    "shortlist train my-shop.toml -o runs/first --epochs 4",
+    "shortlist train ml100k-joint -o runs/wide --set training.batch_size=2000 --set serving.retrieve=200",
+)
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a recipe that is shipped.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The run's folder.", show_default="runs/RECIPE")
+    ] = None,
+    force: Force = False,
+    seed: Annotated[int | None, typer.Option(help="Of training (the split keeps the recipe's own).")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train, evaluate and save: RECIPE becomes a run folder.
+
+    It holds the recipe as it was run, metrics.jsonl, report.{json,html,txt} and the bundle, which
+    `recommend`, `score`, `similar`, `evaluate` and `export` read. The report goes to stdout.
+    """
+    from shortlist.recipes.run import find_recipe, run
+
+    found = changed(find_recipe(recipe), _settings(seed, epochs, set_ or []))
+    folder = output or Path("runs") / (found.name or Path(recipe).stem)
+    with progress(quiet=quiet) as tell:
+        result = run(found, folder, force=force, tell=tell)
+    if json:
+        out_json({"output": str(result.output), "seconds": result.seconds, **result.report.to_dict()})
+    else:
+        out(result.report.table())
+    note(f"wrote {result.output}; next: shortlist recommend {result.output} --user ID", quiet=quiet)
+
+
+def _settings(seed: int | None, epochs: int | None, pairs: list[str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"--set {pair!r} is not KEY=VALUE", hint="for instance --set training.epochs=4")
+        settings[key.strip()] = toml_value(value.strip())
+    named = {"training.seed": seed, "training.epochs": epochs}
+    return settings | {key: value for key, value in named.items() if value is not None}
+
+
+def toml_value(text: str) -> Any:
+    """The value as TOML reads it (4, 0.1, true, [10, 100], {kind = "adam"}); a bare word is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def changed(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
+    """The recipe with dotted keys replaced (numbers count list entries: model.tasks.0.weight).
+
+    Raises RecipeError for a key that does not fit, with its path.
+    """
+    if not settings:
+        return recipe
+    whole = recipe.to_dict()
+    for key, value in settings.items():
+        *way, last = key.split(".")
+        place: Any = whole
+        for step in way:
+            place = _inside(place, step, key)
+        if isinstance(place, list):
+            _inside(place, last, key)
+            place[int(last)] = value
+        else:
+            place[last] = value
+    try:
+        return type(recipe).from_dict(whole)
+    except SpecError as error:
+        raise RecipeError(
+            f"--set: {error}", hint=error.hint or "see docs/recipes.md for every key"
+        ) from error
+
+
+def _inside(place: Any, step: str, key: str) -> Any:
+    if isinstance(place, list):
+        if not step.isdigit() or int(step) >= len(place):
+            raise RecipeError(
+                f"--set {key}: {step!r} is not one of the {len(place)} entries (counted from 0)"
+            )
+        return place[int(step)]
+    if step not in place or not isinstance(place[step], dict | list):
+        sections = [name for name, value in place.items() if isinstance(value, dict | list)]
+        raise RecipeError(f"--set {key}: no section {step!r}", hint=did_you_mean(step, sections))
+    return place[step]
