@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from shortlist._typing import Array, Columns, Doubles, Floats, Ints
-from shortlist.api.fitting import Fitted
+from shortlist.api.sources import read_data, split_data
 from shortlist.api.preparing import positions_of, user_indices
 from shortlist.baselines.interactions import Interactions
 from shortlist.data.columns import to_columns
@@ -26,9 +26,14 @@ from shortlist.evaluation.report import Report
 from shortlist.evaluation.rows import Predictions, Skipped, TestRows
 from shortlist.evaluation.suite import baseline_predictions
 from shortlist.index.exact import Ranks, count_ranks, search
+from shortlist.pipeline.questions import query_columns
 from shortlist.pipeline.recommender import Recommender
-from shortlist.pipeline.stages import Utility, log_normalizer
+from shortlist.pipeline.stages import Candidates, Utility, order, rank, retrieve
+from shortlist.specs.recipe import Recipe
 from shortlist.state.seen import Seen
+
+if TYPE_CHECKING:
+    from shortlist.api.fitting import Fitted
 
 CARVED = 0.1
 """Share of the training rows baselines are tuned on where a split has no validation rows."""
@@ -58,11 +63,12 @@ def evaluate(
     refitted on both. A Fitted knows its split; a Recommender needs `split`. Unknown users get what
     `recommend` gives them: popularity. Raises DataError for rows with items outside the catalogue.
     """
-    if isinstance(model, Fitted):
+    counter: Counter = numpy_counter
+    if isinstance(model, Recommender):
+        recommender = model
+    else:
         split, history = split or model.split, history or model.history
         recommender, counter = model.recommender(), compiled_counter
-    else:
-        recommender, counter = model, numpy_counter
     if split is None:
         raise DataError("a Recommender does not hold its split", hint="evaluate(recommender, split=...)")
     case = _Case.of(recommender, split, split.test if test is None else test)
@@ -106,8 +112,8 @@ class _Case:
             ratings=ratings,
         )
         table = join_users(test, split.users)
-        wanted = [name for name in recommender.query_schema if name in table.columns]
-        queries = recommender.complete(to_columns(table, list(dict.fromkeys(["user_id", *wanted]))))
+        given = to_columns(table, [name for name in recommender.schema.query if name in table.columns])
+        queries = query_columns(recommender.schema, recommender.users, given, rows.users)
         liked = np.ones(len(rows), bool)
         if ratings is not None:
             mean = _ratings(known)
@@ -131,7 +137,9 @@ def compiled_counter(queries: Floats, items: Floats, targets: Ints, seen: Seen, 
     return Ranks(*count(queries, items, targets, seen, users))
 
 
-def _entrant(recommender: Recommender, case: _Case, counter: Counter, name: str) -> Predictions:
+def _entrant(
+    recommender: Recommender, case: _Case, counter: Counter, name: str, *, users: bool = True
+) -> Predictions:
     """What the recommender says of every test row."""
     rows, seen = case.rows, recommender.users.seen
     ranks = user_ranks = top = ratings = None
@@ -140,16 +148,16 @@ def _entrant(recommender: Recommender, case: _Case, counter: Counter, name: str)
         assert vectors is not None and recommender.item_vectors is not None
         first = _first_rows(rows)
         asked = vectors[first][rows.user_keys]
-        users, targets = rows.users.astype(np.int32), rows.targets.astype(np.int32)
+        user, targets = rows.users.astype(np.int32), rows.targets.astype(np.int32)
         popular = _popularity_ranks(recommender.items.log_popularity)
 
         def count(queries: Floats) -> Ranks:
-            found = counter(queries, recommender.item_vectors, targets, seen, users)
-            unknown = users < 0
+            found = counter(queries, recommender.item_vectors, targets, seen, user)
+            unknown = (user < 0) & ("user_id" in recommender.schema.query)
             raw, filtered = (np.where(unknown, popular[targets], r) for r in (found.raw, found.filtered))
             return Ranks(raw, filtered)
 
-        ranks, user_ranks = count(vectors), count(asked)
+        ranks, user_ranks = count(vectors), count(asked) if users else None
         top = search(vectors[first], recommender.item_vectors, 10)[0]
     if recommender.ranker is not None and rows.ratings is not None:
         represented, _ = recommender.ranker.encode_query(case.queries)
@@ -230,35 +238,30 @@ def stage_figures(recommender: Recommender, case: _Case, k: int, weights: Sequen
     the share of test rows whose item the retrieved candidates hold at all."""
     if recommender.retriever is None or recommender.ranker is None:
         return {}
-    rows, first = case.rows, _first_rows(case.rows)
+    first = _first_rows(case.rows)
     queries = {name: column[first] for name, column in case.queries.items()}
     _, vectors = recommender.retriever.encode_query(queries)
-    items, users = recommender.item_vectors, rows.users[first]
+    items, seen = recommender.item_vectors, recommender.users.seen
     assert vectors is not None and items is not None and recommender.item_representations is not None
     num = min(recommender.num_retrieved, len(items))
-    positions, scores = search(vectors, items, num, exclude=recommender.users.seen, users=users)
+    found = retrieve(vectors, items, num, ~seen.mask(case.rows.users[first], len(items)))
     represented, _ = recommender.ranker.encode_query(queries)
-    pairs = np.repeat(represented, num, axis=0), recommender.item_representations[positions.reshape(-1)]
-    rating = recommender.ranker.predict(*pairs)[recommender.utility.head].reshape(positions.shape)
-    log_p = scores - log_normalizer(vectors, items)[:, None]
-
-    def figures(order: Ints) -> dict[str, float]:
-        ranks = _list_ranks(np.take_along_axis(positions, order, 1), rows)
-        out = {f"ndcg@{k} (user)": _mean_ndcg(ranks, rows, np.ones(len(rows), bool), k)}
-        if not case.liked.all():
-            out[f"ndcg@{k} (user, liked)"] = _mean_ndcg(ranks, rows, case.liked, k)
-        else:
-            out[f"ndcg@{k} (user, liked)"] = out[f"ndcg@{k} (user)"]
-        return out
-
-    alone = np.argsort(-scores, axis=1, kind="stable")
-    found: dict[str, Any] = {"retrieval only": figures(alone)}
+    ranked = rank(recommender.ranker, represented, recommender.item_representations, found)
+    figures: dict[str, Any] = {"retrieval only": _list_figures(found, case, k)}
     for weight in weights:
         utility = Utility(weight, recommender.utility.head)
-        order = np.argsort(-utility.score(log_p, {utility.head: rating}), axis=1, kind="stable")
-        found[_stage_name(weight)] = figures(order)
-    found["recall ceiling"] = float(np.isfinite(_list_ranks(positions, rows)).mean())
-    return found
+        scores = utility(ranked.log_p, ranked.predictions)
+        figures[_stage_name(weight)] = _list_figures(order(ranked, scores, num), case, k)
+    figures[f"recall ceiling@{num}"] = float(np.isfinite(_list_ranks(found.positions, case.rows)).mean())
+    return figures
+
+
+def _list_figures(found: Candidates, case: _Case, k: int) -> dict[str, float]:
+    ranks, everything = _list_ranks(found.positions, case.rows), np.ones(len(case.rows), bool)
+    return {
+        f"ndcg@{k} (user)": _mean_ndcg(ranks, case.rows, everything, k),
+        f"ndcg@{k} (user, liked)": _mean_ndcg(ranks, case.rows, case.liked, k),
+    }
 
 
 def _list_ranks(lists: Ints, rows: TestRows) -> Doubles:
@@ -273,15 +276,34 @@ def _mean_ndcg(ranks: Doubles, rows: TestRows, counted: Array, k: int) -> float:
     return float(np.nanmean(metrics.user_ndcg(ranks[kept], rows.user_keys[kept], rows.num_users, k)))
 
 
+def point_figures(fitted: Fitted, rows: pl.DataFrame, *, users: bool = True) -> dict[str, float]:
+    """Figures of a fitted model on some rows, by the report's names, without baselines or intervals."""
+    recommender = fitted.recommender()
+    case = _Case.of(recommender, fitted.split, rows)
+    found = _entrant(recommender, case, compiled_counter, MODEL, users=users)
+    out: dict[str, float] = {}
+    if found.ranks is not None:
+        for rule, ranks in (("raw", found.ranks.raw), ("filtered", found.ranks.filtered)):
+            out[f"{rule} hit_rate@100 (row)"] = float(metrics.hit(ranks, 100).mean())
+    if found.user_ranks is not None:
+        everything = np.ones(len(case.rows), bool)
+        out["filtered ndcg@10 (user)"] = _mean_ndcg(found.user_ranks.filtered, case.rows, everything, 10)
+    if found.ratings is not None and case.rows.ratings is not None:
+        out["rmse"] = float(metrics.squared_error(found.ratings, case.rows.ratings).mean() ** 0.5)
+    return out
+
+
 def evaluate_bundle(path: str | Path, *, baselines: bool = True, tell: Tell | None = None) -> Report:
     """Judge a bundle on the test rows of its own recipe, read from the recipe snapshot inside it."""
     from shortlist.bundle import load
-    from shortlist.recipes.run import read_data, split_data
 
     recommender = load(path)
-    recipe = recommender.recipe
-    if recipe is None:
-        raise DataError(f"the bundle {path} holds no recipe to find its data by", hint="evaluate(load(path), split=...)")
+    plain = recommender.provenance.get("recipe")
+    if plain is None:
+        raise DataError(
+            f"the bundle {path} holds no recipe to find its data by", hint="evaluate(load(path), split=...)"
+        )
+    recipe = Recipe.from_dict(plain)
     split = split_data(recipe, read_data(recipe))
     return evaluate(
         recommender,

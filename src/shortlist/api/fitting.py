@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,23 +14,23 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from shortlist._typing import Array, Columns
+from shortlist._typing import Array
 from shortlist.api.preparing import Prepared, label, positions_of, prepare, query_columns, user_indices
-from shortlist.data.columns import to_columns
 from shortlist.data.download import cache_folder
 from shortlist.data.splits import Split
 from shortlist.errors import TrainingError
 from shortlist.evaluation.metrics import gain, squared_error
 from shortlist.models.build import Net, Tables, build
 from shortlist.models.scorer import JaxScorer
-from shortlist.pipeline.recommender import Recommender
 from shortlist.specs.models import Model
-from shortlist.specs.training import Adam, OptimizerSpec, Training
-from shortlist.training.loop import Compiled, EpochEnd, Event, train
+from shortlist.specs.training import OptimizerSpec, Training
+from shortlist.training.loop import Compiled, Event, train
 from shortlist.training.ranks import count_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from shortlist.pipeline.recommender import Recommender
 
 VALIDATION_K = 10
 
@@ -63,17 +62,23 @@ class Fitted:
     history: dict[str, list[float]]
     best_epoch: int
     seconds: dict[str, float]
-    provenance: dict[str, Any] = field(default_factory=dict)
 
-    def recommender(self, *, rating_weight: float = 0.0, num_retrieved: int = 100) -> Recommender:
-        """The two stages as one object. The final order is log p(item) + rating_weight * predicted rating."""
-        from shortlist.api.recommending import make_recommender
+    def recommender(
+        self,
+        *,
+        rating_weight: float = 0.0,
+        num_retrieved: int = 100,
+        provenance: dict[str, Any] | None = None,
+    ) -> Recommender:
+        """The model as a recommender; two stages where it retrieves and has heads. See `combine`."""
+        from shortlist.api.recommending import combine
 
-        return make_recommender(
+        return combine(
             self if self.model.retrieval is not None else None,
             self if self.model.heads else None,
             rating_weight=rating_weight,
             num_retrieved=num_retrieved,
+            provenance=provenance,
         )
 
     @cached_property
@@ -116,7 +121,8 @@ def fit(
     course = _course(training, epochs, batch_size, optimizer, seed, patience)
     if course.patience and split.validation.height == 0:
         raise TrainingError(
-            "patience needs validation rows to judge by", hint="split with validation=0.1, or leave patience at 0"
+            "patience needs validation rows to judge by",
+            hint="split with validation=0.1, or leave patience at 0",
         )
     prepared = prepare(model, split)
     means = {head.name: _mean(prepared, head.label) for head in model.heads}
@@ -174,7 +180,8 @@ class _Judge:
             figures[f"validation ndcg@{VALIDATION_K}"] = float(gain(filtered, VALIDATION_K).mean())
         predicted = scorer.predict(query, candidate[self.targets])
         for name, labels in self.labels.items():
-            figures[f"validation rmse of {name}"] = float(np.sqrt(squared_error(predicted[name], labels).mean()))
+            errors = squared_error(predicted[name].astype(np.float64), labels.astype(np.float64))
+            figures[f"validation rmse of {name}"] = float(np.sqrt(errors.mean()))
         first = next(iter(figures))
         return (-figures[first] if "rmse" in first else figures[first]), figures
 

@@ -23,8 +23,8 @@ from shortlist.state.seen import Seen
 class Prepared:
     """Training rows as a trainer wants them, and what they were made from.
 
-    users: the training users in order of first appearance. queries: raw query columns, one row an interaction.
-    items: raw columns of the whole catalogue. positions: int32, each training row's item.
+    users: the training users in order of first appearance. queries: raw query columns, one row an
+    interaction. items: raw columns of the whole catalogue. positions: int32, each training row's item.
     """
 
     encoder: Encoder
@@ -84,7 +84,8 @@ def positions_of(rows: pl.DataFrame, items: pl.DataFrame) -> Ints:
     if len(positions) and positions.min() < 0:
         row = int(np.argmin(positions))
         raise DataError(
-            f"row {row}: item {rows['item_id'][row]!r} is not in the items table", hint="add it to the items table"
+            f"row {row}: item {rows['item_id'][row]!r} is not in the items table",
+            hint="add it to the items table",
         )
     return positions.astype(np.int32)
 
@@ -124,8 +125,8 @@ def _needed(tower: Tower, table: pl.DataFrame, key: str, side: str) -> list[str]
     for feature in tower.features:
         if feature.column not in table.columns:
             raise DataError(
-                f"the {side} tower's feature {type(feature).__name__}({feature.column!r}) names a column that is"
-                f" not in the {'items' if side == 'candidate' else 'interactions or users'} table",
+                f"the {side} tower's feature {type(feature).__name__}({feature.column!r}) names a column"
+                f" that is not in the {'items' if side == 'candidate' else 'interactions or users'} table",
                 hint=did_you_mean(feature.column, table.columns),
             )
     return list(dict.fromkeys([key, *(f.column for f in tower.features)]))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from shortlist.errors import SpecError
 from shortlist.models.layers import MLP, Dense, generator
 from shortlist.specs.tasks import Head
 
@@ -24,21 +25,29 @@ class HeadLayer(eqx.Module):
         self.spec, self.query, self.candidate = spec, None, None
         width = query_dim + candidate_dim
         if spec.interaction == "product":
-            dim = spec.dim or query_dim
-            self.query = Dense(query_dim, dim, rng, use_bias=False)
-            self.candidate = Dense(candidate_dim, dim, rng, use_bias=False)
-            width = 3 * dim
+            if spec.dim:
+                self.query = Dense(query_dim, spec.dim, rng, use_bias=False)
+                self.candidate = Dense(candidate_dim, spec.dim, rng, use_bias=False)
+            elif query_dim != candidate_dim:
+                raise SpecError(
+                    f"the product of vectors of {query_dim} and {candidate_dim} numbers is not defined",
+                    hint=f"give {type(spec).__name__} a dim= to project both to",
+                )
+            width = 3 * (spec.dim or query_dim)
         mlp = MLP(width, spec.hidden, 1, rng, activation=spec.activation, dropout=spec.dropout)
         if spec.biases:  # start at the training mean: an untrained head is then no worse than a constant
             assert mlp.last is not None and mlp.last.bias is not None
             mlp = eqx.tree_at(lambda m: m.last.bias, mlp, jnp.full(1, mean, jnp.float32))
         self.mlp = mlp
 
-    def __call__(self, query: Array, candidate: Array, bias: Array | float, *, key: Array | None = None) -> Array:
+    def __call__(
+        self, query: Array, candidate: Array, bias: Array | float, *, key: Array | None = None
+    ) -> Array:
         """Vectors [query_dim], [candidate_dim] and the sum of their biases -> scalar."""
-        if self.query is None or self.candidate is None:
+        if self.spec.interaction == "concat":
             return self.mlp(jnp.concatenate([query, candidate]), key=key)[0] + bias
-        p, c = self.query(query), self.candidate(candidate)
+        p = query if self.query is None else self.query(query)
+        c = candidate if self.candidate is None else self.candidate(candidate)
         both = p * c
         return self.mlp(jnp.concatenate([p, c, both]), key=key)[0] + both.sum() + bias
 

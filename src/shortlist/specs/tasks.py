@@ -60,14 +60,17 @@ class Retrieval(Task, frozen=True, tag="retrieval", kw_only=True):
         not_negative(self, "weight", "hard_negatives", "extra_negatives")
         positive(self, "temperature")
         if self.loss == "full" and self.extra_negatives:
-            raise SpecError("Retrieval: extra_negatives add nothing to the full softmax", hint="drop one of them")
+            raise SpecError(
+                "Retrieval: extra_negatives add nothing to the full softmax", hint="drop one of them"
+            )
 
 
 class Head(Task, frozen=True):
     """A task that reads one number per (query, candidate) pair off a small network of its own.
 
-    interaction: what the network sees: "concat" is [query, candidate]; "product" projects both to `dim`
-    numbers (0: the query vector's width), p and c, and sees [p, c, p * c], adding p . c to the output.
+    interaction: what the network sees: "concat" is [query, candidate]; "product" is [p, c, p * c], with p . c
+    added to the output, where p and c are both vectors projected to `dim` numbers (0: as they are, in
+    which case l2 on the features' rows is a matrix factorisation's regularisation).
     biases: add the training mean of the label and one learned number per table row of either side, penalised
     by bias_l2. l2 penalises the weights of the network.
     """
@@ -112,7 +115,9 @@ class Custom(Head, frozen=True, tag="custom"):
     def check(self) -> None:
         super().check()
         if not self.loss:
-            raise SpecError("Custom needs the name of a registered loss", hint="shortlist.register_task('name')")
+            raise SpecError(
+                "Custom needs the name of a registered loss", hint="shortlist.register_task('name')"
+            )
 
 
 TaskSpec = Retrieval | Rating | Custom

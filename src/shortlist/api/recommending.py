@@ -1,0 +1,116 @@
+"""From fitted models to the one object that recommends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shortlist import bundle
+from shortlist.api.fitting import Fitted
+from shortlist.data.columns import column_types, to_columns
+from shortlist.errors import SpecError
+from shortlist.export.graphs import export_graphs
+from shortlist.features.schema import Schema
+from shortlist.pipeline.recommender import Recommender
+from shortlist.pipeline.stages import Utility
+from shortlist.state.catalogue import Items
+from shortlist.state.users import Users
+
+
+def combine(
+    retrieval: Fitted | None = None,
+    ranking: Fitted | None = None,
+    *,
+    rating_weight: float = 0.0,
+    head: str = "",
+    num_retrieved: int = 100,
+    provenance: dict[str, Any] | None = None,
+) -> Recommender:
+    """Two stages as one recommender: `retrieval` picks `num_retrieved` candidates, `ranking` orders them by
+    log p(item) + rating_weight * prediction. Either may be left out; both may be the same jointly trained model.
+
+    head: the ranking model's head that counts (its first by default). provenance: plain values that travel in
+    the bundle. Raises SpecError for models that lack the task their stage needs, or that were fitted on
+    different catalogues.
+    """
+    first = retrieval or ranking
+    if first is None:
+        raise SpecError("a recommender needs a fitted model")
+    if retrieval is not None and retrieval.model.retrieval is None:
+        raise SpecError(f"{type(retrieval.model).__name__} has no Retrieval task to retrieve with")
+    if ranking is not None and not ranking.model.heads:
+        raise SpecError(f"{type(ranking.model).__name__} has no head to rank with")
+    if retrieval is not None and ranking is not None:
+        _check_same_items(retrieval, ranking)
+    models = {id(f): f for f in (retrieval, ranking) if f is not None}
+    chosen = head or (ranking.model.heads[0].name if ranking is not None else "rating")
+    return Recommender.of(
+        _items(first),
+        _users(first, Schema.of(*(f.prepared.encoder for f in models.values()))),
+        Schema.of(*(f.prepared.encoder for f in models.values())),
+        retriever=None if retrieval is None else retrieval.scorer,
+        ranker=None if ranking is None else ranking.scorer,
+        utility=Utility(rating_weight, chosen),
+        num_retrieved=num_retrieved,
+        provenance={**_provenance(first), **(provenance or {})},
+        writer=lambda recommender, path: _write(recommender, path, retrieval, ranking),
+    )
+
+
+def _items(fitted: Fitted) -> Items:
+    table = fitted.split.items
+    kept = [name for name in table.columns if name != "item_id"]
+    counts = np.bincount(fitted.prepared.positions, minlength=table.height)
+    return Items.of(table["item_id"].to_list(), to_columns(table, kept), counts)
+
+
+def _users(fitted: Fitted, schema: Schema) -> Users:
+    """The training users in the order of the seen sets, with the columns a model may read of them."""
+    import polars as pl
+
+    known = pl.DataFrame({"user_id": list(fitted.prepared.users.values)}, schema={"user_id": pl.String})
+    table = known.join(fitted.split.users, on="user_id", how="left", maintain_order="left")
+    kept = [name for name in column_types(table) if name in schema.query and name != "user_id"]
+    train = fitted.split.train
+    as_of = train["timestamp"].max() if "timestamp" in train.columns else None
+    return Users.of(table["user_id"].to_list(), to_columns(table, kept), fitted.prepared.seen, as_of)
+
+
+def _provenance(fitted: Fitted) -> dict[str, Any]:
+    return {
+        "split": fitted.split.describe(),
+        "models": fitted.model.to_dict(),
+        "training": fitted.training.to_dict(),
+        "seconds": fitted.seconds,
+    }
+
+
+def _write(recommender: Recommender, path: Path, retrieval: Fitted | None, ranking: Fitted | None) -> None:
+    graphs: dict[str, dict[str, bytes]] = {}
+    encoders = {}
+    for stage, fitted in (("retrieval", retrieval), ("ranking", ranking)):
+        if fitted is None or (stage == "ranking" and fitted is retrieval):
+            continue
+        graphs[stage] = _graphs(fitted)
+        encoders[stage] = fitted.prepared.encoder
+    bundle.save(recommender, graphs, encoders, path)
+
+
+def _graphs(fitted: Fitted) -> dict[str, bytes]:
+    scorer = fitted.scorer
+    return export_graphs(
+        scorer.net,
+        scorer.tables,
+        scorer.encoder,
+        queries=fitted.prepared.queries,
+        candidates=fitted.prepared.items,
+    )
+
+
+def _check_same_items(retrieval: Fitted, ranking: Fitted) -> None:
+    if retrieval.split.items["item_id"].to_list() != ranking.split.items["item_id"].to_list():
+        raise SpecError("the two models were fitted on different catalogues", hint="fit both on the same split")
+    if retrieval.prepared.users.values != ranking.prepared.users.values:
+        raise SpecError("the two models were fitted on different users", hint="fit both on the same split")

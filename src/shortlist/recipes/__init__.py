@@ -1,0 +1,1 @@
+"""Whole programs: recipes as TOML beside this file, and what runs them."""

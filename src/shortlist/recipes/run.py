@@ -1,0 +1,194 @@
+"""One run, top to bottom: read, split, choose on validation, fit, evaluate, write the bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+
+from shortlist.api.evaluating import choose_weight, evaluate
+from shortlist.api.fitting import Fitted, Progress, fit
+from shortlist.api.sources import read_data, split_data
+from shortlist.data.dataset import Dataset, describe
+from shortlist.data.splits import Split
+from shortlist.errors import RecipeError, did_you_mean
+from shortlist.evaluation.report import Report
+from shortlist.specs.recipe import Recipe, read_recipe
+
+Tell = Callable[[str, int, int], None]
+"""Told of progress: what is being done, how many parts of it are done, of how many."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind. seconds: wall time by stage."""
+
+    output: Path
+    report: Report
+    bundle: Path
+    seconds: dict[str, float]
+
+
+def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell | None = None) -> RunResult:
+    """Carry out a recipe and leave a run directory: recipe.toml, metrics.jsonl, report.{txt,json,html}, bundle/.
+
+    Settings (the weight of the rating in the final order, the best epoch where there is patience) are chosen
+    by a model fitted without the validation rows; the model that is kept is fitted on train and validation
+    together; test rows are looked at once, at the end. The directory appears when everything in it is
+    complete. Raises RecipeError where `output` exists and `force` is not set, and whatever reading, fitting
+    and exporting raise.
+    """
+    output = Path(output)
+    _check_output(output, force)
+    tell = tell or _silent
+    clock = _Clock()
+    tell("reading data", 0, 1)
+    data = read_data(recipe)
+    split = split_data(recipe, data)
+    clock.lap("data")
+
+    epochs, weight = recipe.training.epochs, recipe.serving.rating_weight
+    curves: list[Progress] = []
+    history: dict[str, list[float]] = {}
+    if split.validation.height:
+        chosen = fit(recipe.model, split, training=recipe.training, listen=_follow(tell, "choosing", curves))
+        history = chosen.history
+        epochs = chosen.best_epoch if recipe.training.patience else epochs
+        if weight is None and recipe.model.retrieval is not None and recipe.model.heads:
+            weight = choose_weight(chosen, split.validation, recipe.serving.weights, min(recipe.evaluation.k))
+        clock.lap("choose")
+    course = msgspec.structs.replace(recipe.training, epochs=epochs, patience=0)
+    fitted = fit(recipe.model, split.refit(), training=course, listen=_follow(tell, "training", curves))
+    clock.lap("fit")
+
+    recommender = fitted.recommender(
+        rating_weight=weight or 0.0,
+        num_retrieved=recipe.serving.retrieve,
+        provenance=_provenance(recipe, data, split, fitted),
+    )
+    report = evaluate(
+        recommender,
+        split=split,
+        baselines=recipe.evaluation.baselines,
+        k=recipe.evaluation.k,
+        resamples=recipe.evaluation.resamples,
+        history={**fitted.history, **{k: v for k, v in history.items() if k.startswith("validation")}},
+        tell=tell,
+    )
+    clock.lap("evaluate")
+    tell("writing the bundle", 0, 1)
+    with _appearing(output) as folder:
+        replace(recommender, provenance=recommender.provenance | {"metrics": _metrics(report)}).save(folder / "bundle")
+        (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+        clock.lap("export")
+        _write_metrics(folder / "metrics.jsonl", curves, fitted, clock.seconds)
+        _write_report(folder, report, recipe.name or output.name)
+    tell("done", 1, 1)
+    return RunResult(output, report, output / "bundle", clock.seconds)
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("shortlist.recipes")
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def find_recipe(name_or_path: str | Path) -> Recipe:
+    """A shipped recipe by name, or a TOML file. Raises RecipeError for neither."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or path.exists():
+        return read_recipe(path)
+    if str(name_or_path) in shipped_recipes():
+        return read_recipe(Path(str(resources.files("shortlist.recipes") / f"{name_or_path}.toml")))
+    raise RecipeError(
+        f"no recipe {str(name_or_path)!r}: neither a shipped one nor a file",
+        hint=did_you_mean(str(name_or_path), shipped_recipes()),
+    )
+
+
+def _follow(tell: Tell, stage: str, curves: list[Progress]) -> Callable[[Progress], None]:
+    def listen(progress: Progress) -> None:
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in progress.figures.items())
+        rate = f", {progress.examples_per_second:,.0f} rows/s" if progress.epoch else ""
+        tell(f"{stage}: {figures}{rate}" if figures else f"{stage}: compiled", progress.epoch, progress.num_epochs)
+        if stage == "training" and progress.epoch:
+            curves.append(progress)
+
+    return listen
+
+
+def _provenance(recipe: Recipe, data: Dataset, split: Split, fitted: Fitted) -> dict[str, Any]:
+    """What the bundle says of where it came from."""
+    return {
+        "recipe": recipe.to_dict(),
+        "data": {"name": data.name, "licence": data.licence, "described": describe(data)},
+        "split": split.describe(),
+        "seed": recipe.training.seed,
+        "seconds": fitted.seconds,
+    }
+
+
+def _write_metrics(path: Path, curves: list[Progress], fitted: Fitted, seconds: dict[str, float]) -> None:
+    lines: list[dict[str, Any]] = [
+        {"epoch": p.epoch, **p.figures, "examples_per_second": p.examples_per_second} for p in curves
+    ]
+    lines.append({"seconds": {**seconds, **{f"fit_{name}": value for name, value in fitted.seconds.items()}}})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def _metrics(report: Report) -> list[dict[str, Any]]:
+    """Every entrant's figures, for the manifest."""
+    return [
+        {"name": entry["name"], "role": entry["role"], "figures": entry["figures"]}
+        for entry in report.to_dict()["entries"]
+    ]
+
+
+def _write_report(folder: Path, report: Report, title: str) -> None:
+    (folder / "report.txt").write_text(str(report) + "\n", encoding="utf-8")
+    (folder / "report.json").write_text(report.to_json() + "\n", encoding="utf-8")
+    (folder / "report.html").write_text(report.to_html(title), encoding="utf-8")
+
+
+def _check_output(output: Path, force: bool) -> None:
+    if output.exists() and not force:
+        raise RecipeError(f"{output} exists already", hint="give another output folder, or --force to replace it")
+    if output.exists() and not (output / "recipe.toml").exists() and any(output.iterdir()):
+        raise RecipeError(f"{output} is not a run directory, so it is not replaced", hint="give another output folder")
+
+
+@contextmanager
+def _appearing(output: Path) -> Iterator[Path]:
+    """A folder beside `output` that takes its place when the block ends well, and is removed when it does not."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as beside:
+        folder = Path(beside) / "new"
+        folder.mkdir()
+        yield folder
+        if output.exists():
+            os.replace(output, Path(beside) / "old")
+        os.replace(folder, output)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = round(now - self._last, 3)
+        self._last = now
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Nobody listens."""

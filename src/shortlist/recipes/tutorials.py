@@ -1,0 +1,212 @@
+"""The tutorials' six experiments, each twice: as they are printed, and as Shortlist would do it.
+
+Both recipes see the tutorials' inputs only: ids, title words and time, and the same 80,000 and 20,000 rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from shortlist.api.evaluating import point_figures
+from shortlist.api.fitting import Fitted, fit
+from shortlist.bundle import load
+from shortlist.data.dataset import Dataset, deduplicate_titles
+from shortlist.data.movielens import movielens
+from shortlist.data.splits import Split, random
+from shortlist.specs.features import Bucket, FeatureSpec, Id, Normalize, Text
+from shortlist.specs.models import Model, MultiTask, Ranker, Tower, TwoTower
+from shortlist.specs.tasks import Rating, Retrieval
+from shortlist.specs.training import Adagrad, Adam, Training
+
+Tell = Callable[[str, int, int], None]
+Figures = dict[str, float]
+
+USER = "42"
+FILMS = ("M*A*S*H (1970)", "Dances with Wolves (1990)", "Speed (1994)")
+DANCES = "Dances with Wolves (1990)"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment: what the tutorial prints, its own model and training, and Shortlist's."""
+
+    name: str
+    printed: Figures
+    tutorial: tuple[Model, Training]
+    shortlist: tuple[Model, Training]
+    predicts: tuple[str, ...] = field(default=())
+
+    @property
+    def on_train(self) -> bool:
+        """Whether the tutorial also prints the figure on its training rows."""
+        return "top100_raw_train" in self.printed
+
+
+def experiments() -> tuple[Experiment, ...]:
+    """All six, in the tutorials' order."""
+    context = {"top100_raw": 0.21, "top100_raw_train": 0.30}, {"top100_raw": 0.25, "top100_raw_train": 0.37}
+    joint = [
+        ("multitask-rating", {"top100_raw": 0.060, "rmse": 1.113}, 1.0, 0.0),
+        ("multitask-retrieval", {"top100_raw": 0.233, "rmse": 3.688}, 0.0, 1.0),
+        ("multitask-joint", {"top100_raw": 0.235, "rmse": 1.110}, 1.0, 1.0),
+    ]
+    ranking = Experiment("ranking", {"rmse": 1.10}, _printed_ranking(), _our_ranking(), FILMS)
+    return (
+        ranking,
+        *(
+            Experiment(f"context-{'with' if timed else 'without'}-time", p, _printed_context(timed), _our_context(timed))
+            for timed, p in zip((False, True), context, strict=True)
+        ),
+        *(
+            Experiment(name, printed, _printed_joint(r, t), _our_joint(r, t), (DANCES,) if r and t else ())
+            for name, printed, r, t in joint
+        ),
+    )
+
+
+def reproduce(seeds: int = 1, *, tell: Tell | None = None, names: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """Run the experiments on the random 80/20 split of MovieLens 100K with seed 42, over model seeds 42, 43, ...
+
+    One dict an experiment: "experiment", "printed", "tutorial_recipe" and "shortlist_recipe" (means over the
+    seeds), "spread" (standard deviations, with several seeds), "seconds" (wall, everything), "fit_cpu_seconds"
+    of Shortlist's recipe, and "predictions" where the tutorial shows some.
+    """
+    data = movielens("100k")
+    splits = {"tutorial": random(deduplicate_titles(data), seed=42), "shortlist": random(data, seed=42)}
+    chosen = [e for e in experiments() if not names or e.name in names]
+    out = []
+    for done, experiment in enumerate(chosen):
+        if tell is not None:
+            tell(experiment.name, done, len(chosen))
+        out.append(_run(experiment, splits, data, seeds))
+    if tell is not None:
+        tell("done", len(chosen), len(chosen))
+    return out
+
+
+def _run(experiment: Experiment, splits: dict[str, Split], data: Dataset, seeds: int) -> dict[str, Any]:
+    start = time.perf_counter()
+    figures: dict[str, list[Figures]] = {"tutorial": [], "shortlist": []}
+    fit_cpu, predictions = 0.0, {}
+    for seed in range(42, 42 + seeds):
+        for which in figures:
+            model, training = getattr(experiment, which)
+            fitted = fit(model, splits[which], training=training, seed=seed)
+            figures[which].append(_figures(fitted, experiment))
+            if which == "shortlist":
+                fit_cpu += fitted.seconds["fit_cpu"] / seeds
+            if seed == 42 and experiment.predicts:
+                predictions[f"{which}_recipe"] = _predictions(fitted, data, experiment.predicts)
+    result: dict[str, Any] = {
+        "experiment": experiment.name,
+        "printed": experiment.printed,
+        "tutorial_recipe": _over_seeds(figures["tutorial"], np.mean),
+        "shortlist_recipe": _over_seeds(figures["shortlist"], np.mean),
+        "seconds": round(time.perf_counter() - start, 2),
+        "fit_cpu_seconds": round(fit_cpu, 2),
+    }
+    if seeds > 1:
+        result["spread"] = {f"{which}_recipe": _over_seeds(values, np.std) for which, values in figures.items()}
+    if predictions:
+        result["predictions"] = predictions
+    return result
+
+
+def _figures(fitted: Fitted, experiment: Experiment) -> Figures:
+    """The figures an experiment reports, by its own names."""
+    test = point_figures(fitted, fitted.split.test)
+    names = {"top100_raw": "raw hit_rate@100 (row)", "rmse": "rmse"}
+    names |= {"top100_filtered": "filtered hit_rate@100 (row)", "ndcg10_filtered": "filtered ndcg@10 (user)"}
+    out = {name: test[figure] for name, figure in names.items() if figure in test}
+    if experiment.on_train:
+        train = point_figures(fitted, fitted.split.train, users=False)
+        out["top100_raw_train"] = train["raw hit_rate@100 (row)"]
+    return {name: round(value, 4) for name, value in out.items()}
+
+
+def _over_seeds(figures: list[Figures], average: Callable[[list[float]], Any]) -> Figures:
+    return {name: round(float(average([f[name] for f in figures])), 4) for name in figures[0]}
+
+
+def _predictions(fitted: Fitted, data: Dataset, films: tuple[str, ...]) -> dict[str, Any]:
+    """User 42's predicted ratings of some films, best first, now and after save and load."""
+    ids = dict(zip(data.items["title"].to_list(), data.items["item_id"].to_list(), strict=True))
+    known = set(fitted.split.items["item_id"].to_list())
+    rows = [{"user_id": USER, "item_id": film if film in known else ids[film]} for film in films]
+    recommender = fitted.recommender()
+    before = recommender.score(rows).columns["rating"]
+    with TemporaryDirectory() as folder:
+        recommender.save(Path(folder) / "bundle")
+        after = load(Path(folder) / "bundle").score(rows).columns["rating"]
+    order = np.argsort(-before, kind="stable")
+    return {
+        "user_id": USER,
+        "ratings": {films[i]: round(float(before[i]), 4) for i in order},
+        "after_load": {films[i]: round(float(after[i]), 4) for i in order},
+        "largest_difference": float(np.abs(before - after).max()),
+    }
+
+
+def _printed_training(batch_size: int) -> Training:
+    return Training(epochs=3, batch_size=batch_size, optimizer=Adagrad(0.1))
+
+
+def _printed_ranking() -> tuple[Model, Training]:
+    rating = Rating(hidden=(256, 64), biases=False)
+    model = Ranker(Tower((Id("user_id", 32),)), Tower((Id("item_id", 32),)), (rating,))
+    return model, _printed_training(8192)
+
+
+def _printed_retrieval(weight: float = 1.0) -> Retrieval:
+    return Retrieval(weight=weight, log_q=False, accidental_hits=False, reduction="sum")
+
+
+def _printed_context(timed: bool) -> tuple[Model, Training]:
+    query: list[FeatureSpec] = [Id("user_id", 32)]
+    if timed:
+        query += [Bucket("timestamp", 1000, 32), Normalize("timestamp")]
+    candidate = (Id("item_id", 32), Text("title", 10_000, 32))
+    model = TwoTower(Tower(tuple(query), out=32), Tower(candidate, out=32), _printed_retrieval())
+    return model, _printed_training(2048)
+
+
+def _printed_joint(rating: float, retrieval: float) -> tuple[Model, Training]:
+    tasks = (_printed_retrieval(retrieval), Rating(hidden=(256, 128), biases=False, weight=rating))
+    model = MultiTask(Tower((Id("user_id", 32),)), Tower((Id("item_id", 32),)), tasks)
+    return model, _printed_training(8192)
+
+
+OURS = Training(epochs=9, batch_size=1000, optimizer=Adam(1e-2, schedule="cosine", warmup=0.05, beta2=0.99))
+
+
+def _our_towers(timed: bool = True, *, l2: float = 0.01) -> tuple[Tower, Tower]:
+    query: list[FeatureSpec] = [Id("user_id", 32, dropout=0.3, l2=l2, scale=0.1)]
+    if timed:
+        query += [Bucket("timestamp", 1000, 32, l2=0.001, scale=0.03), Normalize("timestamp")]
+    candidate = (Id("item_id", 32, dropout=0.1, l2=l2, scale=0.1), Text("title", 10_000, 32, scale=0.03))
+    return Tower(tuple(query), combine="sum"), Tower(candidate, combine="sum")
+
+
+def _our_rating(weight: float = 1.0, *, dim: int = 32, l2: float = 0.005) -> Rating:
+    return Rating(
+        hidden=(64, 32), weight=weight, interaction="product", dim=dim, activation="gelu", dropout=0.4, bias_l2=0.02, l2=l2
+    )
+
+
+def _our_ranking() -> tuple[Model, Training]:
+    return Ranker(*_our_towers(), (_our_rating(),)), OURS
+
+
+def _our_context(timed: bool) -> tuple[Model, Training]:
+    return TwoTower(*_our_towers(timed), Retrieval()), OURS
+
+
+def _our_joint(rating: float, retrieval: float) -> tuple[Model, Training]:
+    return MultiTask(*_our_towers(), (Retrieval(weight=retrieval), _our_rating(rating))), OURS
