@@ -153,10 +153,11 @@ def program_of(model: Model) -> Model:
 
 def use_compilation_cache() -> None:
     """Keep compiled programs between runs, under the cache folder ($SHORTLIST_CACHE)."""
-    if jax.config.jax_compilation_cache_dir is None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    config: Any = jax.config  # its options have no static types
+    if config.jax_compilation_cache_dir is None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = Path(cache_folder()) / "programs"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+        config.update("jax_compilation_cache_dir", str(folder))
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 class _Judge:

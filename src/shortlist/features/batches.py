@@ -51,7 +51,8 @@ def log_sampling_probability(candidates: Ints, num_items: int, weights: Floats |
     """log of each item's share of the training rows; float32 [num_items], -inf for items without rows."""
     counts: Doubles = np.bincount(candidates, weights=weights, minlength=num_items).astype(np.float64)
     with np.errstate(divide="ignore"):
-        return np.log(counts / counts.sum()).astype(np.float32)
+        logs: Floats = np.log(counts / counts.sum()).astype(np.float32)
+    return logs
 
 
 def epoch_order(num_rows: int, batch_size: int, *, seed: int, epoch: int) -> Ints:

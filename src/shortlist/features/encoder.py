@@ -41,7 +41,9 @@ class Side:
     @classmethod
     def from_list(cls, plain: list[dict[str, Any]]) -> Side:
         return cls(
-            tuple(load_feature(msgspec.convert(p["spec"], FeatureSpec), p["type"], p["fitted"]) for p in plain)
+            tuple(
+                load_feature(msgspec.convert(p["spec"], FeatureSpec), p["type"], p["fitted"]) for p in plain
+            )
         )
 
 
@@ -95,7 +97,8 @@ def _fit_side(side: str, specs: tuple[FeatureSpec, ...], columns: Columns) -> Si
     for spec in specs:
         if spec.column not in columns:
             raise DataError(
-                f"the {side} tower's feature {type(spec).__name__}({spec.column!r}) names a column that is not there",
+                f"the {side} tower's feature {type(spec).__name__}({spec.column!r}) names a column"
+                " that is not there",
                 hint=did_you_mean(spec.column, columns),
             )
         if not len(columns[spec.column]):

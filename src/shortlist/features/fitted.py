@@ -161,7 +161,8 @@ class Given:
     def encode(self, column: Array) -> Floats:
         if column.ndim != 2 or column.shape[1] != self.size:
             raise DataError(
-                f"column {self.spec.column!r} holds vectors of {column.shape[1:]} numbers, expected {self.size}"
+                f"column {self.spec.column!r} holds vectors of {column.shape[1:]} numbers,"
+                f" expected {self.size}"
             )
         gone = np.isnan(column).any(axis=1, keepdims=True)
         return np.concatenate([np.where(gone, 0.0, column), gone], axis=1).astype(np.float32)
@@ -201,7 +202,8 @@ def fit_feature(spec: FeatureSpec, column: Array) -> Fitted:
     allowed, fit = _FITS[type(spec)]
     if kind not in allowed:
         raise DataError(
-            f"feature {type(spec).__name__}({spec.column!r}) needs a column of type {' or '.join(allowed)}, got {kind}",
+            f"feature {type(spec).__name__}({spec.column!r}) needs a column of type"
+            f" {' or '.join(allowed)}, got {kind}",
             hint=_HINTS.get((type(spec), kind), ""),
         )
     fitted: Fitted = fit(spec, column, kind)
@@ -266,7 +268,9 @@ def _vector(spec: Vector, column: Array, kind: ColumnType) -> Fitted:
 def _known(spec: FeatureSpec, column: Array) -> Doubles:
     values = column[~missing(column)].astype(np.float64)
     if not len(values):
-        raise DataError(f"column {spec.column!r} holds no value in the training rows", hint="leave the feature out")
+        raise DataError(
+            f"column {spec.column!r} holds no value in the training rows", hint="leave the feature out"
+        )
     return values
 
 

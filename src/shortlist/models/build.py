@@ -22,9 +22,9 @@ Tables = dict[str, Array]
 class Net(eqx.Module):
     """Everything but the tables.
 
-    A side's *representation* of a row is its tower's vector followed by one summed bias for each head that has
-    biases (and, for candidates, one for retrieval with `item_bias`): all that heads and retrieval need to know
-    of that side, so each side is computed once however many pairs it appears in.
+    A side's *representation* of a row is its tower's vector followed by one summed bias for each head that
+    has biases (and, for candidates, one for retrieval with `item_bias`): all that heads and retrieval need to
+    know of that side, so each side is computed once however many pairs it appears in.
     """
 
     query: TowerLayer
@@ -81,8 +81,10 @@ def bias_slots(spec: Model, side: str) -> list[str]:
     return slots
 
 
-def build(spec: Model, sizes: Mapping[str, int], *, means: Mapping[str, float], seed: int) -> tuple[Net, Tables]:
-    """Fresh modules and tables. `means` holds the training mean of each head's label. Same seed, same bits."""
+def build(
+    spec: Model, sizes: Mapping[str, int], *, means: Mapping[str, float], seed: int
+) -> tuple[Net, Tables]:
+    """Fresh modules and tables; same seed, same bits. `means`: the training mean of each head's label."""
     query = TowerLayer(spec.query, "query", sizes, seed=seed)
     candidate = TowerLayer(spec.candidate, "candidate", sizes, seed=seed)
     if spec.retrieval is not None and query.width != candidate.width:
@@ -91,7 +93,8 @@ def build(spec: Model, sizes: Mapping[str, int], *, means: Mapping[str, float], 
             hint="give both towers the same out=",
         )
     heads = {
-        h.name: HeadLayer(h, query.width, candidate.width, mean=means.get(h.name, 0.0), seed=seed) for h in spec.heads
+        h.name: HeadLayer(h, query.width, candidate.width, mean=means.get(h.name, 0.0), seed=seed)
+        for h in spec.heads
     }
     net = Net(query, candidate, heads, spec)
     return net, {**_side_tables(spec, "query", sizes, seed), **_side_tables(spec, "candidate", sizes, seed)}

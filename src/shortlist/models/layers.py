@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from zlib import crc32
 
 import equinox as eqx
@@ -55,7 +56,7 @@ class MLP(eqx.Module):
         dropout: float = 0.0,
     ) -> None:
         widths = (in_dim, *hidden)
-        self.hidden = tuple(Dense(a, b, rng) for a, b in zip(widths, widths[1:], strict=False))
+        self.hidden = tuple(Dense(a, b, rng) for a, b in pairwise(widths))
         self.last = None if out_dim is None else Dense(widths[-1], out_dim, rng)
         self.activation, self.dropout = activation, dropout
         self.width = widths[-1] if out_dim is None else out_dim

@@ -24,7 +24,9 @@ class BuildTower(Protocol):
     and returns a vector [out].
     """
 
-    def __call__(self, widths: Mapping[str, int], out: int, *, key: Array, **options: Any) -> Callable[..., Array]: ...
+    def __call__(
+        self, widths: Mapping[str, int], out: int, *, key: Array, **options: Any
+    ) -> Callable[..., Array]: ...
 
 
 _REGISTERED: dict[str, BuildTower] = {}
@@ -67,13 +69,18 @@ class TowerLayer(eqx.Module):
         self.projections = projections
         self.mlp, self.custom, self.width = _top(spec, side, widths, seed)
 
-    def __call__(self, rows: dict[str, Array], encoded: dict[str, Array], *, key: Array | None = None) -> Array:
-        """One example's gathered table rows and encoded features -> vector [width]. A key trains with dropout."""
-        keys = [None] * (len(self.spec.features) + 1) if key is None else list(
-            jax.random.split(key, len(self.spec.features) + 1)
+    def __call__(
+        self, rows: dict[str, Array], encoded: dict[str, Array], *, key: Array | None = None
+    ) -> Array:
+        """One example's gathered table rows and encoded features -> vector [width]. A key means dropout."""
+        keys = (
+            [None] * (len(self.spec.features) + 1)
+            if key is None
+            else list(jax.random.split(key, len(self.spec.features) + 1))
         )
         parts = {
-            f.key: self._embed(f, rows.get(f.key), encoded[f.key], keys[i]) for i, f in enumerate(self.spec.features)
+            f.key: self._embed(f, rows.get(f.key), encoded[f.key], keys[i])
+            for i, f in enumerate(self.spec.features)
         }
         if self.custom is not None:
             return self.custom(parts, key=keys[-1])
@@ -112,7 +119,7 @@ def _top(
 
 
 def gather(tables: dict[str, Array], side: str, encoded: dict[str, Array]) -> dict[str, Array]:
-    """The rows that encoded features [n, ...] name, by feature key (and "key#head" for biases): [n, ..., dim]."""
+    """The rows that encoded features [n, ...] name, by feature key ("key#head" for biases): [n, ..., dim]."""
     start = f"{side}/"
     return {
         name.removeprefix(start): lookup(table, encoded[name.removeprefix(start).split("#")[0]])

@@ -56,7 +56,10 @@ class Id(Feature, frozen=True, tag="id"):
 
 
 class Category(Feature, frozen=True, tag="category"):
-    """A column with few distinct values, such as a country; values seen fewer than `min_count` times are unknown."""
+    """A column with few distinct values, such as a country.
+
+    Values seen fewer than `min_count` times are unknown.
+    """
 
     dim: int = 8
     min_count: int = 1
@@ -129,11 +132,11 @@ class Bucket(Feature, frozen=True, tag="bucket"):
 
 
 class Normalize(Feature, frozen=True, tag="normalize"):
-    """A number with its training mean subtracted, divided by its training standard deviation; missing is 0."""
+    """A number less its training mean, divided by its training standard deviation; missing is 0."""
 
 
 class Cyclic(Feature, frozen=True, tag="cyclic"):
-    """Where a timestamp (seconds) stands in a recurring period, as sines and cosines of its first `harmonics`.
+    """Where a timestamp (seconds) stands in a recurring period: sines and cosines of its first `harmonics`.
 
     `period` is one of hour, hour_of_day, day_of_week, day_of_year. Missing is (0, 0).
     """
@@ -151,7 +154,10 @@ class Cyclic(Feature, frozen=True, tag="cyclic"):
 
 
 class Vector(Feature, frozen=True, tag="vector"):
-    """A precomputed embedding of fixed size (of an image, a text), projected to `dim`; a missing one is learned."""
+    """A precomputed embedding of fixed size (of an image, a text), projected to `dim`.
+
+    What stands in for a missing one is learned.
+    """
 
     dim: int = 32
 

@@ -101,4 +101,6 @@ def read_recipe(path: str | Path) -> Recipe:
     try:
         return Recipe.from_toml(text)
     except SpecError as error:
-        raise RecipeError(f"{path}: {error}", hint=error.hint or "see docs/recipes.md for every key") from error
+        raise RecipeError(
+            f"{path}: {error}", hint=error.hint or "see docs/recipes.md for every key"
+        ) from error

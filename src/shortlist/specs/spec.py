@@ -42,11 +42,13 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        return _convert(lambda: msgspec.convert(plain, cls), cls)
+        made: Self = _convert(lambda: msgspec.convert(plain, cls), cls)
+        return made
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        return _convert(lambda: msgspec.json.decode(text, type=cls), cls)
+        made: Self = _convert(lambda: msgspec.json.decode(text, type=cls), cls)
+        return made
 
     @classmethod
     def from_toml(cls, text: str) -> Self:

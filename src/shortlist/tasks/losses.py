@@ -24,8 +24,8 @@ class Candidates(NamedTuple):
 
     vectors: [C, d]. log_weight: [C], log of how often each stands in the sample, less its log_q where
     corrected; NEGLIGIBLE where it is not in the sample. own_log_weight: [C], the same for a candidate as a
-    row's own positive, which counts once. column_of: int [N], an item's column (any column where it has none).
-    items: int [C], a column's item.
+    row's own positive, which counts once. column_of: int [N], an item's column (any column where it has
+    none). items: int [C], a column's item.
     """
 
     vectors: Array
@@ -139,7 +139,8 @@ def _total(
         scores, positive = _scores(part[0], part[1], users, candidates, known, options)
         return jnp.sum(part[2] * (jax.nn.logsumexp(scores, axis=1) - positive))
 
-    return jax.lax.map(one, _blocks(q, own, weights, known, options.block)).sum()
+    losses: Array = jax.lax.map(one, _blocks(q, own, weights, known, options.block))
+    return losses.sum()
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5,))
@@ -180,7 +181,9 @@ def _backward(options: _Options, saved: tuple[Any, ...], g: Array) -> tuple[Any,
 
 def _no_gradient(x: Array) -> Any:
     """Zero: weights, counts and log_q are data."""
-    return jnp.zeros_like(x) if jnp.issubdtype(x.dtype, jnp.floating) else np.zeros(x.shape, jax.dtypes.float0)
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return jnp.zeros_like(x)
+    return np.zeros(x.shape, jax.dtypes.float0)
 
 
 _one_pass.defvjp(_forward, _backward)

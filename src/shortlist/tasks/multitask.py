@@ -46,7 +46,13 @@ def active_tasks(spec: Model) -> tuple[TaskSpec, ...]:
 
 
 def batch_loss(
-    params: Params, batch: Batch, corpus: Corpus, task_weights: dict[str, Array], *, longest: int, key: Array | None
+    params: Params,
+    batch: Batch,
+    corpus: Corpus,
+    task_weights: dict[str, Array],
+    *,
+    longest: int,
+    key: Array | None,
 ) -> tuple[Array, dict[str, Array]]:
     """(weighted sum of the tasks' losses and penalties, each task's own mean loss). No key: no dropout."""
     net, tables = params
@@ -57,9 +63,15 @@ def batch_loss(
     num_items = corpus.log_q.shape[0]
     real = batch.weights > 0
     columns = distinct(batch.candidates, real, num_items, whole=needs_whole_catalogue(retrieval))
-    items = {k: v[columns.items] for k, v in corpus.items.items()} if len(columns.items) != num_items else corpus.items
+    items = (
+        {k: v[columns.items] for k, v in corpus.items.items()}
+        if len(columns.items) != num_items
+        else corpus.items
+    )
     queries = represent(net, tables, "query", batch.query, key=query_key if _drops(spec, "query") else None)
-    candidates = represent(net, tables, "candidate", items, key=item_key if _drops(spec, "candidate") else None)
+    candidates = represent(
+        net, tables, "candidate", items, key=item_key if _drops(spec, "candidate") else None
+    )
 
     total_weight = jnp.maximum(batch.weights.sum(), 1e-9)
     sums: dict[str, Array] = {}
@@ -85,10 +97,14 @@ def batch_loss(
 def _drops(spec: Model, side: str) -> bool:
     tower = spec.query if side == "query" else spec.candidate
     custom = bool(tower.layer)
-    return custom or tower.dropout > 0 or any(f.dropout > 0 for f in tower.features if isinstance(f, TableSpec))
+    return (
+        custom or tower.dropout > 0 or any(f.dropout > 0 for f in tower.features if isinstance(f, TableSpec))
+    )
 
 
-def _head_sums(net: Net, batch: Batch, queries: Array, candidates: Array, key: Array | None) -> dict[str, Array]:
+def _head_sums(
+    net: Net, batch: Batch, queries: Array, candidates: Array, key: Array | None
+) -> dict[str, Array]:
     """Each active head's summed loss."""
     tasks = [h for h in net.spec.heads if h.weight != 0]
     if not tasks:
@@ -119,7 +135,10 @@ def _penalties(
     """L2 on the rows a batch touches, averaged over its examples, and on heads' weights."""
     loss = jnp.zeros(())
     spec = net.spec
-    shares = {"query": batch.weights / total, "candidate": columns.counts / jnp.maximum(columns.counts.sum(), 1.0)}
+    shares = {
+        "query": batch.weights / total,
+        "candidate": columns.counts / jnp.maximum(columns.counts.sum(), 1.0),
+    }
     encoded = {"query": batch.query, "candidate": items}
     for side, tower in (("query", spec.query), ("candidate", spec.candidate)):
         for feature in tower.features:

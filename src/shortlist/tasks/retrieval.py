@@ -32,7 +32,8 @@ def distinct(candidates: Array, real: Array, num_items: int, *, whole: bool) -> 
         items = jnp.arange(num_items)
         counts = jnp.zeros(num_items).at[candidates].add(real.astype(jnp.float32))
         return Columns(items, counts, items, candidates)
-    marked = jnp.where(real, candidates, candidates[0])  # padding rows stand on the first row's item, uncounted
+    # padding rows stand on the first row's item, uncounted
+    marked = jnp.where(real, candidates, candidates[0])
     items, column = jnp.unique(marked, size=candidates.shape[0], fill_value=0, return_inverse=True)
     column = column.reshape(-1)
     counts = jnp.zeros(items.shape[0]).at[column].add(real.astype(jnp.float32))
@@ -58,7 +59,9 @@ def in_batch_candidates(
     if task.log_q and extra is not None:
         uniform = extra.shape[0] / log_q.shape[0]
         item_log_q = jnp.log((batch * jnp.exp(item_log_q) + uniform) / (batch + extra.shape[0]))
-    correction = jnp.where(jnp.isfinite(item_log_q), item_log_q, 0.0) if task.log_q else jnp.zeros_like(item_log_q)
+    correction = (
+        jnp.where(jnp.isfinite(item_log_q), item_log_q, 0.0) if task.log_q else jnp.zeros_like(item_log_q)
+    )
     log_count = jnp.where(counts > 0, jnp.log(jnp.maximum(counts, 1e-9)), NEGLIGIBLE)
     return Candidates(vectors, log_count - correction, -correction, columns.column_of, columns.items)
 

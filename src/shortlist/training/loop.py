@@ -68,7 +68,8 @@ def train(
         raise TrainingError("there are no training rows")
     batch_size = min(training.batch_size, count)
     data = _batch(examples)
-    corpus = Corpus(*jax.tree.map(jnp.asarray, (catalogue.items, catalogue.log_q)), *_known(catalogue))
+    items = {name: jnp.asarray(values) for name, values in catalogue.items.items()}
+    corpus = Corpus(items, jnp.asarray(catalogue.log_q), *_known(catalogue))
     longest = int(np.diff(catalogue.known_indptr).max(initial=1)) if _masks_known(net) else 0
     weights = {name: jnp.float32(w) for name, w in task_weights.items()}
     num_batches = -(-count // batch_size)
@@ -146,7 +147,7 @@ def _epoch(
     keys: Array,
     weights: dict[str, Array],
 ) -> tuple[Any, dict[str, Array]]:
-    """All batches of an epoch: order int [num_batches, B] -> parameters, and each task's loss [num_batches]."""
+    """All batches of an epoch, order int [num_batches, B] -> parameters, each task's loss [num_batches]."""
 
     def loss(params: Params, batch: Batch, key: Array) -> tuple[Array, dict[str, Array]]:
         return batch_loss(params, batch, corpus, weights, longest=longest, key=key)
@@ -166,7 +167,9 @@ def _epoch(
 
 def _batch(examples: Examples) -> Batch:
     return Batch(
-        *jax.tree.map(jnp.asarray, (examples.query, examples.candidates, examples.labels)),
+        {name: jnp.asarray(values) for name, values in examples.query.items()},
+        jnp.asarray(examples.candidates),
+        {name: jnp.asarray(values) for name, values in examples.labels.items()},
         jnp.asarray(examples.weights),
         jnp.asarray(examples.users),
     )

@@ -17,7 +17,9 @@ BLOCK = 1024
 """Queries scored at a time."""
 
 
-def count_ranks(queries: Floats, items: Floats, targets: Ints, seen: Seen, users: Ints) -> tuple[Doubles, Doubles]:
+def count_ranks(
+    queries: Floats, items: Floats, targets: Ints, seen: Seen, users: Ints
+) -> tuple[Doubles, Doubles]:
     """Raw and filtered ranks [n] of each row's target among all N items.
 
     queries [n, d], items [N, d], targets int [n], users int [n] (rows of `seen`; -1 has seen nothing).
@@ -26,7 +28,9 @@ def count_ranks(queries: Floats, items: Floats, targets: Ints, seen: Seen, users
     """
     num_items = len(items)
     if len(targets) and (targets.min() < 0 or targets.max() >= num_items):
-        raise DataError(f"a true item is not in the catalogue of {num_items} items", hint="add it to the items table")
+        raise DataError(
+            f"a true item is not in the catalogue of {num_items} items", hint="add it to the items table"
+        )
     count = len(targets)
     pad = -count % BLOCK
     lengths = np.diff(seen.indptr)
@@ -42,7 +46,8 @@ def count_ranks(queries: Floats, items: Floats, targets: Ints, seen: Seen, users
         jnp.asarray(seen.indices if len(seen.indices) else np.zeros(1, np.int32)),
         longest=int(lengths.max(initial=1)),
     )
-    return np.asarray(raw, np.float64).reshape(-1)[:count], np.asarray(filtered, np.float64).reshape(-1)[:count]
+    flat = [np.asarray(ranks, np.float64).reshape(-1)[:count] for ranks in (raw, filtered)]
+    return flat[0], flat[1]
 
 
 @partial(jax.jit, static_argnames="longest")

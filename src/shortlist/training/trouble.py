@@ -13,7 +13,12 @@ LARGE = 50.0
 
 
 def check_finite(
-    losses: dict[str, Array], epoch: int, num_batches: int, examples: Examples, catalogue: Catalogue, order: Ints
+    losses: dict[str, Array],
+    epoch: int,
+    num_batches: int,
+    examples: Examples,
+    catalogue: Catalogue,
+    order: Ints,
 ) -> None:
     """Raise NonFiniteLoss at the first step of the epoch whose loss is NaN or infinite."""
     first = {name: int(np.argmin(np.isfinite(v))) for name, v in losses.items() if not np.isfinite(v).all()}
@@ -22,9 +27,10 @@ def check_finite(
     task, step = min(first.items(), key=lambda item: item[1])
     rows = order[step][order[step] >= 0]
     suspect = _label_suspect(examples, rows) or _feature_suspect(examples, catalogue, rows)
+    reason = suspect or "no feature stands out, so the updates diverged"
     raise NonFiniteLoss(
         f"the loss of task {task!r} became {losses[task][step]} at step {epoch * num_batches + step}"
-        f" (epoch {epoch + 1}, batch {step + 1}); {suspect or 'no feature stands out, so the updates diverged'}",
+        f" (epoch {epoch + 1}, batch {step + 1}); {reason}",
         hint="leave that feature out, or wrap it in Normalize or Bucket"
         if suspect
         else "lower the learning rate, or add warmup",
@@ -50,4 +56,6 @@ def _feature_suspect(examples: Examples, catalogue: Catalogue, rows: Ints) -> st
             return f"{name} holds a value that is not finite"
     size = {name: float(np.abs(values).max(initial=0)) for name, values in floats.items()}
     name = max(size, key=lambda k: size[k], default="")
-    return f"the likeliest reason is {name}, which reaches {size[name]:.4g}" if name and size[name] > LARGE else ""
+    if not name or size[name] <= LARGE:
+        return ""
+    return f"the likeliest reason is {name}, which reaches {size[name]:.4g}"
