@@ -88,14 +88,15 @@ def _provenance(fitted: Fitted) -> dict[str, Any]:
 
 
 def _write(recommender: Recommender, path: Path, retrieval: Fitted | None, ranking: Fitted | None) -> None:
-    graphs: dict[str, dict[str, bytes]] = {}
-    encoders = {}
-    for stage, fitted in (("retrieval", retrieval), ("ranking", ranking)):
-        if fitted is None or (stage == "ranking" and fitted is retrieval):
-            continue
-        graphs[stage] = _graphs(fitted)
-        encoders[stage] = fitted.prepared.encoder
-    bundle.save(recommender, graphs, encoders, path)
+    """Export every model once and write the bundle."""
+    stages = {"retrieval": retrieval, "ranking": ranking}
+    models = {"model": retrieval} if retrieval is ranking else stages
+    parts = {
+        name: bundle.Part(_graphs(fitted), fitted.prepared.encoder)
+        for name, fitted in models.items()
+        if fitted is not None
+    }
+    bundle.save(recommender, parts, path)
 
 
 def _graphs(fitted: Fitted) -> dict[str, bytes]:
