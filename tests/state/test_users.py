@@ -38,3 +38,11 @@ def test_disk_changes_nothing(tmp_path: Path, as_of: int | None) -> None:
 def test_what_does_not_fit_together_is_refused(ids: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Users.of(ids, {}, SEEN)
+
+
+def test_nobody_who_saw_nothing(tmp_path: Path) -> None:
+    for name, ids in (("none", []), ("one", ["1"])):
+        Users.of(ids, {}, Seen.from_pairs([], [], len(ids))).save(tmp_path / name)
+        again = Users.load(tmp_path / name)
+        assert len(again) == len(ids)
+        assert again.seen.mask([0, -1], 4).sum() == 0

@@ -1,0 +1,74 @@
+"""A Scorer over ONNX graphs: what a loaded bundle answers with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from shortlist._typing import Columns, Floats
+from shortlist.errors import BundleCorrupted
+
+_ROWS = 8192  # rows encoded at once
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxScorer:
+    """A Scorer over the graphs of one folder of a bundle; a session is opened when first needed."""
+
+    folder: Path
+    graphs: frozenset[str]
+    encoder_hash: str
+    _sessions: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def encode_query(self, columns: Columns) -> tuple[Floats, Floats | None]:
+        return self._encode("query", columns)
+
+    def encode_candidate(self, columns: Columns) -> tuple[Floats, Floats | None]:
+        return self._encode("candidate", columns)
+
+    def predict(self, query: Floats, candidate: Floats) -> dict[str, Floats]:
+        if "pairs" not in self.graphs:
+            return {}
+        return self._run("pairs", {"query_representation": query, "candidate_representation": candidate})
+
+    def session(self, graph: str) -> Any:
+        """The ONNX Runtime session of a graph. BundleCorrupted where it does not load or fit the encoder."""
+        if graph not in self._sessions:
+            path = self.folder / f"{graph}.onnx"
+            session = open_session(str(path), f"{self.folder.name}/{path.name}")
+            if session.get_modelmeta().custom_metadata_map.get("shortlist.encoder") != self.encoder_hash:
+                raise BundleCorrupted(f"{path}: this graph was made for another encoder")
+            self._sessions[graph] = session
+        return self._sessions[graph]
+
+    def _encode(self, side: str, columns: Columns) -> tuple[Floats, Floats | None]:
+        num_rows = len(next(iter(columns.values())))
+        blocks = [
+            self._run(side, {name: column[start : start + _ROWS] for name, column in columns.items()})
+            for start in range(0, num_rows, _ROWS)
+        ]
+        joined = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+        return joined["representation"], joined.get("vector")
+
+    def _run(self, graph: str, values: Columns) -> dict[str, Floats]:
+        session = self.session(graph)
+        names = [output.name for output in session.get_outputs()]
+        feed = {i.name: values[i.name] for i in session.get_inputs()}
+        return dict(zip(names, session.run(names, feed), strict=True))
+
+
+def open_session(model: bytes | str, name: str) -> Any:
+    """An ONNX Runtime session on one thread. BundleCorrupted, naming it `name`, where it does not open."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own errors share no public base
+        raise BundleCorrupted(
+            f"{name}: ONNX Runtime cannot open this graph: {error}", hint="save or copy the bundle again"
+        ) from error
