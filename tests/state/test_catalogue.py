@@ -57,7 +57,7 @@ def test_disk_changes_nothing(tmp_path: Path) -> None:
     again = Items.load(tmp_path / "items")
     assert again.vocabulary.values == items.vocabulary.values
     np.testing.assert_array_equal(again.log_popularity, items.log_popularity)
-    assert isinstance(again.log_popularity, np.memmap)
+    assert isinstance(again.log_popularity.base, np.memmap)
     assert list(again.columns) == list(COLUMNS)
     for name, column in COLUMNS.items():
         assert again.columns[name].dtype == column.dtype

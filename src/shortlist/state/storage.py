@@ -18,9 +18,10 @@ def save_array(path: Path, array: Array) -> None:
 
 
 def load_array(path: Path) -> Array:
-    """Numbers of a .npy file, mapped: read from disk where they are used. ValueError names a file of others."""
+    """Numbers of a .npy file, mapped: read from disk where they are used. ValueError for another file."""
     try:
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        # as a plain array, which NumPy slices faster than its memmap
+        array: Array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except ValueError as error:
         raise ValueError(f"{path} holds no array of numbers: {error}") from error
     return array
