@@ -60,7 +60,7 @@ class Verbs(TyperGroup):
                 raise
             said = f"{type(error).__name__}: {error}".rstrip(": ")
             fail(
-                f"this is a fault of Shortlist, not of yours: {said}",
+                f"a fault inside Shortlist: {said}",
                 "shortlist --debug VERB ... shows where",
             )
             raise typer.Exit(BUG) from None

@@ -9,10 +9,10 @@ import typer
 
 from shortlist.cli.answers import Bundle, load
 from shortlist.cli.console import Force, Quiet, examples, note, out
-from shortlist.cli.folders import new_folder
+from shortlist.cli.folders import require_free
 
 EXAMPLES = examples("shortlist export runs/demo -o export", "shortlist export runs/demo -o export --force")
-MANIFEST = "manifest.json"
+SIGN = "manifest.json"
 
 
 def export(
@@ -25,7 +25,7 @@ def export(
 
     The folder appears whole or not at all; its path is printed.
     """
-    with new_folder(output, force=force, sign=MANIFEST) as folder:
-        load(bundle).save(folder)
+    require_free(output, force=force, sign=SIGN)
+    load(bundle).save(output)
     out(str(output))
     note(f"wrote {output}; next: shortlist recommend {output} --user ID", quiet=quiet)

@@ -45,7 +45,7 @@ def new_folder(path: Path, *, force: bool, sign: str) -> Iterator[Path]:
     an earlier command wrote is ever replaced). Raises DataError otherwise, before anything is written.
     """
     path = Path(os.path.abspath(path))
-    _check_free(path, force, sign)
+    require_free(path, force=force, sign=sign)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -62,7 +62,8 @@ def new_folder(path: Path, *, force: bool, sign: str) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _check_free(path: Path, force: bool, sign: str) -> None:
+def require_free(path: Path, *, force: bool, sign: str) -> None:
+    """DataError where `path` is taken by something that must not be replaced (see `new_folder`)."""
     if not path.exists():
         return
     if not path.is_dir():

@@ -6,34 +6,45 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shortlist.cli.answers import Bundle
-from shortlist.cli.console import Json, examples, out, out_json
+from shortlist.cli.console import Json, examples, out, out_json, table
 from shortlist.cli.folders import bundle_folder
 
 EXAMPLES = examples("shortlist inspect runs/demo", "shortlist inspect runs/demo --json")
-_DEPTH = 3
 
 
 def inspect(bundle: Bundle, json: Json = False) -> None:
-    """Print a bundle's manifest and verify its files."""
+    """Print a bundle's manifest and verify its files.
+
+    Every file is compared with its checksum, every graph is opened; with --json the whole manifest is
+    printed.
+    """
     from shortlist import bundle as bundles
 
-    manifest = bundles.inspect(bundle_folder(bundle))
+    manifest = bundles.verify(bundle_folder(bundle))
     if json:
         out_json(manifest)
-    else:
-        out("\n".join(_lines(manifest)))
+        return
+    out("\n".join(f"{name:<14} {value}".rstrip() for name, value in _facts(manifest)))
+    columns = manifest["request"]
+    names = ("name", "side", "type", "required", "default")
+    out(
+        "\nwhat a request may hold\n" + table(names, [[column[name] for name in names] for column in columns])
+    )
 
 
-def _lines(value: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
-    for name, found in value.items():
-        start = "  " * depth + str(name)
-        if isinstance(found, Mapping) and found and depth < _DEPTH:
-            yield start
-            yield from _lines(found, depth + 1)
-        else:
-            yield f"{start:<{26 + 2 * depth}} {_shown(found)}".rstrip()
-
-
-def _shown(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    provenance, files = manifest["provenance"], manifest["files"]
+    size = sum(file["bytes"] for file in files.values()) / 1e6
+    yield "format", f"{manifest['format']}, written by shortlist {manifest['shortlist']}"
+    yield "created", manifest["created"]
+    yield "files", f"{len(files)} of {size:.1f} MB, all as the manifest says"
+    yield "sizes", ", ".join(f"{count:,} {name}" for name, count in manifest["sizes"].items())
+    for name, part in manifest["parts"].items():
+        yield "part", f"{name}: graphs {', '.join(part['graphs'])}"
+    order, retrieved = manifest["pipeline"]["utility"], manifest["pipeline"]["num_retrieved"]
+    yield "order", f"{retrieved} retrieved, by log p + {order['rating_weight']:g} * {order['head']}"
+    for name, keys in (("recipe", ("name",)), ("data", ("name", "licence")), ("split", ("rule", "seed"))):
+        known = provenance.get(name)
+        if isinstance(known, Mapping):
+            found = [str(known[key]) for key in keys if known.get(key) not in (None, "")]
+            yield name, ", ".join(found)

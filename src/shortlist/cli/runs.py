@@ -15,7 +15,7 @@ from shortlist.errors import DataError, did_you_mean
 app = typer.Typer(no_args_is_help=True, help="List and compare runs.")
 HOME = Path("runs")
 # What must agree before two runs can be compared at all.
-_SAME = ("data", "split", "test rows", "seen items")
+_SAME = ("data", "split", "seed", "test rows", "seen items")
 
 
 @app.command("list", epilog=examples("shortlist runs list", "shortlist runs list experiments --json"))

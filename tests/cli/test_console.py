@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from shortlist.cli import app, data
+from shortlist.cli.console import json_text, progress, table
+from shortlist.errors import DataError
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException, *flags: str) -> Any:
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(data, "load", broken)
+    return CliRunner().invoke(app, [*flags, "data", "describe", "x"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (DataError("a row is wrong", hint="repair it"), 1, ["error: a row is wrong", "hint: repair it"]),
+        (PermissionError(13, "Permission denied", "there"), 1, ["error: there: Permission denied"]),
+        (MemoryError(), 1, ["out of memory"]),
+        (ModuleNotFoundError("no jax", name="jax.numpy"), 1, ["'jax'", "pip install 'shortlist[train]'"]),
+        (ModuleNotFoundError("no implicit", name="implicit"), 1, ["shortlist[baselines]"]),
+        (ValueError("oh"), 70, ["fault inside Shortlist: ValueError: oh", "--debug"]),
+        (KeyboardInterrupt(), 130, ["interrupted"]),
+    ],
+)
+def test_an_error_ends_in_its_code_and_one_message(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: list[str]
+) -> None:
+    result = ended(monkeypatch, error)
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = DataError("a row is wrong")
+    assert ended(monkeypatch, error, "--debug").exception is error
+    monkeypatch.setenv("SHORTLIST_DEBUG", "1")
+    assert ended(monkeypatch, error).exception is error
+
+
+@pytest.mark.parametrize(
+    "words", [["trane"], ["recommend", "x"], ["data", "describe"], ["train", "x", "--sed", "1"]]
+)
+def test_a_command_line_that_makes_no_sense_ends_in_2(cli: Callable[..., Any], words: list[str]) -> None:
+    said = cli(*words)
+    assert (said.code, said.out) == (2, "")
+    assert "Error" in said.err
+
+
+def test_the_version_is_said(cli: Callable[..., Any]) -> None:
+    import shortlist
+
+    assert cli("--version").out == f"shortlist {shortlist.__version__}\n"
+
+
+def test_tables_align_numbers_right_and_words_left() -> None:
+    rows = [["a", 1, 0.5], ["long name", 100, None], ["two\nlines", 20, float("nan")]]
+    assert table(["name", "count", "share"], rows).splitlines() == [
+        "name       count   share",
+        "a              1  0.5000",
+        "long name    100       -",
+        "two lines     20       -",
+    ]
+
+
+def test_json_is_strict() -> None:
+    value = {
+        "a": np.float32(0.5),
+        "b": [np.nan, np.inf, 1],
+        "c": np.arange(2),
+        4: Path("x"),
+        "d": None,
+        "e": "é",
+    }
+    expected = {"a": 0.5, "b": [None, None, 1], "c": [0, 1], "4": "x", "d": None, "e": "é"}
+    assert json.loads(json_text(value)) == expected
+    assert "é" in json_text(value)
+
+
+def test_a_terminal_sees_progress_and_nobody_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def followed(stream: io.StringIO, quiet: bool) -> str:
+        monkeypatch.setattr(sys, "stderr", stream)
+        with progress(quiet=quiet) as tell:
+            tell("training", 0, 1)
+            tell("training", 2, 8)
+        return stream.getvalue()
+
+    assert "training" in followed(Terminal(), False)
+    assert "2/8" in followed(Terminal(), False)
+    assert followed(Terminal(), True) == ""
+    assert followed(io.StringIO(), False) == ""
