@@ -34,6 +34,8 @@ class Feature(Spec, frozen=True, tag_field="kind"):
     def check(self) -> None:
         if not self.column:
             raise SpecError(f"{type(self).__name__} needs the name of a column")
+        if "#" in self.column:  # it sets a feature's table apart from the biases beside it
+            raise SpecError(f"a column's name must not hold '#', got {self.column!r}", hint="rename the column")
 
 
 class Id(Feature, frozen=True, tag="id"):

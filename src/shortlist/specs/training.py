@@ -6,7 +6,6 @@ from typing import Literal
 
 import msgspec
 
-from shortlist.errors import SpecError
 from shortlist.specs.spec import Spec, not_negative, positive, share
 
 Schedule = Literal["constant", "cosine", "linear"]
@@ -71,5 +70,3 @@ class Training(Spec, frozen=True, kw_only=True):
     def check(self) -> None:
         positive(self, "epochs", "batch_size")
         not_negative(self, "patience", "seed")
-        if self.epochs != int(self.epochs):
-            raise SpecError(f"Training.epochs must be a whole number, got {self.epochs}")

@@ -1,0 +1,98 @@
+"""Recipe files: what is wrong with one, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shortlist.errors import RecipeError
+from shortlist.specs.features import Id
+from shortlist.specs.models import MultiTask
+from shortlist.specs.recipe import Recipe, read_recipe
+from shortlist.specs.tasks import Rating, Retrieval
+from shortlist.specs.training import Adagrad
+
+GOOD = """
+name = "joint"
+[data]
+dataset = "movielens-100k"
+[model]
+kind = "multi-task"
+[model.query]
+features = [{ kind = "id", column = "user_id", dim = 16 }]
+[model.candidate]
+features = [{ kind = "id", column = "item_id", dim = 16 }]
+[[model.tasks]]
+kind = "retrieval"
+[[model.tasks]]
+kind = "rating"
+weight = 2
+[training]
+epochs = 3
+optimizer = { kind = "adagrad", learning_rate = 0.1 }
+"""
+
+
+def test_a_recipe_is_the_specs_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "joint.toml"
+    path.write_text(GOOD)
+    recipe = read_recipe(path)
+    assert isinstance(recipe.model, MultiTask)
+    assert recipe.model.query.features == (Id("user_id", 16),)
+    assert recipe.model.tasks == (Retrieval(), Rating(weight=2.0))
+    assert recipe.training.optimizer == Adagrad(0.1)
+    assert recipe.training.epochs == 3
+    assert recipe.split.rule == "random=80%"
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epochs = 3", "epoch = 3", "unknown field `epoch` - at `$.training`"),
+        ('name = "joint"', 'nam = "joint"', "unknown field `nam`"),
+        ("dim = 16", "dimm = 16", "unknown field `dimm` - at `$.model.query.features[0]`"),
+        ("epochs = 3", 'epochs = "three"', "Expected `int`, got `str` - at `$.training.epochs`"),
+        ("epochs = 3", "epochs = 0", "Training.epochs must be above 0, got 0 - at `$.training`"),
+        ('kind = "multi-task"', 'kind = "multitask"', "'multitask' - at `$.model.kind`"),
+        ('dataset = "movielens-100k"', "", "either dataset= or interactions= - at `$.data`"),
+        (
+            'dataset = "movielens-100k"',
+            'dataset = "a"\ninteractions = "b.csv"',
+            "either dataset= or interactions= - at `$.data`",
+        ),
+        ('[data]\ndataset = "movielens-100k"', "", "missing required field `data`"),
+        ("epochs = 3", "epochs = ", "not valid TOML"),
+    ],
+)
+def test_a_wrong_recipe_names_the_file_and_the_place(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    path = tmp_path / "wrong.toml"
+    assert old in GOOD
+    path.write_text(GOOD.replace(old, new))
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+    assert caught.value.hint
+
+
+def test_a_misspelt_key_gets_the_nearest_one(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(GOOD.replace("dim = 16", "dimm = 16"))
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    assert "did you mean 'dim'?" in caught.value.hint
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"absent\.toml: No such file"):
+        read_recipe(tmp_path / "absent.toml")
+    with pytest.raises(RecipeError, match="Is a directory"):
+        read_recipe(tmp_path)
+    path = tmp_path / "latin.toml"
+    path.write_bytes('name = "é"'.encode("latin-1"))
+    with pytest.raises(RecipeError, match=r"latin\.toml is not UTF-8 \(byte 8\)"):
+        read_recipe(path)
