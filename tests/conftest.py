@@ -1,4 +1,4 @@
-"""What the whole suite shares: the processor as device, compiled programs kept between runs, fitted models."""
+"""What the whole suite shares: the processor as device, compiled programs, fitted models."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _register_own() -> None:
     import shortlist as sl
 
     class Gated(eqx.Module):
-        """Joined features, scaled by a gate of themselves, through a network with an activation of its own."""
+        """Joined features, scaled by a gate of themselves, through a network."""
 
         gate: eqx.nn.Linear
         network: eqx.nn.MLP

@@ -180,7 +180,7 @@ def test_the_hint_of_a_check_survives_reading() -> None:
 
 
 def test_text_that_is_no_toml_or_json() -> None:
-    with pytest.raises(SpecError, match="not valid TOML: .*line 1"):
+    with pytest.raises(SpecError, match=r"not valid TOML: .*line 1"):
         Adam.from_toml("learning_rate = \nwarmup = 0")
     with pytest.raises(SpecError, match="not valid JSON"):
         Adam.from_json("{")

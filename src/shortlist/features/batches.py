@@ -48,8 +48,12 @@ class Catalogue:
 
 
 def log_sampling_probability(candidates: Ints, num_items: int, weights: Floats | None = None) -> Floats:
-    """log of each item's share of the training rows; float32 [num_items], -inf for items without rows."""
-    counts: Doubles = np.bincount(candidates, weights=weights, minlength=num_items).astype(np.float64)
+    """log of each item's share of the training rows; float32 [num_items], -inf for items without rows.
+
+    A row counts once whatever its weight, as it does when it is drawn into a batch; one of weight 0 does not.
+    """
+    rows = candidates if weights is None else candidates[weights > 0]
+    counts: Doubles = np.bincount(rows, minlength=num_items).astype(np.float64)
     with np.errstate(divide="ignore"):
         logs: Floats = np.log(counts / counts.sum()).astype(np.float32)
     return logs

@@ -29,7 +29,7 @@ from shortlist.specs.features import (
     Vector,
 )
 
-WORD = re.compile(r"[a-z0-9]+")
+WORD = re.compile(r"[A-Za-z0-9]+")
 ColumnType = Literal["string", "int", "float", "strings", "vector"]
 
 
@@ -79,7 +79,7 @@ class Words:
         return {"vocabulary": self.vocabulary.to_dict(), "length": self.length}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Buckets:
     """Bucket: number -> 1 + boundaries at or below it; 0 where missing. Encodes to int32 [n]."""
 
@@ -99,6 +99,15 @@ class Buckets:
 
     def to_dict(self) -> dict[str, Any]:
         return {"boundaries": self.boundaries.tolist()}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Buckets):
+            return NotImplemented
+        same = self.spec == other.spec and self.type == other.type
+        return same and np.array_equal(self.boundaries, other.boundaries)
+
+    def __hash__(self) -> int:
+        return hash((self.spec, self.type, self.boundaries.tobytes()))
 
 
 @dataclass(frozen=True)
@@ -159,6 +168,8 @@ class Given:
         return self.size + 1
 
     def encode(self, column: Array) -> Floats:
+        if column.ndim == 2 and column.shape[1] == 0:  # a table in which every row lacks its vector
+            column = np.full((len(column), self.size), np.nan)
         if column.ndim != 2 or column.shape[1] != self.size:
             raise DataError(
                 f"column {self.spec.column!r} holds vectors of {column.shape[1:]} numbers,"
@@ -253,8 +264,9 @@ def _bucket(spec: Bucket, column: Array, kind: ColumnType) -> Fitted:
 
 def _standard(spec: Normalize, column: Array, kind: ColumnType) -> Fitted:
     values = _known(spec, column)
-    deviation = float(values.std())
-    return Standard(spec, float(values.mean()), deviation if deviation > 0 else 1.0, kind)
+    # rounding can give a constant column a deviation of 1e-17, which would blow up any other value
+    constant = values.min() == values.max()
+    return Standard(spec, float(values.mean()), 1.0 if constant else float(values.std()), kind)
 
 
 def _cycle(spec: Cyclic, column: Array, kind: ColumnType) -> Fitted:
@@ -262,15 +274,23 @@ def _cycle(spec: Cyclic, column: Array, kind: ColumnType) -> Fitted:
 
 
 def _vector(spec: Vector, column: Array, kind: ColumnType) -> Fitted:
+    _known(spec, column)
     return Given(spec, column.shape[1])
 
 
 def _known(spec: FeatureSpec, column: Array) -> Doubles:
-    values = column[~missing(column)].astype(np.float64)
-    if not len(values):
+    """The values that are there, as float64; DataError where there is none, or one is infinite."""
+    gone = missing(column) if column.ndim == 1 else np.isnan(column).any(axis=1)
+    values = column[~gone].astype(np.float64)
+    if not values.size:
         raise DataError(
             f"column {spec.column!r} holds no value in the training rows", hint="leave the feature out"
         )
+    infinite = np.isinf(column).reshape(len(column), -1).any(axis=1)
+    if infinite.any():
+        row = int(np.argmax(infinite))
+        found = column[row][np.isinf(column[row])][0] if column.ndim == 2 else column[row]
+        raise DataError(f"column {spec.column!r}, row {row}: {found}, expected a finite number")
     return values
 
 
