@@ -58,6 +58,8 @@ Cli = Callable[..., Said]
 def say(*words: object, debug: bool = False) -> Said:
     environment = {"SHORTLIST_DEBUG": "1" if debug else "", "COLUMNS": "100"}
     result = CliRunner().invoke(app, [str(word) for word in words], env=environment, prog_name="shortlist")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
     return Said(result.exit_code, result.stdout, result.stderr)
 
 

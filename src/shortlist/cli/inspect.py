@@ -34,10 +34,11 @@ def inspect(bundle: Bundle, json: Json = False) -> None:
 
 def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     provenance, files = manifest["provenance"], manifest["files"]
-    size = sum(file["bytes"] for file in files.values()) / 1e6
+    size = sum(file["bytes"] for file in files.values())
+    amount = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
     yield "format", f"{manifest['format']}, written by shortlist {manifest['shortlist']}"
     yield "created", manifest["created"]
-    yield "files", f"{len(files)} of {size:.1f} MB, all as the manifest says"
+    yield "files", f"{len(files)} of {amount}, all as the manifest says"
     yield "sizes", ", ".join(f"{count:,} {name}" for name, count in manifest["sizes"].items())
     for name, part in manifest["parts"].items():
         yield "part", f"{name}: graphs {', '.join(part['graphs'])}"

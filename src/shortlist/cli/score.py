@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json as jsonlib
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,7 +74,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} is not UTF-8: byte at offset {error.start}", hint="convert it first"
+            f"{path} is not UTF-8: byte at offset {error.start}", hint=f"iconv -f latin1 -t utf-8 {path.name}"
         ) from error
     rows = _delimited(text, suffix, path) if suffix in (".csv", ".tsv") else _lines(text, path)
     if not rows:
@@ -82,7 +83,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _delimited(text: str, suffix: str, path: Path) -> list[dict[str, Any]]:
-    reader = csv.DictReader(text.splitlines(), delimiter="\t" if suffix == ".tsv" else ",")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if suffix == ".tsv" else ",")
     rows = []
     for row in reader:
         if None in row or None in row.values():

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shortlist.cli.train import changed, toml_value
+from shortlist.errors import RecipeError
+from shortlist.specs.recipe import read_recipe
+
+Cli = Callable[..., Any]
+
+
+def test_a_run_leaves_its_whole_folder(trained: tuple[Path, Any], run: Path, tables: Path) -> None:
+    names = {"recipe.toml", "metrics.jsonl", "report.json", "report.html", "report.txt", "bundle"}
+    assert {p.name for p in run.iterdir()} == names
+    assert [p.name for p in run.parent.iterdir()] == ["tiny"]
+    said = trained[1]
+    assert said.out.strip() == (run / "report.txt").read_text().strip()
+    assert said.err == f"wrote {run}; next: shortlist recommend {run} --user ID\n"
+    assert read_recipe(run / "recipe.toml") == read_recipe(tables / "tiny.toml")
+
+
+def test_options_change_the_recipe_that_is_run(cli: Cli, tables: Path, tmp_path: Path) -> None:
+    words = ["--epochs", 2, "--seed", 7, "--set", "evaluation.k=[3]", "--quiet", "--json"]
+    said = cli("train", tables / "tiny.toml", "-o", tmp_path / "run", *words)
+    assert (said.code, said.err) == (0, "")
+    recipe = read_recipe(tmp_path / "run" / "recipe.toml")
+    assert (recipe.training.epochs, recipe.training.seed, recipe.split.seed) == (2, 7, 42)
+    assert said.json["headline"][0] == "filtered ndcg@3 (user)"
+    assert said.json["entries"] == json.loads((tmp_path / "run" / "report.json").read_text())["entries"]
+    assert said.json["output"] == str(tmp_path / "run")
+    assert len(said.json["history"]["loss of rating"]) == 2
+
+
+def test_a_run_is_replaced_only_when_told(
+    cli: Cli, refused: Callable[..., None], tables: Path, run: Path
+) -> None:
+    before = (run / "bundle" / "manifest.json").read_bytes()
+    refused(cli("train", tables / "tiny.toml", "-o", run), "exists already", "--force")
+    refused(cli("train", tables / "tiny.toml", "-o", tables, "--force"), "is not replaced")
+    assert (run / "bundle" / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ml100k-jiont"], ["'ml100k-jiont'", "did you mean 'ml100k-joint'"]),
+        (["missing.toml"], ["cannot read", "missing.toml"]),
+        (["{tiny}", "--set", "training.epoch=3"], ["`epoch`", "$.training", "epochs"]),
+        (["{tiny}", "--set", "trainin.epochs=3"], ["'trainin'", "did you mean 'training'"]),
+        (["{tiny}", "--set", "training.epochs"], ["KEY=VALUE"]),
+        (["{tiny}", "--set", "model.tasks.5.weight=2"], ["'5'", "2 entries"]),
+        (["{tiny}", "--epochs", "0"], ["epochs", "above 0"]),
+        (["{tiny}", "--set", "data.rating=stars"], ["'stars'", "no column"]),
+        (["{tiny}", "--set", "data.interactions=gone.csv"], ["no such file", "gone.csv"]),
+        (["{tiny}", "--set", "model.query.features.0.column=usr_id"], ["'usr_id'", "did you mean 'user_id'"]),
+        (["{tiny}", "--set", "split.rule=rand=80%"], ["'rand=80%'"]),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_written(
+    cli: Cli, refused: Callable[..., None], tables: Path, tmp_path: Path, words: list[str], said: list[str]
+) -> None:
+    full = [word.format(tiny=tables / "tiny.toml") for word in words]
+    refused(cli("train", *full, "-o", tmp_path / "run"), *said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_is_named_after_the_recipe(
+    cli: Cli, refused: Callable[..., None], tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    (tmp_path / "runs" / "tiny" / "mine.txt").write_text("")
+    refused(cli("train", tables / "tiny.toml"), str(Path("runs") / "tiny"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("4", 4), ("0.5", 0.5), ("true", True), ("[1, 2]", [1, 2]), ('"4"', "4"), ("time=80%", "time=80%")],
+)
+def test_values_are_read_as_toml_or_are_words(text: str, value: object) -> None:
+    assert toml_value(text) == value
+
+
+def test_dotted_keys_reach_into_lists(tables: Path) -> None:
+    recipe = read_recipe(tables / "tiny.toml")
+    found = changed(recipe, {"model.tasks.1.weight": 0.25, "model.query.features.0.dim": 8})
+    assert found.model.tasks[1].weight == 0.25  # type: ignore[union-attr]
+    assert found.model.query.features[0].dim == 8  # type: ignore[union-attr]
+    assert changed(recipe, {}) == recipe
+    with pytest.raises(RecipeError, match=r"\$\.model\.query\.features\[0\]"):
+        changed(recipe, {"model.query.features.0.dimm": 8})
