@@ -166,17 +166,23 @@ def progress(*, quiet: bool = False) -> Iterator[Tell]:
         yield lambda stage, done, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-    from rich.progress import TimeElapsedColumn as Elapsed
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bar = Progress(*columns, Elapsed(), console=Console(stderr=True), transient=True)
-    task = bar.add_task("", total=None)
+    # What is done comes last and is cut where the line ends; the bar stays whole.
+    stage_column = TextColumn(
+        "{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    )
+    columns = (SpinnerColumn(), BarColumn(20), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
+    bar = Progress(*columns, stage_column, console=Console(stderr=True), transient=True, expand=True)
+    task = bar.add_task("", total=None, count="")
 
     def tell(stage: str, done: int, total: int) -> None:
-        bar.start()
         # One step of one says nothing of how far it is: such a stage only pulses.
-        bar.update(task, description=stage, completed=done, total=total if total > 1 else None)
+        many = total > 1
+        count = f"{done}/{total}" if many else ""
+        bar.update(task, description=stage, completed=done, total=total if many else None, count=count)
+        bar.start()
 
     try:
         yield tell
