@@ -205,7 +205,7 @@ def test_vector_marks_missing_rows() -> None:
     assert fitted.encode(column).tolist() == [[1, 2, 0], [0, 0, 1], [0, 0, 1]]
     assert fitted.width == 3
     assert fitted.encode(np.zeros((2, 0), np.float32)).tolist() == [[0, 0, 1]] * 2  # a table without any
-    with pytest.raises(DataError, match="'image' holds vectors of .3,. numbers, expected 2"):
+    with pytest.raises(DataError, match=r"'image' holds vectors of .3,. numbers, expected 2"):
         fitted.encode(np.zeros((1, 3), np.float32))
 
 

@@ -47,9 +47,8 @@ head = network | {
 
 def made(cls: Any, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Specs of a class, each optional field given or left at its default."""
-    required = {f.name for f in msgspec.structs.fields(cls) if f.required} | (
-        {"loss"} if cls is Custom else set()
-    )
+    required = {f.name for f in msgspec.structs.fields(cls) if f.required}
+    required |= {Custom: {"loss"}, Ranker: {"tasks"}, MultiTask: {"tasks"}}.get(cls, set())
     must = {k: v for k, v in fields.items() if k in required}
     may = {k: v for k, v in fields.items() if k not in required}
     return st.fixed_dictionaries(must, optional=may).map(lambda given: cls(**given))
