@@ -56,11 +56,14 @@ def test_one_row_an_experiment_then_the_predictions(cli: Cli, asked: list[int]) 
     said = cli("reproduce", "tutorials", "--seeds", 3)
     assert (said.code, asked) == (0, [3])
     lines = said.out.splitlines()
-    assert lines[0].split("  ")[0] == "experiment"
-    for word in ("ranking", "rmse 1.100", "rmse 1.105", "rmse 0.900", "4.2"):
-        assert word in lines[1]
-    assert "top100_raw 0.420, top100_filtered 0.630" in lines[2]
-    assert "Speed (1994) 3.900" in said.out
+    assert lines[0].split() == ["tutorial", "its", "recipe", "here", "Shortlist", "here"]
+    names = ["raw", "train", "rmse"]
+    assert lines[1].split() == ["experiment", *names, *names, "raw", "filtered", "rmse", "seconds"]
+    assert lines[2].split() == ["ranking", "-", "-", "1.100", "-", "-", "1.105", "-", "-", "0.900", "4.2"]
+    assert lines[3].split() == [
+        "context-with-time", "0.250", "0.370", "-", "0.248", "0.370", "-", "0.420", "0.630", "-", "9.0",
+    ]  # fmt: skip
+    assert "Shortlist here, user 42: Speed (1994) 3.900 (after save and load within 2e-07)" in said.out
 
 
 def test_the_rows_go_to_a_file_or_to_stdout(cli: Cli, asked: list[int], tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        import shortlist
+        from shortlist import __version__
 
-        typer.echo(f"shortlist {shortlist.__version__}")
+        typer.echo(f"shortlist {__version__}")
         raise typer.Exit
 
 

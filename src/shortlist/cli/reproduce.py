@@ -16,6 +16,23 @@ EXAMPLES = examples(
     "shortlist reproduce tutorials --seeds 3 --json tutorials.json",
 )
 
+FIGURES = {
+    "top100_raw": "raw",
+    "top100_raw_train": "train",
+    "top100_filtered": "filtered",
+    "ndcg10_filtered": "ndcg@10",
+    "rmse": "rmse",
+}
+GROUPS = {
+    "tutorial": ("printed", ("top100_raw", "top100_raw_train", "rmse")),
+    "its recipe here": ("tutorial_recipe", ("top100_raw", "top100_raw_train", "rmse")),
+    "Shortlist here": ("shortlist_recipe", tuple(FIGURES)),
+}
+LEGEND = (
+    "raw, train: top-100 accuracy on test and on train rows, seen items left in; filtered: on test rows, seen"
+    "\nitems removed; ndcg@10: filtered, averaged over users; rmse: of ratings on test rows"
+)
+
 
 class What(StrEnum):
     """What can be reproduced."""
@@ -51,43 +68,37 @@ def reproduce(
 
 
 def text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The experiments as a table, then the predictions where there are any."""
-    header = ["experiment", "tutorial", "its recipe here", "Shortlist here", "seconds"]
-    body = [
-        [
-            row["experiment"],
-            *(_figures(row.get(part)) for part in ("printed", "tutorial_recipe", "shortlist_recipe")),
-            f"{row['seconds']:.1f}" if isinstance(row.get("seconds"), int | float) else "-",
-        ]
-        for row in rows
-    ]
-    parts = [table(header, body)]
-    for row in rows:
-        if row.get("predictions"):
-            lines = _predictions(row["predictions"])
-            parts.append("\n".join([f"predictions, {row['experiment']}", *(f"  {line}" for line in lines)]))
+    """The experiments as a table, what its columns mean, then the predictions where there are any."""
+    above, below = [""], ["experiment"]
+    for group, (part, figures) in GROUPS.items():
+        used = [name for name in figures if any(name in row.get(part, {}) for row in rows)]
+        above += [group, *("" for _ in used[1:])]
+        below += [FIGURES[name] for name in used]
+    body = [[row["experiment"], *_cells(row, rows), _seconds(row)] for row in rows]
+    parts = [table([*above, ""], [[*below, "seconds"], *body]), LEGEND]
+    parts += ["\n".join(_predictions(row)) for row in rows if row.get("predictions")]
     return "\n\n".join(parts)
 
 
-def _figures(found: Any) -> str:
-    if not isinstance(found, Mapping) or not found:
-        return "-"
-    return ", ".join(f"{name} {_number(value)}" for name, value in found.items())
+def _cells(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    cells = []
+    for part, figures in GROUPS.values():
+        for name in figures:
+            if any(name in other.get(part, {}) for other in rows):
+                value = row.get(part, {}).get(name)
+                cells.append("-" if value is None else f"{value:.3f}")
+    return cells
 
 
-def _number(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _seconds(row: Mapping[str, Any]) -> str:
+    return f"{row['seconds']:.1f}" if "seconds" in row else "-"
 
 
-def _predictions(found: Any) -> list[str]:
-    if isinstance(found, Mapping):
-        return [f"{name}: {_inline(value)}" for name, value in found.items()]
-    return [_inline(value) for value in (found if isinstance(found, list) else [found])]
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_inline(inner)}" for name, inner in value.items())
-    if isinstance(value, list | tuple):
-        return "; ".join(_inline(inner) for inner in value)
-    return _number(value)
+def _predictions(row: Mapping[str, Any]) -> list[str]:
+    lines = [f"predicted ratings, {row['experiment']}"]
+    groups = {part: group for group, (part, _) in GROUPS.items()}
+    for part, found in row["predictions"].items():
+        ratings = ", ".join(f"{film} {value:.3f}" for film, value in found["ratings"].items())
+        same = f"after save and load within {found['largest_difference']:.0e}"
+        lines.append(f"  {groups[part]}, user {found['user_id']}: {ratings} ({same})")
+    return lines
