@@ -80,6 +80,8 @@ _HOMES = {
 }
 _MODULES = {"datasets": "shortlist.data.datasets", "splits": "shortlist.data.splits"}
 
+_EXTRAS = {"jax": "train", "equinox": "train", "optax": "train", "onnx": "train", "polars": "tables"}
+
 __all__ = ["__version__", *sorted([*_HOMES, *_MODULES])]
 
 
@@ -96,7 +98,7 @@ def _import(module: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        extra = {"jax": "train", "equinox": "train", "optax": "train", "polars": "tables"}.get(error.name or "")
+        extra = _EXTRAS.get(error.name or "")
         if extra is None:
             raise
         from shortlist.errors import MissingExtra

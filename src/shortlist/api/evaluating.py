@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from shortlist._typing import Array, Columns, Doubles, Floats, Ints
-from shortlist.api.sources import read_data, split_data
 from shortlist.api.preparing import positions_of, user_indices
+from shortlist.api.sources import read_data, split_data
 from shortlist.baselines.interactions import Interactions
 from shortlist.data.columns import to_columns
 from shortlist.data.dataset import Dataset
@@ -117,7 +117,11 @@ class _Case:
         liked = np.ones(len(rows), bool)
         if ratings is not None:
             mean = _ratings(known)
-            liked = ratings >= max(LIKED, float(ratings.min())) if mean is None else ratings >= min(LIKED, mean.mean())
+            liked = (
+                ratings >= max(LIKED, float(ratings.min()))
+                if mean is None
+                else ratings >= min(LIKED, mean.mean())
+            )
         return cls(rows, queries, liked)
 
 
@@ -146,19 +150,19 @@ def _entrant(
     if recommender.retriever is not None:
         _, vectors = recommender.retriever.encode_query(case.queries)
         assert vectors is not None and recommender.item_vectors is not None
-        first = _first_rows(rows)
+        items, first = recommender.item_vectors, _first_rows(rows)
         asked = vectors[first][rows.user_keys]
         user, targets = rows.users.astype(np.int32), rows.targets.astype(np.int32)
         popular = _popularity_ranks(recommender.items.log_popularity)
 
         def count(queries: Floats) -> Ranks:
-            found = counter(queries, recommender.item_vectors, targets, seen, user)
+            found = counter(queries, items, targets, seen, user)
             unknown = (user < 0) & ("user_id" in recommender.schema.query)
             raw, filtered = (np.where(unknown, popular[targets], r) for r in (found.raw, found.filtered))
             return Ranks(raw, filtered)
 
         ranks, user_ranks = count(vectors), count(asked) if users else None
-        top = search(vectors[first], recommender.item_vectors, 10)[0]
+        top = search(vectors[first], items, 10)[0]
     if recommender.ranker is not None and rows.ratings is not None:
         represented, _ = recommender.ranker.encode_query(case.queries)
         assert recommender.item_representations is not None

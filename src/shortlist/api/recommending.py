@@ -74,7 +74,7 @@ def _users(fitted: Fitted, schema: Schema) -> Users:
     table = known.join(fitted.split.users, on="user_id", how="left", maintain_order="left")
     kept = [name for name in column_types(table) if name in schema.query and name != "user_id"]
     train = fitted.split.train
-    as_of = train["timestamp"].max() if "timestamp" in train.columns else None
+    as_of = int(train["timestamp"].to_numpy().max()) if "timestamp" in train.columns else None
     return Users.of(table["user_id"].to_list(), to_columns(table, kept), fitted.prepared.seen, as_of)
 
 
@@ -112,6 +112,8 @@ def _graphs(fitted: Fitted) -> dict[str, bytes]:
 
 def _check_same_items(retrieval: Fitted, ranking: Fitted) -> None:
     if retrieval.split.items["item_id"].to_list() != ranking.split.items["item_id"].to_list():
-        raise SpecError("the two models were fitted on different catalogues", hint="fit both on the same split")
+        raise SpecError(
+            "the two models were fitted on different catalogues", hint="fit both on the same split"
+        )
     if retrieval.prepared.users.values != ranking.prepared.users.values:
         raise SpecError("the two models were fitted on different users", hint="fit both on the same split")

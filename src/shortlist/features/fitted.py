@@ -191,11 +191,15 @@ def missing(column: Array) -> Array:
 
 
 def tokenize(texts: Array, length: int) -> Array:
-    """The first `length` words of each text as object [n, length], padded with ""."""
+    """The first `length` words of each text as object [n, length], padded with "".
+
+    Words are found before they are lower-cased: the lower case of a few letters, such as the Kelvin sign,
+    is an ASCII letter, which ONNX's own lower-casing does not know.
+    """
     out = np.full((len(texts), length), "", object)
     for row, text in enumerate(texts):
-        words = WORD.findall(text.lower())[:length]
-        out[row, : len(words)] = words
+        words = WORD.findall(text)[:length]
+        out[row, : len(words)] = [word.lower() for word in words]
     return out
 
 

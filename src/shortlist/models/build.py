@@ -33,11 +33,11 @@ class Net(eqx.Module):
     spec: Model = eqx.field(static=True)
 
     def represent(
-        self, side: str, rows: dict[str, Array], encoded: dict[str, Array], *, key: Array | None = None
+        self, side: str, rows: dict[str, Array], encoded: dict[str, Array], *, noise: Array | None = None
     ) -> Array:
         """One example of a side -> representation [r]."""
         tower = self.query if side == "query" else self.candidate
-        vector = tower(rows, encoded, key=key)
+        vector = tower(rows, encoded, noise=noise)
         biases = [
             sum((rows[name][0] for name in rows if name.endswith(f"#{slot}")), start=jnp.zeros(()))
             for slot in bias_slots(self.spec, side)
@@ -60,17 +60,25 @@ class Net(eqx.Module):
         vector = normalize(vector) if task.normalize else vector
         return jnp.concatenate([vector, representation[-1:]]) if task.item_bias else vector
 
-    def predict(self, query: Array, candidate: Array, *, key: Array | None = None) -> dict[str, Array]:
+    def predict(self, query: Array, candidate: Array, *, noise: Array | None = None) -> dict[str, Array]:
         """Representations [r] of a pair -> one number a head."""
         q, c = self.query.width, self.candidate.width
-        out = {}
+        out, start = {}, 0
         for name, head in self.heads.items():
             bias: Array | float = 0.0
             if head.spec.biases:
                 i = bias_slots(self.spec, "query").index(name)
                 bias = query[q + i] + candidate[c + i]
-            out[name] = head(query[:q], candidate[:c], bias, key=key)
+            own = None if noise is None else noise[start : start + head.mlp.noise_dim]
+            start += head.mlp.noise_dim
+            out[name] = head(query[:q], candidate[:c], bias, noise=own)
         return out
+
+    @property
+    def noise_dims(self) -> tuple[int, int, int]:
+        """Random numbers that dropout takes of an example: in the query tower, the candidate tower, the heads."""
+        heads = sum(head.mlp.noise_dim for head in self.heads.values())
+        return self.query.noise_dim, self.candidate.noise_dim, heads
 
 
 def bias_slots(spec: Model, side: str) -> list[str]:
@@ -101,14 +109,11 @@ def build(
 
 
 def represent(
-    net: Net, tables: Tables, side: str, encoded: dict[str, Array], *, key: Array | None = None
+    net: Net, tables: Tables, side: str, encoded: dict[str, Array], *, noise: Array | None = None
 ) -> Array:
-    """n encoded rows of a side -> representations [n, r]."""
+    """n encoded rows of a side -> representations [n, r]; noise: uint32 [n, noise_dim] while training."""
     rows = gather(tables, side, encoded)
-    if key is None:
-        return jax.vmap(lambda r, e: net.represent(side, r, e))(rows, encoded)
-    keys = jax.random.split(key, len(jax.tree.leaves(encoded)[0]))
-    return jax.vmap(lambda r, e, k: net.represent(side, r, e, key=k))(rows, encoded, keys)
+    return jax.vmap(lambda r, e, bits: net.represent(side, r, e, noise=bits))(rows, encoded, noise)
 
 
 def _side_tables(spec: Model, side: str, sizes: Mapping[str, int], seed: int) -> Tables:

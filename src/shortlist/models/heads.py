@@ -41,15 +41,15 @@ class HeadLayer(eqx.Module):
         self.mlp = mlp
 
     def __call__(
-        self, query: Array, candidate: Array, bias: Array | float, *, key: Array | None = None
+        self, query: Array, candidate: Array, bias: Array | float, *, noise: Array | None = None
     ) -> Array:
         """Vectors [query_dim], [candidate_dim] and the sum of their biases -> scalar."""
         if self.spec.interaction == "concat":
-            return self.mlp(jnp.concatenate([query, candidate]), key=key)[0] + bias
+            return self.mlp(jnp.concatenate([query, candidate]), noise=noise)[0] + bias
         p = query if self.query is None else self.query(query)
         c = candidate if self.candidate is None else self.candidate(candidate)
         both = p * c
-        return self.mlp(jnp.concatenate([p, c, both]), key=key)[0] + both.sum() + bias
+        return self.mlp(jnp.concatenate([p, c, both]), noise=noise)[0] + both.sum() + bias
 
 
 def weight_penalty(head: HeadLayer) -> Array:

@@ -44,6 +44,7 @@ class MLP(eqx.Module):
     activation: str = eqx.field(static=True)
     dropout: float = eqx.field(static=True)
     width: int = eqx.field(static=True)
+    noise_dim: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -60,20 +61,27 @@ class MLP(eqx.Module):
         self.last = None if out_dim is None else Dense(widths[-1], out_dim, rng)
         self.activation, self.dropout = activation, dropout
         self.width = widths[-1] if out_dim is None else out_dim
+        self.noise_dim = sum(widths[:-1]) if dropout else 0
 
-    def __call__(self, x: Array, *, key: Array | None = None) -> Array:
-        keys = jax.random.split(key, len(self.hidden) + 1) if key is not None and self.dropout else None
-        for i, layer in enumerate(self.hidden):
-            x = drop(x, self.dropout, None if keys is None else keys[i])
+    def __call__(self, x: Array, *, noise: Array | None = None) -> Array:
+        start = 0
+        for layer in self.hidden:
+            if noise is not None and self.dropout:
+                x = drop(x, self.dropout, noise[start : start + x.shape[0]])
+                start += x.shape[0]
             x = ACTIVATIONS[self.activation](layer(x))
         return x if self.last is None else self.last(x)
 
 
-def drop(x: Array, rate: float, key: Array | None) -> Array:
-    """Dropout; none without a key (Srivastava et al., JMLR 2014)."""
-    if key is None or rate == 0:
+def drop(x: Array, rate: float, noise: Array | None) -> Array:
+    """Dropout by random bits `noise`, uint32 of the shape of x; none without (Srivastava et al., JMLR 2014).
+
+    Modules take bits, not keys: one draw a step serves all of them, where a key an example and a layer
+    would make most of the compiled program random-number code.
+    """
+    if noise is None or rate == 0:
         return x
-    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0.0)
+    return jnp.where(noise >= jnp.uint32(rate * 2**32), x / (1 - rate), 0.0)
 
 
 def lookup(table: Array, rows: Array) -> Array:

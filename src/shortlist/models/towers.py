@@ -30,6 +30,7 @@ class BuildTower(Protocol):
 
 
 _REGISTERED: dict[str, BuildTower] = {}
+_KEY_DIM = 2  # uint32 numbers in a random key
 
 
 def register_tower(name: str) -> Callable[[BuildTower], BuildTower]:
@@ -50,6 +51,7 @@ class TowerLayer(eqx.Module):
     custom: Callable[..., Array] | None
     spec: Tower = eqx.field(static=True)
     width: int = eqx.field(static=True)
+    noise_dim: int = eqx.field(static=True)
 
     def __init__(self, spec: Tower, side: str, sizes: Mapping[str, int], *, seed: int) -> None:
         self.spec = spec
@@ -68,32 +70,36 @@ class TowerLayer(eqx.Module):
             widths[feature.key] = target
         self.projections = projections
         self.mlp, self.custom, self.width = _top(spec, side, widths, seed)
+        dropped = sum(f.dim for f in spec.features if isinstance(f, HasTable) and f.dropout)
+        own = _KEY_DIM if self.custom is not None else self.mlp.noise_dim if self.mlp is not None else 0
+        self.noise_dim = dropped + own
 
     def __call__(
-        self, rows: dict[str, Array], encoded: dict[str, Array], *, key: Array | None = None
+        self, rows: dict[str, Array], encoded: dict[str, Array], *, noise: Array | None = None
     ) -> Array:
-        """One example's gathered table rows and encoded features -> vector [width]. A key means dropout."""
-        keys = (
-            [None] * (len(self.spec.features) + 1)
-            if key is None
-            else list(jax.random.split(key, len(self.spec.features) + 1))
-        )
-        parts = {
-            f.key: self._embed(f, rows.get(f.key), encoded[f.key], keys[i])
-            for i, f in enumerate(self.spec.features)
-        }
+        """One example's gathered table rows and encoded features -> vector [width].
+
+        noise: uint32 [noise_dim], random bits for dropout while training.
+        """
+        parts: dict[str, Array] = {}
+        start = 0
+        for feature in self.spec.features:
+            vector = self._embed(feature, rows.get(feature.key), encoded[feature.key])
+            if isinstance(feature, HasTable) and feature.dropout and noise is not None:
+                vector = drop(vector, feature.dropout, noise[start : start + feature.dim])
+                start += feature.dim
+            parts[feature.key] = vector
+        rest = None if noise is None else noise[start:]
         if self.custom is not None:
-            return self.custom(parts, key=keys[-1])
+            return self.custom(parts, key=None if rest is None else jax.random.wrap_key_data(rest[:_KEY_DIM]))
         vectors = list(parts.values())
         x = sum(vectors[1:], vectors[0]) if self.spec.combine == "sum" else jnp.concatenate(vectors)
-        return x if self.mlp is None else self.mlp(x, key=keys[-1])
+        return x if self.mlp is None else self.mlp(x, noise=rest)
 
-    def _embed(self, feature: FeatureSpec, rows: Array | None, encoded: Array, key: Array | None) -> Array:
+    def _embed(self, feature: FeatureSpec, rows: Array | None, encoded: Array) -> Array:
         if isinstance(feature, HasTable):
             assert rows is not None
-            if isinstance(feature, Tags | Text):
-                rows = masked_mean(rows, encoded >= 0)
-            return drop(rows, feature.dropout, key)
+            return masked_mean(rows, encoded >= 0) if isinstance(feature, Tags | Text) else rows
         return self.projections[feature.key](encoded) if feature.key in self.projections else encoded
 
 
@@ -120,9 +126,10 @@ def _top(
 
 def gather(tables: dict[str, Array], side: str, encoded: dict[str, Array]) -> dict[str, Array]:
     """The rows that encoded features [n, ...] name, by feature key ("key#head" for biases): [n, ..., dim]."""
-    start = f"{side}/"
+    own = {
+        name.removeprefix(f"{side}/"): table for name, table in tables.items() if name.startswith(f"{side}/")
+    }
     return {
-        name.removeprefix(start): lookup(table, encoded[name.removeprefix(start).split("#")[0]])
-        for name, table in tables.items()
-        if name.startswith(start)
+        name: lookup(table, encoded[name if name in encoded else name.rpartition("#")[0]])
+        for name, table in own.items()
     }

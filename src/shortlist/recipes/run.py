@@ -87,7 +87,9 @@ def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell |
     clock.lap("evaluate")
     tell("writing the bundle", 0, 1)
     with _appearing(output) as folder:
-        replace(recommender, provenance=recommender.provenance | {"metrics": _metrics(report)}).save(folder / "bundle")
+        replace(recommender, provenance=recommender.provenance | {"metrics": _metrics(report)}).save(
+            folder / "bundle"
+        )
         (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
         clock.lap("export")
         _write_metrics(folder / "metrics.jsonl", curves, fitted, clock.seconds)
@@ -119,7 +121,11 @@ def _follow(tell: Tell, stage: str, curves: list[Progress]) -> Callable[[Progres
     def listen(progress: Progress) -> None:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in progress.figures.items())
         rate = f", {progress.examples_per_second:,.0f} rows/s" if progress.epoch else ""
-        tell(f"{stage}: {figures}{rate}" if figures else f"{stage}: compiled", progress.epoch, progress.num_epochs)
+        tell(
+            f"{stage}: {figures}{rate}" if figures else f"{stage}: compiled",
+            progress.epoch,
+            progress.num_epochs,
+        )
         if stage == "training" and progress.epoch:
             curves.append(progress)
 
@@ -161,9 +167,13 @@ def _write_report(folder: Path, report: Report, title: str) -> None:
 
 def _check_output(output: Path, force: bool) -> None:
     if output.exists() and not force:
-        raise RecipeError(f"{output} exists already", hint="give another output folder, or --force to replace it")
+        raise RecipeError(
+            f"{output} exists already", hint="give another output folder, or --force to replace it"
+        )
     if output.exists() and not (output / "recipe.toml").exists() and any(output.iterdir()):
-        raise RecipeError(f"{output} is not a run directory, so it is not replaced", hint="give another output folder")
+        raise RecipeError(
+            f"{output} is not a run directory, so it is not replaced", hint="give another output folder"
+        )
 
 
 @contextmanager

@@ -61,7 +61,12 @@ def experiments() -> tuple[Experiment, ...]:
     return (
         ranking,
         *(
-            Experiment(f"context-{'with' if timed else 'without'}-time", p, _printed_context(timed), _our_context(timed))
+            Experiment(
+                f"context-{'with' if timed else 'without'}-time",
+                p,
+                _printed_context(timed),
+                _our_context(timed),
+            )
             for timed, p in zip((False, True), context, strict=True)
         ),
         *(
@@ -71,7 +76,9 @@ def experiments() -> tuple[Experiment, ...]:
     )
 
 
-def reproduce(seeds: int = 1, *, tell: Tell | None = None, names: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+def reproduce(
+    seeds: int = 1, *, tell: Tell | None = None, names: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
     """Run the experiments on the random 80/20 split of MovieLens 100K with seed 42, over model seeds 42, 43, ...
 
     One dict an experiment: "experiment", "printed", "tutorial_recipe" and "shortlist_recipe" (means over the
@@ -113,7 +120,9 @@ def _run(experiment: Experiment, splits: dict[str, Split], data: Dataset, seeds:
         "fit_cpu_seconds": round(fit_cpu, 2),
     }
     if seeds > 1:
-        result["spread"] = {f"{which}_recipe": _over_seeds(values, np.std) for which, values in figures.items()}
+        result["spread"] = {
+            f"{which}_recipe": _over_seeds(values, np.std) for which, values in figures.items()
+        }
     if predictions:
         result["predictions"] = predictions
     return result
@@ -186,17 +195,24 @@ def _printed_joint(rating: float, retrieval: float) -> tuple[Model, Training]:
 OURS = Training(epochs=9, batch_size=1000, optimizer=Adam(1e-2, schedule="cosine", warmup=0.05, beta2=0.99))
 
 
-def _our_towers(timed: bool = True, *, l2: float = 0.01) -> tuple[Tower, Tower]:
+def _our_towers(timed: bool = True, *, l2: float = 0.02) -> tuple[Tower, Tower]:
     query: list[FeatureSpec] = [Id("user_id", 32, dropout=0.3, l2=l2, scale=0.1)]
     if timed:
-        query += [Bucket("timestamp", 1000, 32, l2=0.001, scale=0.03), Normalize("timestamp")]
-    candidate = (Id("item_id", 32, dropout=0.1, l2=l2, scale=0.1), Text("title", 10_000, 32, scale=0.03))
+        query += [Bucket("timestamp", 1000, 32, l2=0.01, scale=0.03), Normalize("timestamp")]
+    candidate = (Id("item_id", 32, dropout=0.2, l2=l2, scale=0.1), Text("title", 10_000, 32, scale=0.03))
     return Tower(tuple(query), combine="sum"), Tower(candidate, combine="sum")
 
 
 def _our_rating(weight: float = 1.0, *, dim: int = 32, l2: float = 0.005) -> Rating:
     return Rating(
-        hidden=(64, 32), weight=weight, interaction="product", dim=dim, activation="gelu", dropout=0.4, bias_l2=0.02, l2=l2
+        hidden=(64, 32),
+        weight=weight,
+        interaction="product",
+        dim=dim,
+        activation="gelu",
+        dropout=0.4,
+        bias_l2=0.02,
+        l2=l2,
     )
 
 

@@ -58,7 +58,6 @@ def batch_loss(
     net, tables = params
     spec = net.spec
     tasks = active_tasks(spec)
-    query_key, item_key, head_key, draw_key = (None,) * 4 if key is None else jax.random.split(key, 4)
     retrieval = next((t for t in tasks if isinstance(t, Retrieval)), None)
     num_items = corpus.log_q.shape[0]
     real = batch.weights > 0
@@ -68,10 +67,9 @@ def batch_loss(
         if len(columns.items) != num_items
         else corpus.items
     )
-    queries = represent(net, tables, "query", batch.query, key=query_key if _drops(spec, "query") else None)
-    candidates = represent(
-        net, tables, "candidate", items, key=item_key if _drops(spec, "candidate") else None
-    )
+    query_noise, item_noise, head_noise = _draw(net, len(batch.weights), len(columns.items), key)
+    queries = represent(net, tables, "query", batch.query, noise=query_noise)
+    candidates = represent(net, tables, "candidate", items, noise=item_noise)
 
     total_weight = jnp.maximum(batch.weights.sum(), 1e-9)
     sums: dict[str, Array] = {}
@@ -85,35 +83,37 @@ def batch_loss(
             corpus.log_q,
             known=Known(batch.users, corpus.known_indptr, corpus.known_items),
             longest=longest,
-            key=jax.random.key(0) if draw_key is None else draw_key,
+            key=jax.random.fold_in(jax.random.key(0) if key is None else key, 1),
         )
-    sums |= _head_sums(net, batch, queries, candidates[columns.row_column], head_key)
+    sums |= _head_sums(net, batch, queries, candidates[columns.row_column], head_noise)
     means = {name: value / total_weight for name, value in sums.items()}
     reduced = {t.name: sums[t.name] if t.reduction == "sum" else means[t.name] for t in tasks}
     loss = sum((task_weights[n] * value for n, value in reduced.items()), start=jnp.zeros(()))
     return loss + _penalties(net, tables, batch, columns, items, total_weight), means
 
 
-def _drops(spec: Model, side: str) -> bool:
-    tower = spec.query if side == "query" else spec.candidate
-    custom = bool(tower.layer)
-    return (
-        custom or tower.dropout > 0 or any(f.dropout > 0 for f in tower.features if isinstance(f, TableSpec))
+def _draw(net: Net, num_rows: int, num_items: int, key: Array | None) -> tuple[Array | None, ...]:
+    """Random bits for the query tower, the candidate tower and the heads, from one draw; None where none is due."""
+    dims, counts = net.noise_dims, (num_rows, num_items, num_rows)
+    if key is None or not any(dims):
+        return None, None, None
+    sizes = [dim * count for dim, count in zip(dims, counts, strict=True)]
+    bits = jax.random.bits(key, (sum(sizes),))
+    parts = jnp.split(bits, [sizes[0], sizes[0] + sizes[1]])
+    return tuple(
+        part.reshape(count, dim) if dim else None
+        for part, count, dim in zip(parts, counts, dims, strict=True)
     )
 
 
 def _head_sums(
-    net: Net, batch: Batch, queries: Array, candidates: Array, key: Array | None
+    net: Net, batch: Batch, queries: Array, candidates: Array, noise: Array | None
 ) -> dict[str, Array]:
     """Each active head's summed loss."""
     tasks = [h for h in net.spec.heads if h.weight != 0]
     if not tasks:
         return {}
-    if key is None or not any(h.dropout for h in tasks):
-        scores = jax.vmap(lambda q, c: net.predict(q, c))(queries, candidates)
-    else:
-        keys = jax.random.split(key, len(queries))
-        scores = jax.vmap(lambda q, c, k: net.predict(q, c, key=k))(queries, candidates, keys)
+    scores = jax.vmap(lambda q, c, bits: net.predict(q, c, noise=bits))(queries, candidates, noise)
     sums = {}
     for task in tasks:
         pairs = Pairs(

@@ -47,9 +47,16 @@ def register_task(name: str) -> Callable[[Loss], Loss]:
 
 
 def head_loss(task: Head, pairs: Pairs) -> Array:
-    """One loss an example [B]."""
+    """One loss an example [B]. SpecError where a task of one's own returns another shape."""
     if isinstance(task, Custom):
-        return registered_loss(task.loss)(pairs, **task.options)
+        losses = registered_loss(task.loss)(pairs, **task.options)
+        if losses.shape != pairs.scores.shape:
+            raise SpecError(
+                f"the task {task.loss!r} gave losses of shape {losses.shape}, expected one an example,"
+                f" {pairs.scores.shape}",
+                hint="do not average: weights and padding are applied to what it returns",
+            )
+        return losses
     return squared_error(pairs.scores, pairs.labels)
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 from jax import Array
 
 from shortlist.errors import TrainingError
 from shortlist.features.batches import Catalogue, Examples, epoch_order
 from shortlist.models.build import Net, Tables
+from shortlist.specs.tasks import Custom
 from shortlist.specs.training import OptimizerSpec, Training
-from shortlist.tasks.multitask import Batch, Corpus, Params, batch_loss
-from shortlist.training.optimizers import optimizer
-from shortlist.training.trouble import check_finite
+from shortlist.tasks.multitask import Batch, Corpus, Params, active_tasks, batch_loss
+from shortlist.tasks.ranking import registered_loss
+from shortlist.training.optimizers import optimizer, schedule
+from shortlist.training.trouble import check_finite, check_parameters
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,14 @@ class _Carry(NamedTuple):
     state: Any
 
 
+class _Steps(NamedTuple):
+    """The steps of an epoch: rows int [num_batches, B] (-1: padding), keys and rates [num_batches]."""
+
+    rows: Array
+    key: Array
+    rate: Array
+
+
 def train(
     net: Net,
     tables: Tables,
@@ -69,41 +80,40 @@ def train(
     batch_size = min(training.batch_size, count)
     data = _batch(examples)
     items = {name: jnp.asarray(values) for name, values in catalogue.items.items()}
-    corpus = Corpus(items, jnp.asarray(catalogue.log_q), *_known(catalogue))
+    corpus = Corpus(items, jnp.asarray(catalogue.log_q), *_known(net, catalogue))
     longest = int(np.diff(catalogue.known_indptr).max(initial=1)) if _masks_known(net) else 0
     weights = {name: jnp.float32(w) for name, w in task_weights.items()}
     num_batches = -(-count // batch_size)
-    rule = optimizer(training.optimizer, training.epochs * num_batches)
-    carry = _Carry(jax.tree.map(jnp.array, (net, tables)), None)
-    carry = carry._replace(state=rule.init(eqx.filter(carry.params, eqx.is_array)))
+    rates = _rates(training.optimizer, training.epochs, num_batches)
+    carry = _Carry(_copied((net, tables)), None)
+    carry = carry._replace(state=optimizer(training.optimizer).init(_learned(carry.params)))
 
-    order = epoch_order(count, batch_size, seed=training.seed, epoch=0)
-    keys = _keys(training.seed, 0, num_batches)
     start = time.perf_counter()
-    program = _program(
-        carry, data, corpus, jnp.asarray(order), keys, weights, training.optimizer, training.epochs, longest
-    )
+    order = epoch_order(count, batch_size, seed=training.seed, epoch=0)
+    steps = _Steps(jnp.asarray(order), _keys(training.seed, 0, num_batches), rates[0])
+    program = _program(carry, data, corpus, steps, weights, training.optimizer, longest)
     yield Compiled(time.perf_counter() - start, num_batches)
 
     static = eqx.partition(carry, eqx.is_array)[1]
     arrays = eqx.filter(carry, eqx.is_array)
     for epoch in range(training.epochs):
         order = epoch_order(count, batch_size, seed=training.seed, epoch=epoch)
-        keys = _keys(training.seed, epoch, num_batches)
+        steps = _Steps(jnp.asarray(order), _keys(training.seed, epoch, num_batches), rates[epoch])
         start, cpu = time.perf_counter(), time.process_time()
-        arrays, losses = program(arrays, data, corpus, jnp.asarray(order), keys, weights)
+        arrays, losses = program(arrays, data, corpus, steps, weights)
         by_task = {name: np.asarray(values) for name, values in losses.items()}
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
         check_finite(by_task, epoch, num_batches, examples, catalogue, order)
         params = eqx.combine(arrays, static).params
-        share = (order >= 0).sum(axis=1) / count
+        check_parameters(jax.tree.leaves(_learned(params)), epoch)
+        share = np.where(order >= 0, examples.weights[order], 0.0).sum(axis=1) / examples.weights.sum()
         yield EpochEnd(
             epoch=epoch,
             losses={name: float(np.sum(values * share)) for name, values in by_task.items()},
             seconds=seconds,
             cpu_seconds=cpu_seconds,
             examples_per_second=count / max(seconds, 1e-9),
-            params=jax.tree.map(lambda x: jnp.array(x) if eqx.is_array(x) else x, params),
+            params=_copied(params),
         )
 
 
@@ -115,19 +125,18 @@ def _program(
     carry: _Carry,
     data: Batch,
     corpus: Corpus,
-    order: Array,
-    keys: Array,
+    steps: _Steps,
     weights: dict[str, Array],
     rule: OptimizerSpec,
-    epochs: int,
     longest: int,
 ) -> Any:
     arrays, static = eqx.partition(carry, eqx.is_array)
-    inputs = (arrays, data, corpus, order, keys, weights)
+    inputs = (arrays, data, corpus, steps, weights)
     shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(inputs))
-    known = (jax.tree.structure(inputs), jax.tree.structure(static), shapes, rule, epochs, longest)
+    rule = msgspec.structs.replace(rule, learning_rate=1.0, schedule="constant", warmup=0.0)
+    known = (jax.tree.structure(inputs), *_code(static), shapes, rule, longest)
     if known not in _PROGRAMS:
-        update = optimizer(rule, epochs * order.shape[0]).update
+        update = optimizer(rule).update
 
         def epoch(arrays: Any, *rest: Any) -> Any:
             return _epoch(arrays, static, update, longest, *rest)
@@ -143,26 +152,47 @@ def _epoch(
     longest: int,
     data: Batch,
     corpus: Corpus,
-    order: Array,
-    keys: Array,
+    steps: _Steps,
     weights: dict[str, Array],
 ) -> tuple[Any, dict[str, Array]]:
-    """All batches of an epoch, order int [num_batches, B] -> parameters, each task's loss [num_batches]."""
+    """All batches of an epoch -> parameters, and each task's loss [num_batches]."""
 
     def loss(params: Params, batch: Batch, key: Array) -> tuple[Array, dict[str, Array]]:
         return batch_loss(params, batch, corpus, weights, longest=longest, key=key)
 
-    def step(arrays: Any, inputs: tuple[Array, Array]) -> tuple[Any, dict[str, Array]]:
-        rows, key = inputs
+    def step(arrays: Any, now: _Steps) -> tuple[Any, dict[str, Array]]:
         carry: _Carry = eqx.combine(arrays, static)
-        batch = jax.tree.map(lambda x: x[jnp.maximum(rows, 0)], data)
-        batch = batch._replace(weights=jnp.where(rows >= 0, batch.weights, 0.0))
-        grads, losses = eqx.filter_grad(loss, has_aux=True)(carry.params, batch, key)
-        updates, state = update(grads, carry.state, eqx.filter(carry.params, eqx.is_array))
+        batch = jax.tree.map(lambda x: x[jnp.maximum(now.rows, 0)], data)
+        batch = batch._replace(weights=jnp.where(now.rows >= 0, batch.weights, 0.0))
+        grads, losses = eqx.filter_grad(loss, has_aux=True)(carry.params, batch, now.key)
+        updates, state = update(grads, carry.state, _learned(carry.params))
+        updates = jax.tree.map(lambda u: now.rate * u, updates)
         carry = _Carry(eqx.apply_updates(carry.params, updates), state)
         return eqx.filter(carry, eqx.is_array), losses
 
-    return jax.lax.scan(step, arrays, (order, keys))
+    return jax.lax.scan(step, arrays, steps)
+
+
+def _copied(params: Params) -> Params:
+    """The same with arrays of its own: those of a carry are given away to the program."""
+    copied: Params = jax.tree.map(
+        lambda x: jnp.array(x) if eqx.is_array(x) or isinstance(x, np.ndarray) else x, params
+    )
+    return copied
+
+
+def _learned(params: Any) -> Any:
+    """What gradients reach: a module of one's own may also hold whole numbers, functions and settings."""
+    return eqx.filter(params, eqx.is_inexact_array)
+
+
+def _code(static: _Carry) -> tuple[Any, ...]:
+    """What a program depends on beside arrays: structure, functions and settings inside modules, and the
+    losses registered now, which may have been redefined under their old names."""
+    leaves = tuple(x if isinstance(x, Hashable) else id(x) for x in jax.tree.leaves(static))
+    tasks = active_tasks(static.params[0].spec)
+    losses = tuple(registered_loss(t.loss) for t in tasks if isinstance(t, Custom))
+    return jax.tree.structure(static), leaves, losses
 
 
 def _batch(examples: Examples) -> Batch:
@@ -175,13 +205,22 @@ def _batch(examples: Examples) -> Batch:
     )
 
 
-def _known(catalogue: Catalogue) -> tuple[Array, Array]:
+def _known(net: Net, catalogue: Catalogue) -> tuple[Array, Array]:
+    """The known items, or nothing where no task asks: programs then do not depend on how many there are."""
+    if not _masks_known(net):
+        return jnp.zeros(2, jnp.int32), jnp.zeros(1, jnp.int32)
     return jnp.asarray(catalogue.known_indptr, jnp.int32), jnp.asarray(catalogue.known_items, jnp.int32)
 
 
 def _masks_known(net: Net) -> bool:
     task = net.spec.retrieval
     return task is not None and task.known_positives and task.weight != 0
+
+
+def _rates(spec: OptimizerSpec, epochs: int, num_batches: int) -> Array:
+    """Learning rates [epochs, num_batches]."""
+    count = epochs * num_batches
+    return jnp.broadcast_to(schedule(spec, count)(jnp.arange(count)), (count,)).reshape(epochs, num_batches)
 
 
 def _keys(seed: int, epoch: int, num_batches: int) -> Array:

@@ -25,9 +25,9 @@ def schedule(spec: OptimizerSpec, num_steps: int) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(0.0, peak, rise), body], [rise])
 
 
-def optimizer(spec: OptimizerSpec, num_steps: int) -> optax.GradientTransformation:
-    """The Optax transformation a spec stands for."""
-    rate = schedule(spec, num_steps)
+def optimizer(spec: OptimizerSpec) -> optax.GradientTransformation:
+    """The Optax transformation a spec stands for, at a learning rate of 1: its updates are to be multiplied
+    by the schedule's rate. So the compiled program depends on neither rate nor length of a run."""
     if isinstance(spec, Adagrad):
-        return optax.adagrad(rate, initial_accumulator_value=spec.initial_accumulator, eps=spec.epsilon)
-    return optax.adam(rate, b1=spec.beta1, b2=spec.beta2, eps=spec.epsilon)
+        return optax.adagrad(1.0, initial_accumulator_value=spec.initial_accumulator, eps=spec.epsilon)
+    return optax.adam(1.0, b1=spec.beta1, b2=spec.beta2, eps=spec.epsilon)

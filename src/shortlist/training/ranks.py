@@ -24,13 +24,18 @@ def count_ranks(
 
     queries [n, d], items [N, d], targets int [n], users int [n] (rows of `seen`; -1 has seen nothing).
     A rank is 1 + items with a greater score + half the other items with an equal one; the filtered rank
-    leaves out the user's seen items, the target itself excepted. DataError when a target is no item.
+    leaves out the user's seen items, the target itself excepted. DataError when a target is no item, or a
+    vector holds NaN: it would count as the best.
     """
     num_items = len(items)
     if len(targets) and (targets.min() < 0 or targets.max() >= num_items):
         raise DataError(
             f"a true item is not in the catalogue of {num_items} items", hint="add it to the items table"
         )
+    for name, vectors in (("query", queries), ("item", items)):
+        if not np.isfinite(vectors).all():
+            row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
+            raise DataError(f"{name} vector {row} is not finite", hint="look for a diverged training run")
     count = len(targets)
     pad = -count % BLOCK
     lengths = np.diff(seen.indptr)

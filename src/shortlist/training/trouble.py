@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+import jax.numpy as jnp
 import numpy as np
 
 from shortlist._typing import Array, Ints
@@ -35,6 +39,15 @@ def check_finite(
         if suspect
         else "lower the learning rate, or add warmup",
     )
+
+
+def check_parameters(parameters: Iterable[Any], epoch: int) -> None:
+    """Raise NonFiniteLoss where a parameter is NaN or infinite: the next loss would be."""
+    if not all(bool(jnp.isfinite(x).all()) for x in parameters):
+        raise NonFiniteLoss(
+            f"a parameter became NaN or infinite after the last step of epoch {epoch + 1}: the updates diverged",
+            hint="lower the learning rate, or add warmup",
+        )
 
 
 def _label_suspect(examples: Examples, rows: Ints) -> str:
