@@ -54,6 +54,7 @@ def evaluate(
     k: Sequence[int] = (10, 100),
     resamples: int = 1000,
     name: str = MODEL,
+    protocol: Mapping[str, Any] | None = None,
     history: Mapping[str, Sequence[float]] | None = None,
     tell: Tell | None = None,
 ) -> Report:
@@ -75,13 +76,13 @@ def evaluate(
     entrants: list[Predictions | Skipped] = [_entrant(recommender, case, counter, name)]
     if baselines:
         entrants = [*_baselines(recommender, split, case, tell), *entrants]
-    protocol = {"split": split.rule, "seed": split.seed, "leaks": split.leaks}
+    stated = {**(protocol or {}), "split": split.rule, "seed": split.seed, "leaks": split.leaks}
     return judge(
         entrants,
         case.rows,
         tuple(k),
         resamples=resamples,
-        protocol={name: value for name, value in protocol.items() if value not in (None, "")},
+        protocol={key: value for key, value in stated.items() if value not in (None, "")},
         stages=stage_figures(recommender, case, min(k), [recommender.utility.rating_weight]),
         history=history,
     )
@@ -308,10 +309,11 @@ def evaluate_bundle(path: str | Path, *, baselines: bool = True, tell: Tell | No
             f"the bundle {path} holds no recipe to find its data by", hint="evaluate(load(path), split=...)"
         )
     recipe = Recipe.from_dict(plain)
-    split = split_data(recipe, read_data(recipe))
+    data = read_data(recipe)
     return evaluate(
         recommender,
-        split=split,
+        split=split_data(recipe, data),
+        protocol={"data": data.name},
         baselines=baselines,
         k=recipe.evaluation.k,
         resamples=recipe.evaluation.resamples,

@@ -29,7 +29,7 @@ def combine(
     provenance: dict[str, Any] | None = None,
 ) -> Recommender:
     """Two stages as one recommender: `retrieval` picks `num_retrieved` candidates, `ranking` orders them by
-    log p(item) + rating_weight * prediction. Either may be left out; both may be the same jointly trained model.
+    log p(item) + rating_weight * prediction. Either may be left out; both may be one jointly trained model.
 
     head: the ranking model's head that counts (its first by default). provenance: plain values that travel in
     the bundle. Raises SpecError for models that lack the task their stage needs, or that were fitted on

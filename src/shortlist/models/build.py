@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from shortlist.errors import SpecError
 from shortlist.models.heads import HeadLayer
-from shortlist.models.layers import generator, normalize
+from shortlist.models.layers import generator, normalize, parameter
 from shortlist.models.towers import TowerLayer, gather
 from shortlist.specs.features import Bucket, Category, Id, TableSpec
 from shortlist.specs.models import Model
@@ -76,7 +77,7 @@ class Net(eqx.Module):
 
     @property
     def noise_dims(self) -> tuple[int, int, int]:
-        """Random numbers that dropout takes of an example: in the query tower, the candidate tower, the heads."""
+        """Random numbers dropout takes of an example: in the query tower, the candidate tower, the heads."""
         heads = sum(head.mlp.noise_dim for head in self.heads.values())
         return self.query.noise_dim, self.candidate.noise_dim, heads
 
@@ -124,8 +125,8 @@ def _side_tables(spec: Model, side: str, sizes: Mapping[str, int], seed: int) ->
             continue
         name = f"{side}/{feature.key}"
         values = generator(seed, name).uniform(-feature.scale, feature.scale, (sizes[name], feature.dim))
-        tables[name] = jnp.asarray(values, jnp.float32)
+        tables[name] = parameter(values)
         if isinstance(feature, Id | Category | Bucket):
             for slot in bias_slots(spec, side):
-                tables[f"{name}#{slot}"] = jnp.zeros((sizes[name], 1), jnp.float32)
+                tables[f"{name}#{slot}"] = parameter(np.zeros((sizes[name], 1)))
     return tables

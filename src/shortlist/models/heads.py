@@ -5,10 +5,11 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from shortlist.errors import SpecError
-from shortlist.models.layers import MLP, Dense, generator
+from shortlist.models.layers import MLP, Dense, generator, parameter
 from shortlist.specs.tasks import Head
 
 
@@ -37,7 +38,7 @@ class HeadLayer(eqx.Module):
         mlp = MLP(width, spec.hidden, 1, rng, activation=spec.activation, dropout=spec.dropout)
         if spec.biases:  # start at the training mean: an untrained head is then no worse than a constant
             assert mlp.last is not None and mlp.last.bias is not None
-            mlp = eqx.tree_at(lambda m: m.last.bias, mlp, jnp.full(1, mean, jnp.float32))
+            mlp = eqx.tree_at(lambda m: m.last.bias, mlp, parameter(np.full(1, mean)))
         self.mlp = mlp
 
     def __call__(

@@ -28,8 +28,8 @@ class Dense(eqx.Module):
 
     def __init__(self, in_dim: int, out_dim: int, rng: np.random.Generator, *, use_bias: bool = True) -> None:
         limit = float(np.sqrt(6 / (in_dim + out_dim)))
-        self.weight = jnp.asarray(rng.uniform(-limit, limit, (in_dim, out_dim)), jnp.float32)
-        self.bias = jnp.zeros(out_dim, jnp.float32) if use_bias else None
+        self.weight = parameter(rng.uniform(-limit, limit, (in_dim, out_dim)))
+        self.bias = parameter(np.zeros(out_dim)) if use_bias else None
 
     def __call__(self, x: Array) -> Array:
         y = x @ self.weight
@@ -98,6 +98,11 @@ def masked_mean(vectors: Array, mask: Array) -> Array:
 def normalize(x: Array) -> Array:
     """x [dim] with length 1 (a zero vector stays zero)."""
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x), 1e-12))
+
+
+def parameter(values: np.ndarray) -> Array:
+    """Values as a float32 array on the device. NumPy makes them: eager JAX compiles a program a shape."""
+    return jax.device_put(values.astype(np.float32))
 
 
 def generator(seed: int, name: str) -> np.random.Generator:

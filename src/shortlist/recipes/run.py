@@ -39,7 +39,7 @@ class RunResult:
 
 
 def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell | None = None) -> RunResult:
-    """Carry out a recipe and leave a run directory: recipe.toml, metrics.jsonl, report.{txt,json,html}, bundle/.
+    """Carry out a recipe; leaves recipe.toml, metrics.jsonl, report.{txt,json,html} and bundle/ in `output`.
 
     Settings (the weight of the rating in the final order, the best epoch where there is patience) are chosen
     by a model fitted without the validation rows; the model that is kept is fitted on train and validation
@@ -57,9 +57,10 @@ def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell |
     clock.lap("data")
 
     epochs, weight = recipe.training.epochs, recipe.serving.rating_weight
-    curves: list[Progress] = []
+    curves: list[tuple[str, Progress]] = []
     history: dict[str, list[float]] = {}
     if split.validation.height:
+        tell("choosing: compiling", 0, recipe.training.epochs)
         chosen = fit(recipe.model, split, training=recipe.training, listen=_follow(tell, "choosing", curves))
         history = chosen.history
         epochs = chosen.best_epoch if recipe.training.patience else epochs
@@ -67,6 +68,7 @@ def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell |
             weight = choose_weight(chosen, split.validation, recipe.serving.weights, min(recipe.evaluation.k))
         clock.lap("choose")
     course = msgspec.structs.replace(recipe.training, epochs=epochs, patience=0)
+    tell("training: compiling", 0, epochs)
     fitted = fit(recipe.model, split.refit(), training=course, listen=_follow(tell, "training", curves))
     clock.lap("fit")
 
@@ -81,6 +83,7 @@ def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell |
         baselines=recipe.evaluation.baselines,
         k=recipe.evaluation.k,
         resamples=recipe.evaluation.resamples,
+        protocol={"data": data.name},
         history={**fitted.history, **{k: v for k, v in history.items() if k.startswith("validation")}},
         tell=tell,
     )
@@ -117,7 +120,7 @@ def find_recipe(name_or_path: str | Path) -> Recipe:
     )
 
 
-def _follow(tell: Tell, stage: str, curves: list[Progress]) -> Callable[[Progress], None]:
+def _follow(tell: Tell, stage: str, curves: list[tuple[str, Progress]]) -> Callable[[Progress], None]:
     def listen(progress: Progress) -> None:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in progress.figures.items())
         rate = f", {progress.examples_per_second:,.0f} rows/s" if progress.epoch else ""
@@ -126,8 +129,8 @@ def _follow(tell: Tell, stage: str, curves: list[Progress]) -> Callable[[Progres
             progress.epoch,
             progress.num_epochs,
         )
-        if stage == "training" and progress.epoch:
-            curves.append(progress)
+        if progress.epoch:
+            curves.append((stage, progress))
 
     return listen
 
@@ -143,9 +146,12 @@ def _provenance(recipe: Recipe, data: Dataset, split: Split, fitted: Fitted) -> 
     }
 
 
-def _write_metrics(path: Path, curves: list[Progress], fitted: Fitted, seconds: dict[str, float]) -> None:
+def _write_metrics(
+    path: Path, curves: list[tuple[str, Progress]], fitted: Fitted, seconds: dict[str, float]
+) -> None:
     lines: list[dict[str, Any]] = [
-        {"epoch": p.epoch, **p.figures, "examples_per_second": p.examples_per_second} for p in curves
+        {"stage": stage, "epoch": p.epoch, **p.figures, "examples_per_second": p.examples_per_second}
+        for stage, p in curves
     ]
     lines.append({"seconds": {**seconds, **{f"fit_{name}": value for name, value in fitted.seconds.items()}}})
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -178,7 +184,7 @@ def _check_output(output: Path, force: bool) -> None:
 
 @contextmanager
 def _appearing(output: Path) -> Iterator[Path]:
-    """A folder beside `output` that takes its place when the block ends well, and is removed when it does not."""
+    """A folder beside `output` that takes its place when the block ends well, else is removed."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as beside:
         folder = Path(beside) / "new"

@@ -93,7 +93,7 @@ def batch_loss(
 
 
 def _draw(net: Net, num_rows: int, num_items: int, key: Array | None) -> tuple[Array | None, ...]:
-    """Random bits for the query tower, the candidate tower and the heads, from one draw; None where none is due."""
+    """Random bits for the query tower, the candidate tower and the heads, from one draw; None: none due."""
     dims, counts = net.noise_dims, (num_rows, num_items, num_rows)
     if key is None or not any(dims):
         return None, None, None
@@ -135,10 +135,9 @@ def _penalties(
     """L2 on the rows a batch touches, averaged over its examples, and on heads' weights."""
     loss = jnp.zeros(())
     spec = net.spec
-    shares = {
-        "query": batch.weights / total,
-        "candidate": columns.counts / jnp.maximum(columns.counts.sum(), 1.0),
-    }
+    share = batch.weights / total
+    by_column = jnp.zeros(len(columns.items)).at[columns.row_column].add(share)
+    shares = {"query": share, "candidate": by_column}
     encoded = {"query": batch.query, "candidate": items}
     for side, tower in (("query", spec.query), ("candidate", spec.candidate)):
         for feature in tower.features:

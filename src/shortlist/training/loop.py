@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import msgspec
 import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
+from shortlist._typing import Ints
 from shortlist.errors import TrainingError
 from shortlist.features.batches import Catalogue, Examples, epoch_order
 from shortlist.models.build import Net, Tables
@@ -54,7 +56,7 @@ class _Carry(NamedTuple):
 
 
 class _Steps(NamedTuple):
-    """The steps of an epoch: rows int [num_batches, B] (-1: padding), keys and rates [num_batches]."""
+    """The steps of an epoch: rows int [num_batches, B] (-1: padding), key data, rates."""
 
     rows: Array
     key: Array
@@ -78,19 +80,18 @@ def train(
     if count == 0:
         raise TrainingError("there are no training rows")
     batch_size = min(training.batch_size, count)
-    data = _batch(examples)
-    items = {name: jnp.asarray(values) for name, values in catalogue.items.items()}
-    corpus = Corpus(items, jnp.asarray(catalogue.log_q), *_known(net, catalogue))
+    data = jax.device_put(_batch(examples))
+    corpus = jax.device_put(Corpus(catalogue.items, catalogue.log_q, *_known(net, catalogue)))
     longest = int(np.diff(catalogue.known_indptr).max(initial=1)) if _masks_known(net) else 0
-    weights = {name: jnp.float32(w) for name, w in task_weights.items()}
+    weights = {name: np.float32(w) for name, w in task_weights.items()}
     num_batches = -(-count // batch_size)
-    rates = _rates(training.optimizer, training.epochs, num_batches)
+    rates = schedule(training.optimizer, training.epochs * num_batches).reshape(training.epochs, num_batches)
     carry = _Carry(_copied((net, tables)), None)
-    carry = carry._replace(state=optimizer(training.optimizer).init(_learned(carry.params)))
+    carry = carry._replace(state=jax.jit(optimizer(training.optimizer).init)(_learned(carry.params)))
 
     start = time.perf_counter()
     order = epoch_order(count, batch_size, seed=training.seed, epoch=0)
-    steps = _Steps(jnp.asarray(order), _keys(training.seed, 0, num_batches), rates[0])
+    steps = _Steps(order, _keys(training.seed, 0, num_batches), rates[0])
     program = _program(carry, data, corpus, steps, weights, training.optimizer, longest)
     yield Compiled(time.perf_counter() - start, num_batches)
 
@@ -98,7 +99,7 @@ def train(
     arrays = eqx.filter(carry, eqx.is_array)
     for epoch in range(training.epochs):
         order = epoch_order(count, batch_size, seed=training.seed, epoch=epoch)
-        steps = _Steps(jnp.asarray(order), _keys(training.seed, epoch, num_batches), rates[epoch])
+        steps = _Steps(order, _keys(training.seed, epoch, num_batches), rates[epoch])
         start, cpu = time.perf_counter(), time.process_time()
         arrays, losses = program(arrays, data, corpus, steps, weights)
         by_task = {name: np.asarray(values) for name, values in losses.items()}
@@ -164,7 +165,9 @@ def _epoch(
         carry: _Carry = eqx.combine(arrays, static)
         batch = jax.tree.map(lambda x: x[jnp.maximum(now.rows, 0)], data)
         batch = batch._replace(weights=jnp.where(now.rows >= 0, batch.weights, 0.0))
-        grads, losses = eqx.filter_grad(loss, has_aux=True)(carry.params, batch, now.key)
+        grads, losses = eqx.filter_grad(loss, has_aux=True)(
+            carry.params, batch, jax.random.wrap_key_data(now.key)
+        )
         updates, state = update(grads, carry.state, _learned(carry.params))
         updates = jax.tree.map(lambda u: now.rate * u, updates)
         carry = _Carry(eqx.apply_updates(carry.params, updates), state)
@@ -176,7 +179,7 @@ def _epoch(
 def _copied(params: Params) -> Params:
     """The same with arrays of its own: those of a carry are given away to the program."""
     copied: Params = jax.tree.map(
-        lambda x: jnp.array(x) if eqx.is_array(x) or isinstance(x, np.ndarray) else x, params
+        lambda x: jax.device_put(np.array(x)) if eqx.is_array(x) or isinstance(x, np.ndarray) else x, params
     )
     return copied
 
@@ -196,20 +199,14 @@ def _code(static: _Carry) -> tuple[Any, ...]:
 
 
 def _batch(examples: Examples) -> Batch:
-    return Batch(
-        {name: jnp.asarray(values) for name, values in examples.query.items()},
-        jnp.asarray(examples.candidates),
-        {name: jnp.asarray(values) for name, values in examples.labels.items()},
-        jnp.asarray(examples.weights),
-        jnp.asarray(examples.users),
-    )
+    return Batch(examples.query, examples.candidates, examples.labels, examples.weights, examples.users)
 
 
-def _known(net: Net, catalogue: Catalogue) -> tuple[Array, Array]:
+def _known(net: Net, catalogue: Catalogue) -> tuple[Ints, Ints]:
     """The known items, or nothing where no task asks: programs then do not depend on how many there are."""
     if not _masks_known(net):
-        return jnp.zeros(2, jnp.int32), jnp.zeros(1, jnp.int32)
-    return jnp.asarray(catalogue.known_indptr, jnp.int32), jnp.asarray(catalogue.known_items, jnp.int32)
+        return np.zeros(2, np.int32), np.zeros(1, np.int32)
+    return catalogue.known_indptr, catalogue.known_items
 
 
 def _masks_known(net: Net) -> bool:
@@ -217,11 +214,6 @@ def _masks_known(net: Net) -> bool:
     return task is not None and task.known_positives and task.weight != 0
 
 
-def _rates(spec: OptimizerSpec, epochs: int, num_batches: int) -> Array:
-    """Learning rates [epochs, num_batches]."""
-    count = epochs * num_batches
-    return jnp.broadcast_to(schedule(spec, count)(jnp.arange(count)), (count,)).reshape(epochs, num_batches)
-
-
-def _keys(seed: int, epoch: int, num_batches: int) -> Array:
-    return jax.random.split(jax.random.fold_in(jax.random.key(seed), epoch), num_batches)
+def _keys(seed: int, epoch: int, num_batches: int) -> NDArray[np.uint32]:
+    """A random key a step: uint32 [num_batches, 2]."""
+    return np.random.default_rng([seed, epoch, 1]).integers(2**32, size=(num_batches, 2), dtype=np.uint32)

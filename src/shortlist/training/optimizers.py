@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
 import optax
 
+from shortlist._typing import Floats
 from shortlist.specs.training import Adagrad, OptimizerSpec
 
 FLOOR = 0.02
 """Where a falling learning rate ends, as a share of its peak."""
 
 
-def schedule(spec: OptimizerSpec, num_steps: int) -> optax.Schedule:
-    """Learning rate by step over a run of `num_steps`."""
-    peak, rise = spec.learning_rate, round(spec.warmup * num_steps)
-    fall = max(1, num_steps - rise)
+def schedule(spec: OptimizerSpec, num_steps: int) -> Floats:
+    """The learning rate of every step of a run; float32 [num_steps]."""
+    rise = round(spec.warmup * num_steps)
+    rising = spec.learning_rate * np.arange(rise) / max(1, rise)
+    done = np.arange(num_steps - rise) / max(1, num_steps - rise)
     if spec.schedule == "cosine":
-        body = optax.cosine_decay_schedule(peak, fall, alpha=FLOOR)
+        share = FLOOR + (1 - FLOOR) * (1 + np.cos(np.pi * done)) / 2
     elif spec.schedule == "linear":
-        body = optax.linear_schedule(peak, FLOOR * peak, fall)
+        share = 1 - (1 - FLOOR) * done
     else:
-        body = optax.constant_schedule(peak)
-    if not rise:
-        return body
-    return optax.join_schedules([optax.linear_schedule(0.0, peak, rise), body], [rise])
+        share = np.ones(len(done))
+    return np.concatenate([rising, spec.learning_rate * share]).astype(np.float32)
 
 
 def optimizer(spec: OptimizerSpec) -> optax.GradientTransformation:

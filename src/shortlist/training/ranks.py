@@ -15,6 +15,8 @@ from shortlist.state.seen import Seen
 
 BLOCK = 1024
 """Queries scored at a time."""
+BLOCKS = 8
+"""Blocks a call: calls of one size compile one program, whatever the number of rows."""
 
 
 def count_ranks(
@@ -36,23 +38,25 @@ def count_ranks(
         if not np.isfinite(vectors).all():
             row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
             raise DataError(f"{name} vector {row} is not finite", hint="look for a diverged training run")
-    count = len(targets)
-    pad = -count % BLOCK
-    lengths = np.diff(seen.indptr)
-    parts = (
-        np.pad(queries, ((0, pad), (0, 0))),
-        np.pad(targets, (0, pad)).astype(np.int32),
-        np.pad(users, (0, pad), constant_values=-1).astype(np.int32),
+    shared = (
+        items,
+        seen.indptr.astype(np.int32),
+        seen.indices if len(seen.indices) else np.zeros(1, np.int32),
     )
-    raw, filtered = _count(
-        *(jnp.asarray(p.reshape(-1, BLOCK, *p.shape[1:])) for p in parts),
-        jnp.asarray(items),
-        jnp.asarray(seen.indptr, jnp.int32),
-        jnp.asarray(seen.indices if len(seen.indices) else np.zeros(1, np.int32)),
-        longest=int(lengths.max(initial=1)),
-    )
-    flat = [np.asarray(ranks, np.float64).reshape(-1)[:count] for ranks in (raw, filtered)]
-    return flat[0], flat[1]
+    longest = int(np.diff(seen.indptr).max(initial=1))
+    raw, filtered = np.empty(len(targets)), np.empty(len(targets))
+    for start in range(0, len(targets), BLOCKS * BLOCK):
+        rows = slice(start, start + BLOCKS * BLOCK)
+        count = len(targets[rows])
+        pad = BLOCKS * BLOCK - count
+        parts = (
+            np.pad(queries[rows], ((0, pad), (0, 0))),
+            np.pad(targets[rows], (0, pad)).astype(np.int32),
+            np.pad(users[rows], (0, pad), constant_values=-1).astype(np.int32),
+        )
+        found = _count(*(p.reshape(BLOCKS, BLOCK, *p.shape[1:]) for p in parts), *shared, longest=longest)
+        raw[rows], filtered[rows] = (np.asarray(part).reshape(-1)[:count] for part in found)
+    return raw, filtered
 
 
 @partial(jax.jit, static_argnames="longest")

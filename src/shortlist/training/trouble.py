@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from shortlist._typing import Array, Ints
@@ -43,9 +42,9 @@ def check_finite(
 
 def check_parameters(parameters: Iterable[Any], epoch: int) -> None:
     """Raise NonFiniteLoss where a parameter is NaN or infinite: the next loss would be."""
-    if not all(bool(jnp.isfinite(x).all()) for x in parameters):
+    if not all(bool(np.isfinite(np.asarray(x)).all()) for x in parameters):
         raise NonFiniteLoss(
-            f"a parameter became NaN or infinite after the last step of epoch {epoch + 1}: the updates diverged",
+            f"a parameter became NaN or infinite after epoch {epoch + 1}: the updates diverged",
             hint="lower the learning rate, or add warmup",
         )
 
