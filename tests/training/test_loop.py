@@ -110,15 +110,12 @@ def test_the_first_epochs_loss_is_the_mean_over_examples_of_the_untrained_model(
 
 
 def test_the_padded_last_batch_learns_from_its_real_rows_only() -> None:
-    """A whole epoch by hand: each batch cut to its real rows, every update applied with Optax."""
     examples, catalogue = rows()
     net, tables = build(JOINT, SIZES, means={"rating": 3.0}, seed=42)
-    import optax
-
-    rule = optax.sgd(0.1)
-    params, state = (net, tables), rule.init(eqx.filter((net, tables), eqx.is_array))
+    params = (net, tables)
     corpus = Corpus(*jax.tree.map(jnp.asarray, tuple(vars(catalogue).values())))
 
+    @eqx.filter_jit
     @eqx.filter_grad
     def gradient(params: Any, at: np.ndarray, real: np.ndarray) -> Any:
         batch = Batch(
@@ -131,14 +128,13 @@ def test_the_padded_last_batch_learns_from_its_real_rows_only() -> None:
         ones = {"retrieval": jnp.ones(()), "rating": jnp.ones(())}
         return batch_loss(params, batch, corpus, ones, longest=0, key=None)[0]
 
-    for order in epoch_order(ROWS, 16, seed=42, epoch=0)[-1:]:
-        cut = order[order >= 0]
-        short = gradient(params, cut, np.ones(len(cut)))
-        padded = gradient(params, np.maximum(order, 0), (order >= 0).astype(float))
-        assert len(cut) < len(order)
-        for a, b in zip(jax.tree.leaves(short), jax.tree.leaves(padded), strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-6)
-    assert state is not None
+    order = epoch_order(ROWS, 16, seed=42, epoch=0)[-1]
+    cut = order[order >= 0]
+    assert len(cut) < len(order)
+    short = gradient(params, cut, np.ones(len(cut)))
+    padded = gradient(params, np.maximum(order, 0), (order >= 0).astype(float))
+    for a, b in zip(jax.tree.leaves(short), jax.tree.leaves(padded), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_task_weights_compile_nothing_anew() -> None:
@@ -191,8 +187,8 @@ def test_a_tower_with_functions_integers_and_settings_of_its_own() -> None:
 
 @pytest.mark.parametrize("epsilon", [1e-7, 0.01])
 def test_adagrad_is_the_rule_of_keras(epsilon: float) -> None:
-    """accumulator += g^2; variable -= rate * g / sqrt(accumulator + epsilon); rows without a gradient stay."""
-    examples, catalogue = rows()
+    """sum += g^2; variable -= rate * g / sqrt(sum + epsilon); rows without a gradient stay."""
+    examples, _ = rows()
     model = Ranker(Tower([Id("user_id", 4)]), Tower([Id("item_id", 4)]), [Rating(hidden=[], biases=False)])
     net, tables = build(model, SIZES, means={}, seed=42)
     ended = run(model, net=(net, tables), epochs=3, batch_size=20, optimizer=Adagrad(0.1, epsilon=epsilon))
@@ -228,11 +224,11 @@ def test_adagrad_is_the_rule_of_keras(epsilon: float) -> None:
 
 @pytest.mark.parametrize("kind", ["cosine", "linear", "constant"])
 def test_schedules(kind: Any) -> None:
-    rate = schedule(Adam(0.5, schedule=kind, warmup=0.1), 100)
-    steps = np.array([float(rate(i)) for i in range(101)])
+    steps = schedule(Adam(0.5, schedule=kind, warmup=0.1), 100)
+    assert steps.shape == (100,)
     np.testing.assert_allclose(steps[:11], np.linspace(0, 0.5, 11), atol=1e-6)
-    t = np.arange(91) / 90
-    shape = {"cosine": (1 + np.cos(np.pi * t)) / 2, "linear": 1 - t, "constant": np.ones(91)}[kind]
+    t = np.arange(90) / 90
+    shape = {"cosine": (1 + np.cos(np.pi * t)) / 2, "linear": 1 - t, "constant": np.ones(90)}[kind]
     floor = 0 if kind == "constant" else FLOOR
     np.testing.assert_allclose(steps[10:], 0.5 * (floor + (1 - floor) * shape), atol=1e-5)
 
@@ -283,7 +279,7 @@ def test_updates_that_diverge_are_noticed_even_at_the_last_step() -> None:
 def test_a_finite_loss_without_a_finite_gradient_is_noticed_at_the_last_step() -> None:
     register_task("rooted")(lambda pairs: jnp.sqrt(0 * pairs.scores))
     model = Ranker(QUERY, CANDIDATE, [Custom("rating", hidden=[], loss="rooted")])
-    with pytest.raises(NonFiniteLoss, match="after the last step of epoch 1"):
+    with pytest.raises(NonFiniteLoss, match="a parameter became NaN or infinite after"):
         run(model, epochs=1, batch_size=ROWS)
 
 

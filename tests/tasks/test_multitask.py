@@ -1,0 +1,197 @@
+"""The whole loss of a batch: weights, reductions, penalties, biases, temperature, dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shortlist.models.build import build
+from shortlist.specs.features import Bucket, Id, Text
+from shortlist.specs.models import Model, MultiTask, Ranker, Tower, TwoTower
+from shortlist.specs.tasks import Rating, Retrieval
+from shortlist.tasks.multitask import Batch, Corpus, batch_loss
+
+B, N = 8, 12  # the catalogue is taken whole
+USERS = np.array([1, 2, 1, 0, 3, 3, 3, 2], np.int32)
+TIMES = np.array([1, 1, 2, 3, 4, 0, 1, 2], np.int32)
+ITEMS = np.array([0, 3, 3, 11, 5, 0, 7, 3], np.int32)
+LABELS = np.array([1, 5, 3, 4, 2, 5, 1, 3], np.float32)
+WORDS = np.array([[i % 5, (i + 2) % 5 if i % 3 else -1, -1] for i in range(N)], np.int32)
+SIZES = {"query/user_id.id": 4, "query/t.bucket": 5, "candidate/item_id.id": N + 1, "candidate/title.text": 5}
+LOG_Q = np.log(np.random.default_rng(0).dirichlet(np.ones(N))).astype(np.float32)
+QUERY = Tower([Id("user_id", 3, l2=0.3), Bucket("t", 4, 3)], combine="sum")
+CANDIDATE = Tower([Id("item_id", 3), Text("title", 9, 3, length=3, l2=0.7)], combine="sum")
+RATING = Rating(hidden=[], bias_l2=0.11, l2=0.05)
+
+
+def batch(weights: np.ndarray | None = None, at: Any = slice(None)) -> Batch:
+    given = np.ones(B) if weights is None else weights
+    arrays = {"user_id.id": USERS, "t.bucket": TIMES}
+    return Batch(
+        {k: jnp.asarray(v[at]) for k, v in arrays.items()},
+        jnp.asarray(ITEMS[at]),
+        {"rating": jnp.asarray(LABELS[at])},
+        jnp.asarray(given[at], jnp.float32),
+        jnp.asarray(USERS[at] - 1),
+    )
+
+
+CORPUS = Corpus(
+    {"item_id.id": jnp.arange(1, N + 1), "title.text": jnp.asarray(WORDS)},
+    jnp.asarray(LOG_Q),
+    jnp.zeros(2, jnp.int32),
+    jnp.zeros(1, jnp.int32),
+)
+
+
+def made(model: Model, noise: float = 0.3) -> Any:
+    """Parameters with everything away from zero, biases included."""
+    params = build(model, SIZES, means={"rating": 3.0}, seed=1)
+    rng = np.random.default_rng(2)
+    arrays, static = eqx.partition(params, eqx.is_array)
+    moved = jax.tree.map(lambda x: x + jnp.asarray(rng.normal(size=x.shape) * noise, jnp.float32), arrays)
+    return eqx.combine(moved, static)
+
+
+@eqx.filter_jit
+def run(params: Any, given: Batch, key: Any = None, **weights: Any) -> Any:
+    def loss(params: Any) -> Any:
+        return batch_loss(params, given, CORPUS, weights, longest=0, key=key)
+
+    return eqx.filter_value_and_grad(loss, has_aux=True)(params)
+
+
+def loss_of(params: Any, given: Batch, key: Any = None, **weights: float) -> tuple[float, dict[str, float]]:
+    (total, means), _ = run(params, given, key, **{k: jnp.float32(v) for k, v in weights.items()})
+    return float(total), {k: float(v) for k, v in means.items()}
+
+
+class Plain:
+    """The model written out in NumPy from its tables."""
+
+    def __init__(self, params: Any) -> None:
+        net, tables = params
+        self.net = net
+        self.t = {k: np.asarray(v, np.float64) for k, v in tables.items()}
+        self.q = self.t["query/user_id.id"][USERS] + self.t["query/t.bucket"][TIMES]
+        known = WORDS >= 0
+        words = self.t["candidate/title.text"][np.maximum(WORDS, 0)] * known[:, :, None]
+        self.c = self.t["candidate/item_id.id"][1:] + words.sum(1) / np.maximum(known.sum(1), 1)[:, None]
+
+    def rating(self) -> np.ndarray:
+        last = self.net.heads["rating"].mlp.last
+        both = np.concatenate([self.q, self.c[ITEMS]], axis=1)
+        bias = (
+            self.t["query/user_id.id#rating"][USERS]
+            + self.t["query/t.bucket#rating"][TIMES]
+            + self.t["candidate/item_id.id#rating"][ITEMS + 1]
+        )[:, 0]
+        return (both @ np.asarray(last.weight, np.float64))[:, 0] + np.asarray(last.bias)[0] + bias
+
+    def penalty(self, weights: np.ndarray) -> float:
+        """l2 on user and word tables, bias_l2 on the three bias tables, l2 on the head's matrix."""
+        share = weights / weights.sum()
+        users = (self.t["query/user_id.id"][USERS] ** 2).sum(1)
+        words = self.t["candidate/title.text"][np.maximum(WORDS, 0)] ** 2 * (WORDS >= 0)[:, :, None]
+        biases = (
+            self.t["query/user_id.id#rating"][USERS] ** 2
+            + self.t["query/t.bucket#rating"][TIMES] ** 2
+            + self.t["candidate/item_id.id#rating"][ITEMS + 1] ** 2
+        )[:, 0]
+        matrix = np.asarray(self.net.heads["rating"].mlp.last.weight)
+        row = 0.3 * users + 0.7 * words.sum((1, 2))[ITEMS] + 0.11 * biases
+        return float(share @ row + 0.05 * (matrix**2).sum())
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_squared_error_biases_and_penalties_are_their_formulas(weighted: bool) -> None:
+    weights = np.array([1, 2, 0.5, 3, 1, 1, 0, 0]) if weighted else np.ones(B)
+    params = made(Ranker(QUERY, CANDIDATE, [RATING]))
+    plain = Plain(params)
+    expected = np.average((plain.rating() - LABELS) ** 2, weights=weights)
+    total, means = loss_of(params, batch(weights), rating=0.5)
+    assert means["rating"] == pytest.approx(expected, rel=1e-5)
+    assert total == pytest.approx(0.5 * expected + plain.penalty(weights), rel=1e-5)
+
+
+def test_a_row_of_weight_two_is_two_rows() -> None:
+    params = made(MultiTask(QUERY, CANDIDATE, [Retrieval(loss="full"), RATING]))
+    heavy = np.array([1, 2, 1, 1, 1, 1, 0, 0], float)
+    twice = batch(at=np.array([0, 1, 1, 2, 3, 4, 5]))
+    (one, _), grads = run(params, batch(heavy), retrieval=jnp.ones(()), rating=jnp.ones(()))
+    (other, _), grads_other = run(params, twice, retrieval=jnp.ones(()), rating=jnp.ones(()))
+    assert float(one) == pytest.approx(float(other), rel=1e-5)
+    for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(grads_other), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("item_bias", [False, True])
+def test_temperature_normalization_and_item_bias(normalize: bool, item_bias: bool) -> None:
+    task = Retrieval(temperature=0.25, normalize=normalize, item_bias=item_bias, accidental_hits=False)
+    params = made(TwoTower(QUERY, CANDIDATE, task))
+    plain = Plain(params)
+    q, c = plain.q, plain.c
+    if normalize:
+        q, c = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (q, c))
+    scores = q @ c[ITEMS].T / 0.25 - LOG_Q[ITEMS]  # log_q comes after the temperature
+    if item_bias:
+        scores += plain.t["candidate/item_id.id#retrieval"][ITEMS + 1][:, 0]
+    losses = np.log(np.exp(scores).sum(1)) - np.diag(scores)
+    assert loss_of(params, batch(), retrieval=1.0)[1]["retrieval"] == pytest.approx(losses.mean(), rel=1e-5)
+
+
+def test_sum_is_mean_times_the_total_weight() -> None:
+    weights = np.array([1, 2, 0.5, 3, 1, 1, 0, 0])
+    mean = made(MultiTask(QUERY, CANDIDATE, [Retrieval(), RATING]))
+    summed = made(MultiTask(QUERY, CANDIDATE, [Retrieval(reduction="sum"), RATING]))
+    total, means = loss_of(mean, batch(weights), retrieval=1.0, rating=1.0)
+    total_summed, means_summed = loss_of(summed, batch(weights), retrieval=1.0, rating=1.0)
+    assert means_summed == pytest.approx(means, rel=1e-6)  # the curve shows the mean either way
+    assert total_summed - total == pytest.approx((weights.sum() - 1) * means["retrieval"], rel=1e-4)
+
+
+def test_a_task_of_weight_zero_costs_nothing() -> None:
+    ones = {"retrieval": jnp.ones(()), "rating": jnp.ones(())}
+    joint = MultiTask(QUERY, CANDIDATE, [Retrieval(weight=0), RATING])
+    params, alone = made(joint), made(Ranker(QUERY, CANDIDATE, [RATING]))
+    (total, means), grads = run(params, batch(), rating=ones["rating"])
+    (expected, _), grads_alone = run(alone, batch(), rating=ones["rating"])
+    assert set(means) == {"rating"}
+    assert float(total) == float(expected)
+    for name in alone[1]:
+        np.testing.assert_array_equal(grads[1][name], grads_alone[1][name])
+
+    off = made(MultiTask(QUERY, CANDIDATE, [Retrieval(), Rating(hidden=[], weight=0, bias_l2=9.0, l2=9.0)]))
+    (_, means), grads = run(off, batch(), retrieval=ones["retrieval"])
+    assert set(means) == {"retrieval"}
+    assert not any(np.asarray(g).any() for g in jax.tree.leaves(grads[0].heads))
+    assert not any(np.asarray(g).any() for k, g in grads[1].items() if "#" in k)
+
+
+def test_dropout_is_on_with_a_key_only_and_keeps_the_expectation() -> None:
+    query = Tower([Id("user_id", 3, dropout=0.5), Bucket("t", 4, 3)], combine="sum")
+    params = made(Ranker(query, CANDIDATE, [Rating(hidden=[], biases=False)]))
+    without = loss_of(params, batch(), rating=1.0)
+    assert without == loss_of(params, batch(), rating=1.0)
+    keys = jax.random.split(jax.random.key(0), 3)
+    with_key = [loss_of(params, batch(), k, rating=1.0)[0] for k in (*keys, keys[0])]
+    assert len({*with_key, without[0]}) == 4
+    assert with_key[0] == with_key[3]
+
+
+def test_a_padding_rows_label_changes_nothing() -> None:
+    params = made(MultiTask(QUERY, CANDIDATE, [Retrieval(), RATING]))
+    weights = np.array([1, 1, 1, 1, 1, 1, 1, 0.0])
+    good = batch(weights)
+    bad = good._replace(labels={"rating": good.labels["rating"].at[7].set(1e9)})
+    (total, _), grads = run(params, good, retrieval=jnp.ones(()), rating=jnp.ones(()))
+    (spoiled, _), grads_spoiled = run(params, bad, retrieval=jnp.ones(()), rating=jnp.ones(()))
+    assert float(total) == float(spoiled)
+    for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(grads_spoiled), strict=True):
+        np.testing.assert_array_equal(a, b)
