@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from shortlist import bundle
 from shortlist.api.fitting import Fitted
+from shortlist.bundle import Part, save
 from shortlist.data.columns import column_types, to_columns
 from shortlist.errors import SpecError
 from shortlist.export.graphs import export_graphs
@@ -92,11 +92,11 @@ def _write(recommender: Recommender, path: Path, retrieval: Fitted | None, ranki
     stages = {"retrieval": retrieval, "ranking": ranking}
     models = {"model": retrieval} if retrieval is ranking else stages
     parts = {
-        name: bundle.Part(_graphs(fitted), fitted.prepared.encoder)
+        name: Part(_graphs(fitted), fitted.prepared.encoder)
         for name, fitted in models.items()
         if fitted is not None
     }
-    bundle.save(recommender, parts, path)
+    save(recommender, parts, path)
 
 
 def _graphs(fitted: Fitted) -> dict[str, bytes]:

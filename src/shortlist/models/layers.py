@@ -102,7 +102,8 @@ def normalize(x: Array) -> Array:
 
 def parameter(values: np.ndarray) -> Array:
     """Values as a float32 array on the device. NumPy makes them: eager JAX compiles a program a shape."""
-    return jax.device_put(values.astype(np.float32))
+    made: Array = jax.device_put(values.astype(np.float32))
+    return made
 
 
 def generator(seed: int, name: str) -> np.random.Generator:

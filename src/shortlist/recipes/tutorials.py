@@ -89,7 +89,7 @@ def reproduce(
     """Run the experiments on the random 80/20 split of MovieLens 100K (seed 42), over model seeds 42, 43, ...
 
     One dict an experiment: "experiment", "printed", "tutorial_recipe" and "shortlist_recipe" (means over the
-    seeds), "spread" (standard deviations, with several seeds), "seconds" (wall, everything), "fit_cpu_seconds"
+    seeds), "spread" (standard deviations, with several seeds), "seconds" (wall, all of it), "fit_cpu_seconds"
     of Shortlist's recipe, and "predictions" where the tutorial shows some.
     """
     data = movielens("100k")
@@ -250,7 +250,7 @@ def _our_joint(rating: float, retrieval: float) -> tuple[Model, Training]:
 
 
 def _our_ranking() -> tuple[Model, Training]:
-    """Rating with retrieval beside it: who watched what teaches vectors that ratings alone are too few for."""
+    """Rating with retrieval beside it: who watched what teaches vectors that few ratings cannot."""
     return _our_joint(1.0, 1.0)
 
 

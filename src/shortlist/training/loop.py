@@ -80,10 +80,12 @@ def train(
     if count == 0:
         raise TrainingError("there are no training rows")
     batch_size = min(training.batch_size, count)
-    data = jax.device_put(_batch(examples))
-    corpus = jax.device_put(Corpus(catalogue.items, catalogue.log_q, *_known(net, catalogue)))
+    data = Batch(
+        *_put((examples.query, examples.candidates, examples.labels, examples.weights, examples.users))
+    )
+    corpus = Corpus(*_put((catalogue.items, catalogue.log_q, *_known(net, catalogue))))
     longest = int(np.diff(catalogue.known_indptr).max(initial=1)) if _masks_known(net) else 0
-    weights = {name: np.float32(w) for name, w in task_weights.items()}
+    weights = _put({name: np.float32(w) for name, w in task_weights.items()})
     num_batches = -(-count // batch_size)
     rates = schedule(training.optimizer, training.epochs * num_batches).reshape(training.epochs, num_batches)
     carry = _Carry(_copied((net, tables)), None)
@@ -91,7 +93,7 @@ def train(
 
     start = time.perf_counter()
     order = epoch_order(count, batch_size, seed=training.seed, epoch=0)
-    steps = _Steps(order, _keys(training.seed, 0, num_batches), rates[0])
+    steps = _Steps(*_put((order, _keys(training.seed, 0, num_batches), rates[0])))
     program = _program(carry, data, corpus, steps, weights, training.optimizer, longest)
     yield Compiled(time.perf_counter() - start, num_batches)
 
@@ -99,7 +101,7 @@ def train(
     arrays = eqx.filter(carry, eqx.is_array)
     for epoch in range(training.epochs):
         order = epoch_order(count, batch_size, seed=training.seed, epoch=epoch)
-        steps = _Steps(order, _keys(training.seed, epoch, num_batches), rates[epoch])
+        steps = _Steps(*_put((order, _keys(training.seed, epoch, num_batches), rates[epoch])))
         start, cpu = time.perf_counter(), time.process_time()
         arrays, losses = program(arrays, data, corpus, steps, weights)
         by_task = {name: np.asarray(values) for name, values in losses.items()}
@@ -198,8 +200,9 @@ def _code(static: _Carry) -> tuple[Any, ...]:
     return jax.tree.structure(static), leaves, losses
 
 
-def _batch(examples: Examples) -> Batch:
-    return Batch(examples.query, examples.candidates, examples.labels, examples.weights, examples.users)
+def _put(arrays: Any) -> Any:
+    """NumPy arrays on the device; unlike jnp.asarray it compiles nothing."""
+    return jax.device_put(arrays)
 
 
 def _known(net: Net, catalogue: Catalogue) -> tuple[Ints, Ints]:
