@@ -1,0 +1,265 @@
+"""One contract for every component a spec can name, found by walking the declarations.
+
+Each is built with its defaults, written and read, fitted and encoded, trained a step, trained again to the
+same bits, asked about values it has never seen, and asked about one row and many. A new spec class fails here
+until it has an entry.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import equinox as eqx
+import jax
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+import shortlist.specs
+from shortlist._typing import Columns
+from shortlist.api.fitting import Fitted, fit
+from shortlist.api.preparing import query_columns
+from shortlist.data.splits import Split
+from shortlist.features.encoder import Encoder
+from shortlist.models.towers import register_tower
+from shortlist.specs.features import (
+    Bucket,
+    Category,
+    Cyclic,
+    Feature,
+    FeatureSpec,
+    Id,
+    Normalize,
+    Tags,
+    Text,
+    Vector,
+)
+from shortlist.specs.models import Model, MultiTask, Ranker, Tower, TwoTower
+from shortlist.specs.recipe import DataSource, Evaluation, Recipe, Serving, SplitRule
+from shortlist.specs.spec import Spec
+from shortlist.specs.tasks import Custom, Rating, Retrieval, Task
+from shortlist.specs.training import Adagrad, Adam, Optimizer, OptimizerSpec, Training
+from shortlist.tasks.ranking import register_task
+
+FEATURES: dict[type[Feature], FeatureSpec] = {
+    Id: Id("user_id"),
+    Category: Category("city"),
+    Tags: Tags("likes"),
+    Text: Text("about"),
+    Bucket: Bucket("timestamp"),
+    Normalize: Normalize("age"),
+    Cyclic: Cyclic("timestamp"),
+    Vector: Vector("photo"),
+}
+TASKS: dict[type[Task], Any] = {
+    Retrieval: Retrieval(),
+    Rating: Rating(),
+    Custom: Custom("rating", loss="contract-loss"),
+}
+OPTIMIZERS: dict[type[Optimizer], OptimizerSpec] = {Adagrad: Adagrad(0.1), Adam: Adam(0.01)}
+USER, ITEM = Id("user_id", 4), Id("item_id", 4)
+SIDE = Tower([ITEM], out=4)
+TOWERS: dict[str, Tower] = {
+    "defaults": Tower([USER]),
+    "out": Tower([USER], out=4),
+    "hidden": Tower([USER], hidden=[5, 4]),
+    "hidden and out": Tower([USER, Category("city", 4)], hidden=[5], out=4, activation="gelu"),
+    "dropout": Tower([Id("user_id", 4, dropout=0.3)], hidden=[5], out=4, activation="silu", dropout=0.3),
+    "sum": Tower([USER, Category("city", 4), Normalize("age"), Vector("photo", 3)], combine="sum"),
+    "concat": Tower([Id("user_id", 3), Normalize("age")], activation="tanh"),
+    "layer": Tower([USER, Cyclic("timestamp")], out=4, layer="contract-tower", options={"scale": 2.0}),
+}
+HEADS: dict[str, Any] = {
+    "product": Rating(hidden=[3], interaction="product", dim=2, l2=0.1, bias_l2=0.1),
+    "no biases": Rating(hidden=[], biases=False),
+    "dropout": Rating(hidden=[3], dropout=0.5, activation="tanh"),
+    "full softmax": Retrieval(loss="full", known_positives=True, temperature=0.5, normalize=True),
+    "sampled softmax": Retrieval(extra_negatives=3, hard_negatives=2, item_bias=True, reduction="sum"),
+}
+MODELS: dict[type[Model], Model] = {
+    TwoTower: TwoTower(Tower([USER]), Tower([ITEM])),
+    Ranker: Ranker(Tower([USER]), Tower([ITEM]), [Rating()]),
+    MultiTask: MultiTask(Tower([USER]), Tower([ITEM]), [Retrieval(), Rating()]),
+}
+REST: dict[type[Spec], Spec] = {
+    Tower: Tower([USER]),
+    Training: Training(),
+    DataSource: DataSource(dataset="movielens-100k"),
+    SplitRule: SplitRule(),
+    Evaluation: Evaluation(),
+    Serving: Serving(),
+    Recipe: Recipe(data=DataSource(dataset="movielens-100k"), model=MODELS[TwoTower]),
+}
+ALL: dict[Any, Any] = {**FEATURES, **TASKS, **OPTIMIZERS, **MODELS, **REST}
+
+
+class _Linear(eqx.Module):
+    matrix: Any
+    scale: float
+
+    def __call__(self, features: Any, *, key: Any) -> Any:
+        return self.scale * jax.numpy.concatenate(list(features.values())) @ self.matrix
+
+
+@register_tower("contract-tower")
+def _tower(widths: Any, out: int, *, key: Any, scale: float) -> Any:
+    matrix = jax.random.normal(key, (sum(widths.values()), out))
+    return _Linear(matrix, scale)
+
+
+@register_task("contract-loss")
+def _loss(pairs: Any) -> Any:
+    return jax.numpy.logaddexp(0.0, pairs.scores) - (pairs.labels > 3) * pairs.scores
+
+
+def concrete(root: type[Spec]) -> set[type[Spec]]:
+    """Every class below `root` in the declarations' modules that has none below itself."""
+    for module in pkgutil.iter_modules(shortlist.specs.__path__, "shortlist.specs."):
+        importlib.import_module(module.name)
+
+    def below(cls: type[Spec]) -> Iterator[type[Spec]]:
+        children = cls.__subclasses__()
+        if not children:
+            yield cls
+        for child in children:
+            yield from below(child)
+
+    return {cls for cls in below(root) if cls.__module__.startswith("shortlist.")}
+
+
+def test_no_declaration_is_left_out() -> None:
+    assert concrete(Feature) == set(FEATURES)
+    assert concrete(Task) == set(TASKS)
+    assert concrete(Optimizer) == set(OPTIMIZERS)
+    assert concrete(Model) == set(MODELS)
+    assert concrete(Spec) == set(ALL)
+
+
+def test_every_option_of_a_tower_is_tried() -> None:
+    default = Tower([USER])
+    tried = {
+        field.name
+        for field in msgspec.structs.fields(Tower)
+        for tower in TOWERS.values()
+        if getattr(tower, field.name) != getattr(default, field.name)
+    }
+    assert tried == {field.name for field in msgspec.structs.fields(Tower)}
+
+
+@pytest.mark.parametrize("cls", ALL, ids=lambda c: c.__name__)
+def test_every_spec_is_the_same_after_a_trip(cls: Any) -> None:
+    spec = ALL[cls]
+    for again in (
+        cls.from_json(spec.to_json()),
+        cls.from_toml(spec.to_toml()),
+        cls.from_dict(spec.to_dict()),
+    ):
+        assert again == spec
+        assert hash(again) == hash(spec)
+    assert spec.__doc__
+
+
+@cache
+def tiny() -> Split:
+    """Three days of five people and six items, every kind of column on the users' side."""
+    rng = np.random.default_rng(0)
+    rows = pl.DataFrame(
+        {
+            "user_id": [str(u) for u in rng.integers(0, 5, 24)],
+            "item_id": [str(i) for i in rng.integers(0, 6, 24)],
+            "rating": rng.integers(1, 6, 24).astype(float),
+            "timestamp": rng.integers(10**9, 10**9 + 300_000, 24),
+        }
+    )
+    users = pl.DataFrame(
+        {
+            "user_id": [str(u) for u in range(5)],
+            "city": ["Rome", "Oslo", None, "Rome", "Lima"],
+            "likes": [["war", "love"], ["war"], [], None, ["love"]],
+            "about": ["Likes films", "", None, "LIKES 2 read", "films"],
+            "age": [20.5, None, 31.0, 64.2, 18.0],
+            "photo": [[0.1, 0.2], None, [1.0, -1.0], [0.3, 0.4], [0.0, 0.5]],
+        }
+    )
+    items = pl.DataFrame({"item_id": [str(i) for i in range(6)]})
+    return Split(rows, rows[:0], rows[:4], users, items, "given", None, "")
+
+
+STRANGERS: Columns = {
+    "user_id": np.array(["nobody", ""], object),
+    "city": np.array(["Atlantis", ""], object),
+    "likes": np.array([["chess", "war", "go"], ["", "", ""]], object),
+    "about": np.array(["never heard", ""], object),
+    "timestamp": np.array([2**62, np.iinfo(np.int64).min]),
+    "age": np.array([1e6, np.nan]),
+    "photo": np.array([[9, 9], [np.nan, np.nan]], np.float32),
+}
+
+
+def case(name: str) -> tuple[Model, OptimizerSpec]:
+    """A model around one component."""
+    kind, _, key = name.partition(": ")
+    adam = Adam(0.01)
+    if kind == "feature":
+        spec = next(s for c, s in FEATURES.items() if c.__name__ == key)
+        tower = Tower([spec], out=4)
+        return MultiTask(tower, SIDE, [Retrieval(), Rating(hidden=[3])]), adam
+    if kind == "tower":
+        return Ranker(TOWERS[key], SIDE, [Rating(hidden=[3])]), adam
+    if kind == "optimizer":
+        return MODELS[MultiTask], next(o for c, o in OPTIMIZERS.items() if c.__name__ == key)
+    if kind == "model":
+        return next(m for c, m in MODELS.items() if c.__name__ == key), adam
+    task = HEADS[key] if kind == "option" else next(t for c, t in TASKS.items() if c.__name__ == key)
+    query = Tower([USER, Normalize("age")], out=4)
+    return MultiTask(query, SIDE, [task]), adam
+
+
+NAMES = [
+    *(f"feature: {c.__name__}" for c in FEATURES),
+    *(f"tower: {t}" for t in TOWERS),
+    *(f"task: {c.__name__}" for c in TASKS),
+    *(f"option: {h}" for h in HEADS),
+    *(f"optimizer: {c.__name__}" for c in OPTIMIZERS),
+    *(f"model: {c.__name__}" for c in MODELS),
+]
+
+
+def trained(name: str) -> Fitted:
+    model, optimizer = case(name)
+    return fit(model, tiny(), epochs=1, batch_size=16, optimizer=optimizer, seed=1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_component_keeps_the_contract(name: str) -> None:
+    fitted, again = trained(name), trained(name)
+    tasks = {t.name for t in fitted.model.all_tasks}
+    assert set(fitted.history) == {f"loss of {t}" for t in tasks}
+    assert all(np.isfinite(curve).all() for curve in fitted.history.values())
+    first, second = (jax.tree.leaves((f.scorer.net, f.scorer.tables)) for f in (fitted, again))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)), "same seed, same bits"
+    assert fitted.history == again.history
+
+    encoder = fitted.scorer.encoder
+    assert Encoder.from_dict(json.loads(json.dumps(encoder.to_dict()))) == encoder
+
+    known = query_columns(fitted.model, tiny().train, tiny().users)
+    strangers = {k: np.repeat(v, 12, axis=0) for k, v in STRANGERS.items()}  # as many rows: one program
+    for columns in (known, strangers):
+        many, vectors = fitted.scorer.encode_query(columns)
+        assert np.isfinite(many).all()
+        assert (vectors is None) == (fitted.model.retrieval is None)
+        count = len(many)
+        for row in (0, count - 1):
+            one, vector = fitted.scorer.encode_query({k: v[row : row + 1] for k, v in columns.items()})
+            np.testing.assert_allclose(one[0], many[row], rtol=1e-5, atol=1e-6)
+            if vector is not None and vectors is not None:
+                np.testing.assert_allclose(vector[0], vectors[row], rtol=1e-5, atol=1e-6)
+        candidates = np.repeat(fitted.candidates[0][:1], count, axis=0)
+        assert all(np.isfinite(p).all() for p in fitted.scorer.predict(many, candidates).values())
