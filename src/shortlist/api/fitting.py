@@ -183,8 +183,11 @@ class _Judge:
         for name, labels in self.labels.items():
             errors = squared_error(predicted[name].astype(np.float64), labels.astype(np.float64))
             figures[f"validation rmse of {name}"] = float(np.sqrt(errors.mean()))
-        first = next(iter(figures))
-        return (-figures[first] if "rmse" in first else figures[first]), figures
+        task = self.model.retrieval
+        if task is not None and task.weight:
+            return figures[f"validation ndcg@{VALIDATION_K}"], figures
+        trained = next(head.name for head in self.model.heads if head.weight)
+        return -figures[f"validation rmse of {trained}"], figures
 
 
 def _listen(

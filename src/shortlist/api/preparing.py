@@ -105,10 +105,12 @@ def label(rows: pl.DataFrame, name: str) -> Floats:
     if not column.dtype.is_numeric() and column.dtype != pl.Boolean:
         raise DataError(f"the label column {name!r} must hold numbers, it holds {column.dtype}")
     values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    if not np.isfinite(values).all():
-        row = int(np.argmin(np.isfinite(values)))
-        raise DataError(f"the label {name!r} of row {row} is {values[row]}, expected a finite number")
-    return values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        narrow: Floats = values.astype(np.float32)
+    if not np.isfinite(narrow).all():
+        row = int(np.argmin(np.isfinite(narrow)))
+        raise DataError(f"the label {name!r} of row {row} is {values[row]}, expected a finite 32-bit number")
+    return narrow
 
 
 def _weights(rows: pl.DataFrame) -> Floats:

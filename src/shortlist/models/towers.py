@@ -114,14 +114,27 @@ def _top(
                 hint=did_you_mean(spec.layer, _REGISTERED) or "shortlist.register_tower makes one known",
             )
         assert spec.out is not None
-        key = jax.random.fold_in(jax.random.key(seed), 0 if side == "query" else 1)
-        return None, _REGISTERED[spec.layer](widths, spec.out, key=key, **spec.options), spec.out
+        return None, _own_layer(spec, spec.out, side, widths, seed), spec.out
     joined = next(iter(widths.values())) if spec.combine == "sum" else sum(widths.values())
     if not spec.hidden and spec.out is None:
         return None, None, joined
     rng = generator(seed, f"{side}/mlp")
     mlp = MLP(joined, spec.hidden, spec.out, rng, activation=spec.activation, dropout=spec.dropout)
     return mlp, None, mlp.width
+
+
+def _own_layer(spec: Tower, out: int, side: str, widths: dict[str, int], seed: int) -> Callable[..., Array]:
+    """The registered module; SpecError where it returns another shape than it should."""
+    key = jax.random.fold_in(jax.random.key(seed), 0 if side == "query" else 1)
+    layer = _REGISTERED[spec.layer](widths, out, key=key, **spec.options)
+    stand_in: Any = jax.ShapeDtypeStruct
+    features = {name: stand_in((width,), jnp.float32) for name, width in widths.items()}
+    given = eqx.filter_eval_shape(layer, features, key=None)
+    shape = getattr(given, "shape", None)
+    if shape != (out,):
+        found = f"an array of shape {shape}" if shape is not None else f"a {type(given).__name__}"
+        raise SpecError(f"the tower {spec.layer!r} returns {found}, expected ({out},), its out=")
+    return layer
 
 
 def gather(tables: dict[str, Array], side: str, encoded: dict[str, Array]) -> dict[str, Array]:
