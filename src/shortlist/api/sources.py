@@ -35,9 +35,9 @@ def read_data(recipe: Recipe) -> Dataset:
 
 
 def split_data(recipe: Recipe, data: Dataset) -> Split:
-    """The division a recipe asks for."""
+    """The division a recipe asks for; what the rule itself says of validation goes before `validation`."""
     rule = parse_rule(recipe.split.rule)
-    if rule.validation == 0:
+    if "validation" not in recipe.split.rule:
         rule = replace(rule, validation=recipe.split.validation)
     return rule.apply(data, seed=recipe.split.seed)
 

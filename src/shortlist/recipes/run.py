@@ -54,6 +54,11 @@ def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell |
     tell("reading data", 0, 1)
     data = read_data(recipe)
     split = split_data(recipe, data)
+    if recipe.training.patience and not split.validation.height:
+        raise RecipeError(
+            "training.patience needs validation rows to judge by, and the split has none",
+            hint="split.validation = 0.1, or training.patience = 0",
+        )
     clock.lap("data")
 
     epochs, weight = recipe.training.epochs, recipe.serving.rating_weight
@@ -176,7 +181,8 @@ def _check_output(output: Path, force: bool) -> None:
         raise RecipeError(
             f"{output} exists already", hint="give another output folder, or --force to replace it"
         )
-    if output.exists() and not (output / "recipe.toml").exists() and any(output.iterdir()):
+    is_run = output.is_dir() and ((output / "recipe.toml").exists() or not any(output.iterdir()))
+    if output.exists() and not is_run:
         raise RecipeError(
             f"{output} is not a run directory, so it is not replaced", hint="give another output folder"
         )
@@ -190,9 +196,15 @@ def _appearing(output: Path) -> Iterator[Path]:
         folder = Path(beside) / "new"
         folder.mkdir()
         yield folder
+        old = Path(beside) / "old"
         if output.exists():
-            os.replace(output, Path(beside) / "old")
-        os.replace(folder, output)
+            os.replace(output, old)
+        try:
+            os.replace(folder, output)
+        except OSError:
+            if old.exists():
+                os.replace(old, output)
+            raise
 
 
 class _Clock:
