@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 CARVED = 0.1
 """Share of the training rows baselines are tuned on where a split has no validation rows."""
-LIKED = 4.0
-"""Where there are ratings, two-stage orders are judged on rows rated at least this, or the training mean."""
 MODEL = "Shortlist"
 
 Counter = Callable[[Floats, Floats, Ints, Seen, Ints], Ranks]
@@ -90,7 +88,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Case:
-    """Test rows as arrays, with the query of each."""
+    """Test rows as arrays, with the query of each. liked: rated no worse than the mean of the earlier rows."""
 
     rows: TestRows
     queries: Columns
@@ -115,14 +113,10 @@ class _Case:
         table = join_users(test, split.users)
         given = to_columns(table, [name for name in recommender.schema.query if name in table.columns])
         queries = query_columns(recommender.schema, recommender.users, given, rows.users)
+        before = _ratings(known)
         liked = np.ones(len(rows), bool)
-        if ratings is not None:
-            mean = _ratings(known)
-            liked = (
-                ratings >= max(LIKED, float(ratings.min()))
-                if mean is None
-                else ratings >= min(LIKED, mean.mean())
-            )
+        if ratings is not None and before is not None:
+            liked = ratings >= before.mean()
         return cls(rows, queries, liked)
 
 
