@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from shortlist._typing import Array, Columns, Doubles, Floats, Ints
+from shortlist._typing import MISSING_INT, Array, Columns, Doubles, Floats, Ints
 from shortlist.api.preparing import positions_of, user_indices
 from shortlist.api.sources import read_data, split_data
 from shortlist.baselines.interactions import Interactions
@@ -19,12 +19,13 @@ from shortlist.data.dataset import Dataset
 from shortlist.data.splits import Split, parse_rule
 from shortlist.data.tables import join_users
 from shortlist.data.vocabulary import Vocabulary
-from shortlist.errors import DataError
+from shortlist.errors import DataError, did_you_mean
 from shortlist.evaluation import metrics
 from shortlist.evaluation.compare import evaluate as judge
 from shortlist.evaluation.report import Report
 from shortlist.evaluation.rows import Predictions, Skipped, TestRows
 from shortlist.evaluation.suite import baseline_predictions
+from shortlist.features.fitted import type_of
 from shortlist.index.exact import Ranks, count_ranks, search
 from shortlist.pipeline.questions import query_columns
 from shortlist.pipeline.recommender import Recommender
@@ -60,7 +61,8 @@ def evaluate(
 
     Baselines are tuned on the split's validation rows, or on a tenth carved from train by the same rule, and
     refitted on both. A Fitted knows its split; a Recommender needs `split`. Unknown users get what
-    `recommend` gives them: popularity. Raises DataError for rows with items outside the catalogue.
+    `recommend` gives them: popularity. Raises DataError for rows with items outside the catalogue, and for
+    tables without a column the model reads, or with another type in it.
     """
     counter: Counter = numpy_counter
     if isinstance(model, Recommender):
@@ -70,11 +72,13 @@ def evaluate(
         recommender, counter = model.recommender(), compiled_counter
     if split is None:
         raise DataError("a Recommender does not hold its split", hint="evaluate(recommender, split=...)")
+    split = _fitting(recommender, split)
     case = _Case.of(recommender, split, split.test if test is None else test)
     entrants: list[Predictions | Skipped] = [_entrant(recommender, case, counter, name)]
     if baselines:
         entrants = [*_baselines(recommender, split, case, tell), *entrants]
     stated = {**(protocol or {}), "split": split.rule, "seed": split.seed, "leaks": split.leaks}
+    stated["trained on"] = _trained_on(recommender, case.rows)
     return judge(
         entrants,
         case.rows,
@@ -88,7 +92,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Case:
-    """Test rows as arrays, with the query of each. liked: rated no worse than the mean of the earlier rows."""
+    """Test rows as arrays, with the query of each. liked: rated no worse than the mean of earlier rows."""
 
     rows: TestRows
     queries: Columns
@@ -110,14 +114,59 @@ class _Case:
             user_keys=test["user_id"].to_numpy().astype(str),
             ratings=ratings,
         )
-        table = join_users(test, split.users)
-        given = to_columns(table, [name for name in recommender.schema.query if name in table.columns])
+        given = _query_columns(recommender, join_users(test, split.users))
         queries = query_columns(recommender.schema, recommender.users, given, rows.users)
         before = _ratings(known)
         liked = np.ones(len(rows), bool)
         if ratings is not None and before is not None:
             liked = ratings >= before.mean()
         return cls(rows, queries, liked)
+
+
+def _fitting(recommender: Recommender, split: Split) -> Split:
+    """The split with the recommender's catalogue, whose positions its vectors and seen sets are in."""
+    ids = recommender.items.ids.tolist()
+    if split.items["item_id"].to_list() == ids:
+        return split
+    for part in (split.train, split.validation, split.test):
+        strange = part.filter(~pl.col("item_id").is_in(ids))["item_id"]
+        if len(strange):
+            raise DataError(
+                f"item {strange[0]!r} of the data is not in the recommender's catalogue of {len(ids):,} items"
+                f" ({strange.n_unique():,} such items)",
+                hint="evaluate on the items it was trained with, or train on this data",
+            )
+    return replace(split, items=pl.DataFrame({"item_id": ids}))
+
+
+def _query_columns(recommender: Recommender, rows: pl.DataFrame) -> Columns:
+    """The columns the query side reads, of rows joined with their users, in the types it was fitted with."""
+    wanted, stored = recommender.schema.query, recommender.users.columns
+    absent = [name for name in wanted if name not in rows.columns and name not in stored]
+    if absent:
+        raise DataError(
+            f"the recommender reads the column {absent[0]!r}, which neither interactions nor users have",
+            hint=did_you_mean(absent[0], rows.columns),
+        )
+    given = to_columns(rows, [name for name in wanted if name in rows.columns])
+    for name, column in given.items():
+        kind = type_of(column)
+        if kind == "int" and wanted[name] == "float":
+            given[name] = np.where(column == MISSING_INT, np.nan, column.astype(np.float64))
+        elif kind != wanted[name]:
+            raise DataError(
+                f"the recommender reads the column {name!r} as {wanted[name]}, the data holds {kind}",
+                hint="evaluate on data like that it was trained on",
+            )
+    return given
+
+
+def _trained_on(recommender: Recommender, rows: TestRows) -> str:
+    """How many test rows the model was trained on: none, in a split of its own."""
+    user, item = recommender.users.seen.rows(rows.users).pairs()
+    known = np.zeros(len(rows), bool)
+    known[user[item == rows.targets[user]]] = True
+    return f"{known.sum():,} of {len(rows):,} test rows name a pair of training" if known.any() else ""
 
 
 def _ratings(rows: pl.DataFrame) -> Doubles | None:
@@ -292,17 +341,22 @@ def point_figures(fitted: Fitted, rows: pl.DataFrame, *, users: bool = True) -> 
     return out
 
 
-def evaluate_bundle(path: str | Path, *, baselines: bool = True, tell: Tell | None = None) -> Report:
-    """Judge a bundle on the test rows of its own recipe, read from the recipe snapshot inside it."""
+def evaluate_bundle(
+    path: str | Path, *, recipe: Recipe | None = None, baselines: bool = True, tell: Tell | None = None
+) -> Report:
+    """Judge a bundle on the test rows of its own recipe (the snapshot inside it), or of another `recipe`,
+    whose data and split are then used. Raises as `evaluate` does where that data does not fit the bundle."""
     from shortlist.bundle import load
 
     recommender = load(path)
-    plain = recommender.provenance.get("recipe")
-    if plain is None:
-        raise DataError(
-            f"the bundle {path} holds no recipe to find its data by", hint="evaluate(load(path), split=...)"
-        )
-    recipe = Recipe.from_dict(plain)
+    if recipe is None:
+        plain = recommender.provenance.get("recipe")
+        if plain is None:
+            raise DataError(
+                f"the bundle {path} holds no recipe to find its data by",
+                hint="evaluate(load(path), split=...)",
+            )
+        recipe = Recipe.from_dict(plain)
     data = read_data(recipe)
     return evaluate(
         recommender,
