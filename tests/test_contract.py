@@ -209,11 +209,11 @@ def case(name: str) -> tuple[Model, OptimizerSpec]:
     if kind == "feature":
         spec = next(s for c, s in FEATURES.items() if c.__name__ == key)
         tower = Tower([spec], out=4)
-        return MultiTask(tower, SIDE, [Retrieval(), Rating(hidden=[3])]), adam
+        return Ranker(tower, SIDE, [Rating(hidden=[3])]), adam
     if kind == "tower":
         return Ranker(TOWERS[key], SIDE, [Rating(hidden=[3])]), adam
     if kind == "optimizer":
-        return MODELS[MultiTask], next(o for c, o in OPTIMIZERS.items() if c.__name__ == key)
+        return MODELS[Ranker], next(o for c, o in OPTIMIZERS.items() if c.__name__ == key)
     if kind == "model":
         return next(m for c, m in MODELS.items() if c.__name__ == key), adam
     task = HEADS[key] if kind == "option" else next(t for c, t in TASKS.items() if c.__name__ == key)

@@ -106,10 +106,10 @@ def test_weights_of_tasks_are_handed_in_and_compile_nothing(
 
 def test_listeners_hear_of_every_epoch(small_split: Split) -> None:
     heard: list[Progress] = []
-    fit(model(), small_split, epochs=2, batch_size=512, listen=heard.append)
+    fit(model(sl.Rating(hidden=[])), small_split, epochs=2, batch_size=512, listen=heard.append)
     assert [(p.epoch, p.num_epochs) for p in heard] == [(0, 2), (1, 2), (2, 2)]
     assert heard[0].figures == {}
-    assert "loss of retrieval" in heard[1].figures
+    assert set(heard[1].figures) == {"loss of rating", "validation rmse of rating"}
 
 
 def test_early_stopping_keeps_the_best_epoch_and_stops(
@@ -124,14 +124,14 @@ def test_early_stopping_keeps_the_best_epoch_and_stops(
         return score, {"validation figure": score}
 
     monkeypatch.setattr(fitting._Judge, "__call__", judge)
-    stopped = fit(model(), small_split, epochs=5, batch_size=512, patience=2)
+    stopped = fit(model(sl.Rating(hidden=[])), small_split, epochs=5, batch_size=512, patience=2)
     assert stopped.history["validation figure"] == [0.1, 0.3, 0.2, 0.25]
     assert stopped.best_epoch == 2
     kept = jax.tree.leaves(eqx.filter(params[1], eqx.is_array))
     assert all(np.array_equal(a, b) for a, b in zip(leaves(stopped), kept, strict=True))
 
     figures = iter([0.3, 0.2, 0.1])
-    whole = fit(model(), small_split, epochs=3, batch_size=512)
+    whole = fit(model(sl.Rating(hidden=[])), small_split, epochs=3, batch_size=512)
     assert whole.best_epoch == 3
 
 

@@ -133,29 +133,23 @@ OPTIONS = {
     "plain": Retrieval(log_q=False),
     "log_q": Retrieval(),
     "hits stay": Retrieval(accidental_hits=False),
-    "hits stay, plain": Retrieval(accidental_hits=False, log_q=False),
     "known": Retrieval(known_positives=True),
-    "known, hits stay": Retrieval(known_positives=True, accidental_hits=False),
     "hard": Retrieval(hard_negatives=5),
     "hard, plain, known": Retrieval(hard_negatives=3, log_q=False, known_positives=True),
-    "harder than there are": Retrieval(hard_negatives=500),
     "full": Retrieval(loss="full"),
     "full, known": Retrieval(loss="full", known_positives=True),
-    "full, hard": Retrieval(loss="full", hard_negatives=4),
 }
 
 
 # A batch smaller than half the catalogue is sorted, a larger one takes the catalogue whole.
-@pytest.mark.parametrize(
-    ("batch", "option"), [*((12, o) for o in OPTIONS), (40, "log_q"), (40, "hard, plain, known")]
-)
+@pytest.mark.parametrize(("batch", "option"), [*((12, o) for o in OPTIONS), (40, "log_q")])
 def test_loss_and_gradients_are_the_naive_ones(batch: int, option: str) -> None:
     case, task = Case(batch), OPTIONS[option]
     for one, other in zip(ours(case, task), naive(case, task), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("option", ["known", "hits stay"])
+@pytest.mark.parametrize("option", ["known"])
 def test_distinct_items_or_the_whole_catalogue_give_one_loss(option: str) -> None:
     case, task = Case(12), OPTIONS[option]
     for one, other in zip(ours(case, task), ours(case, task, whole=True), strict=True):
@@ -171,7 +165,7 @@ def test_extra_negatives_join_the_sample_and_its_probabilities() -> None:
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("batch", "option"), [(1, "known"), (8, "known"), (23, "known"), (23, "hard")])
+@pytest.mark.parametrize(("batch", "option"), [(1, "known"), (23, "known"), (23, "hard")])
 def test_blocks_of_rows_leave_no_seam(batch: int, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "BLOCK", 8)
     case, task = Case(batch), OPTIONS[option]
@@ -185,7 +179,7 @@ def test_a_batch_larger_than_a_real_block() -> None:
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("option", ["log_q", "hard, plain, known"])
+@pytest.mark.parametrize("option", ["log_q"])
 def test_padding_changes_nothing(option: str) -> None:
     case, task = Case(40), OPTIONS[option]
     real = case.weights > 0

@@ -119,11 +119,11 @@ def test_the_padded_last_batch_learns_from_its_real_rows_only() -> None:
     @eqx.filter_grad
     def gradient(params: Any, at: np.ndarray, real: np.ndarray) -> Any:
         batch = Batch(
-            {k: jnp.asarray(v[at]) for k, v in examples.query.items()},
-            jnp.asarray(examples.candidates[at]),
-            {k: jnp.asarray(v[at]) for k, v in examples.labels.items()},
+            {k: jnp.asarray(v)[at] for k, v in examples.query.items()},
+            jnp.asarray(examples.candidates)[at],
+            {k: jnp.asarray(v)[at] for k, v in examples.labels.items()},
             jnp.asarray(real, jnp.float32),
-            jnp.asarray(examples.users[at]),
+            jnp.asarray(examples.users)[at],
         )
         ones = {"retrieval": jnp.ones(()), "rating": jnp.ones(())}
         return batch_loss(params, batch, corpus, ones, longest=0, key=None)[0]
@@ -175,7 +175,7 @@ def test_a_tower_with_functions_integers_and_settings_of_its_own() -> None:
 
         register_tower("own")(own)
         tower = Tower([Id("user_id", 4), Normalize("age")], out=4, layer="own")
-        return run(MultiTask(tower, CANDIDATE, [Retrieval(), Rating(hidden=[3])]), epochs=1)
+        return run(Ranker(tower, CANDIDATE, [Rating(hidden=[3])]), epochs=1)
 
     ended = made(jnp.tanh, 1.0)
     own = ended[0].params[0].query.custom

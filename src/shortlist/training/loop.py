@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -89,7 +90,7 @@ def train(
     num_batches = -(-count // batch_size)
     rates = schedule(training.optimizer, training.epochs * num_batches).reshape(training.epochs, num_batches)
     carry = _Carry(_copied((net, tables)), None)
-    carry = carry._replace(state=jax.jit(optimizer(training.optimizer).init)(_learned(carry.params)))
+    carry = carry._replace(state=_starts(_course_free(training.optimizer))(_learned(carry.params)))
 
     start = time.perf_counter()
     order = epoch_order(count, batch_size, seed=training.seed, epoch=0)
@@ -136,7 +137,7 @@ def _program(
     arrays, static = eqx.partition(carry, eqx.is_array)
     inputs = (arrays, data, corpus, steps, weights)
     shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(inputs))
-    rule = msgspec.structs.replace(rule, learning_rate=1.0, schedule="constant", warmup=0.0)
+    rule = _course_free(rule)
     known = (jax.tree.structure(inputs), *_code(static), shapes, rule, longest)
     if known not in _PROGRAMS:
         update = optimizer(rule).update
@@ -146,6 +147,17 @@ def _program(
 
         _PROGRAMS[known] = jax.jit(epoch, donate_argnums=0).lower(*inputs).compile()
     return _PROGRAMS[known]
+
+
+@cache
+def _starts(rule: OptimizerSpec) -> Any:
+    """The first state of an update rule, compiled once for parameters of the same shapes."""
+    return jax.jit(optimizer(rule).init)
+
+
+def _course_free(rule: OptimizerSpec) -> OptimizerSpec:
+    """The rule without its rates, which are handed in: what a compiled program depends on."""
+    return msgspec.structs.replace(rule, learning_rate=1.0, schedule="constant", warmup=0.0)
 
 
 def _epoch(
