@@ -9,7 +9,8 @@ demo_command = $(bin)/shortlist train ml100k-joint --output runs/demo --force &&
 	$(bin)/shortlist recommend runs/demo --user 42 -k 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-dist test-all lint format types dist lock check-locks architecture clean
+.PHONY: help setup demo test test-slow test-dist test-all lint format types dist lock check-locks architecture \
+	readme figures clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +63,15 @@ check-locks:  ## install the locked requirements with $(PYTHON) in a throw-away 
 
 architecture: setup  ## rewrite the tree in docs/architecture.md
 	$(bin)/python tools/architecture.py
+
+readme: setup  ## rewrite what the documents take from files: sizes, figures, keys of recipes
+	$(bin)/python tools/readme.py
+
+figures: demo  ## run the demo and the tutorials, keep their figures in docs/results, rewrite the documents
+	mkdir -p docs/results
+	cp runs/demo/report.json docs/results/demo-report.json
+	$(bin)/shortlist reproduce tutorials --json docs/results/tutorials.json
+	$(bin)/python tools/readme.py
 
 clean:  ## remove the environment, builds and caches (runs/ stays)
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

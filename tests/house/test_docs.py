@@ -1,0 +1,173 @@
+"""What documents say is so: their code runs, their commands exist, their figures are those of the files."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    return [
+        text for language, text in BLOCK.findall(page.read_text(encoding="utf-8")) if language in languages
+    ]
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code."""
+    return BLOCK.sub("", page.read_text(encoding="utf-8"))
+
+
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("readme", ROOT / "tools" / "readme.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def commands() -> Iterator[tuple[str, list[str], bool]]:
+    """(page, words after `shortlist`, whether it must be complete): lines of blocks, and code in prose."""
+    for page in PAGES:
+        for block in blocks(page, "sh", "shell", "console"):
+            for line in block.splitlines():
+                words = shlex.split(line.removeprefix("$ "), comments=True)
+                if words and Path(words[0]).name == "shortlist":
+                    yield named(page), words[1:], True
+        for code in re.findall(r"`(?:\.venv/bin/)?shortlist ([^`]+)`", prose(page)):
+            yield named(page), shlex.split(code), False
+
+
+SHOWN = list(commands())
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=named)
+def test_the_code_on_a_page_runs(
+    page: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ml100k: Any,
+) -> None:
+    """From top to bottom in one namespace, as a reader would type it, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    place = ModuleType("as_shown")
+    monkeypatch.setitem(sys.modules, place.__name__, place)
+    for number, block in enumerate(blocks(page, "python"), 1):
+        exec(compile(block, f"{named(page)}, block {number}", "exec"), place.__dict__)
+    if page.name == "README.md":
+        assert {path.parent.name for path in tmp_path.glob("*/manifest.json")} == {
+            "movielens-bundle",
+            "own-bundle",
+        }
+        assert "Verdict" in capsys.readouterr().out
+
+
+def test_the_quickstart_is_short() -> None:
+    assert len([line for line in blocks(ROOT / "README.md", "python")[0].splitlines() if line.strip()]) <= 20
+
+
+@pytest.mark.parametrize(("page", "words", "whole"), SHOWN, ids=[" ".join(words) for _, words, _ in SHOWN])
+def test_a_shown_command_can_be_understood(page: str, words: list[str], whole: bool) -> None:
+    import typer
+
+    from shortlist.cli import app
+
+    command: Any = typer.main.get_command(app)
+    rest = list(words)
+    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+        verb = rest.pop(0)
+        assert verb in command.commands, f"{page}: no verb {verb!r}"
+        command = command.commands[verb]
+    if whole:
+        command.make_context(words[0], list(rest))  # raises where the words do not fit
+    options = {"--help"} | {
+        name for option in command.params for name in (*option.opts, *option.secondary_opts)
+    }
+    for word in rest:
+        assert not word.startswith("-") or word.partition("=")[0] in options, f"{page}: no option {word!r}"
+
+
+def test_many_commands_are_shown() -> None:
+    assert {"data", "train", "evaluate", "recommend", "score", "similar", "export", "inspect", "runs"} <= {
+        words[0] for _, words, whole in SHOWN if whole
+    }
+
+
+def test_make_verbs_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for page in PAGES:
+        shown = re.findall(r"`make\s+([a-z-]+)", page.read_text(encoding="utf-8"))
+        shown += re.findall(r"^(?:\$ )?make ([a-z-]+)", "\n".join(blocks(page, "sh")), re.MULTILINE)
+        assert set(shown) <= targets, named(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, heading = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{named(page)} links to {target}"
+        if heading:
+            assert heading in headings(file), f"{named(page)} links to {target}"
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors a page's headings get."""
+    titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_generated_parts_are_up_to_date() -> None:
+    readme = tool()
+    for name in readme.PAGES:
+        page = (ROOT / name).read_text(encoding="utf-8")
+        assert page == readme.rewritten(page), f"{name}: run `make readme`"
+
+
+def test_every_generated_part_stands_on_a_page() -> None:
+    readme = tool()
+    pages = "".join((ROOT / name).read_text(encoding="utf-8") for name in readme.PAGES)
+    assert {part["name"] for part in readme.PART.finditer(pages)} == set(readme.writers())
+
+
+def test_every_key_of_a_recipe_is_explained() -> None:
+    assert "| ? |" not in (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+
+
+def test_recipes_on_pages_are_valid() -> None:
+    from shortlist.specs.recipe import Recipe
+
+    shown = [block for page in PAGES for block in blocks(page, "toml")]
+    assert shown
+    for block in shown:
+        Recipe.from_toml(block)
+
+
+def test_no_figure_is_older_than_its_experiments() -> None:
+    """Every experiment has its row, and Shortlist's recipe in it has the figures the table shows."""
+    import json
+
+    from shortlist.recipes.tutorials import experiments
+
+    rows = json.loads((ROOT / "docs" / "results" / "tutorials.json").read_text(encoding="utf-8"))
+    assert [row["experiment"] for row in rows] == [found.name for found in experiments()]
+    assert [row["printed"] for row in rows] == [found.printed for found in experiments()]

@@ -1,0 +1,243 @@
+"""Writes what documents take from files: sizes and figures into README.md, keys into docs/recipes.md.
+
+A generated part stands between `<!-- NAME: written by `make readme` -->` and `<!-- end of NAME -->`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "docs/recipes.md")
+PART = re.compile(
+    r"(<!-- (?P<name>[\w-]+): written by `make readme` -->\n)(?P<old>.*?)(<!-- end of (?P=name) -->)",
+    re.DOTALL,
+)
+FOR = {
+    "base": "`recommend`, `score`, `similar`, `inspect` and `export` from a bundle",
+    "tables": "reading tables, splitting, evaluating a bundle",
+    "baselines": "item-kNN, EASE, iALS beside the model",
+    "train": "fitting and exporting",
+    "serve": "an HTTP server (which is not there yet)",
+    "ann": "approximate search (which is not there yet)",
+    "gpu": "fitting on an NVIDIA GPU under Linux",
+    "all": "everything the commands above need",
+}
+NAMES = {
+    "top100_raw": "top-100",
+    "top100_raw_train": "on train",
+    "top100_filtered": "filtered",
+    "ndcg10_filtered": "NDCG@10",
+    "rmse": "RMSE",
+}
+
+
+def read(name: str) -> Any:
+    return json.loads((ROOT / name).read_text(encoding="utf-8"))
+
+
+def table(header: list[str], rows: list[list[str]], *, right: int = 99) -> str:
+    """A table; columns from number `right` on stand to the right."""
+    rule = ["---:" if at >= right else "---" for at in range(len(header))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in [header, rule, *rows])
+
+
+def sizes(_: str) -> str:
+    """The extras, and the measured sizes of those that `make test-dist` installs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {"base": project["dependencies"], **project["optional-dependencies"]}
+    measured = read("docs/sizes.json")
+    rows = []
+    for name, needs in extras.items():
+        size = measured["installed"].get(name, {})
+        cells = [str(size.get(key, "")) for key in ("packages", "megabytes", "megabytes_of_bytecode")]
+        install = "`pip install .`" if name == "base" else f"`pip install '.[{name}]'`"
+        rows.append([install, ", ".join(_package(need) for need in needs), FOR[name], *cells])
+    where = f"Python {measured['python']}, {measured['platform']} {measured['machine']}"
+    note = f"\nMeasured with {where}; MB are 10^6 bytes. Bytecode is what Python caches beside the files.\n"
+    return table(["", "brings", "for", "packages", "MB of files", "MB of bytecode"], rows, right=3) + note
+
+
+def _package(need: str) -> str:
+    """A requirement without its version; an extra of our own as +extra."""
+    own = re.match(r"shortlist\[(.+)\]", need)
+    if own:
+        return ", ".join(f"+{extra}" for extra in own[1].split(","))
+    match = re.match(r"[\w.-]+(\[[\w,]+\])?", need)
+    assert match, need
+    return match[0]
+
+
+def tutorials(_: str) -> str:
+    """One row an experiment."""
+    header = ["experiment", "the tutorial prints", "its recipe here", "Shortlist here", "seconds"]
+    rows = [
+        [
+            f"`{row['experiment']}`",
+            *(_figures(row[part]) for part in ("printed", "tutorial_recipe", "shortlist_recipe")),
+            f"{row['seconds']:.1f}",
+        ]
+        for row in read("docs/results/tutorials.json")
+    ]
+    return table(header, rows, right=4)
+
+
+def _figures(found: Mapping[str, float]) -> str:
+    return "<br>".join(f"{text} {found[name]:.3f}" for name, text in NAMES.items() if name in found)
+
+
+def predictions(_: str) -> str:
+    """What the tutorials show of their models' predictions."""
+    rows = []
+    names = {"tutorial_recipe": "its recipe here", "shortlist_recipe": "Shortlist here"}
+    for row in read("docs/results/tutorials.json"):
+        for part, found in row.get("predictions", {}).items():
+            ratings = ", ".join(f"{film} {value:.2f}" for film, value in found["ratings"].items())
+            rows.append(
+                [f"`{row['experiment']}`", names[part], ratings, f"{found['largest_difference']:.0e}"]
+            )
+    return table(["experiment", "", "predicted ratings of user 42", "moved by save and load"], rows)
+
+
+def demo(_: str) -> str:
+    """The demo's headline, with what it rests on and the verdict."""
+    report = read("docs/results/demo-report.json")
+    headline = report["headline"]
+    rows = []
+    for entry in report["entries"]:
+        name = f"**{entry['name']}**" if entry["role"] == "model" else entry["name"]
+        rows.append([name, *(_spanned(entry["figures"].get(figure)) for figure in headline)])
+    protocol = report["protocol"]
+    split = f"split {protocol['split']} (seed {protocol['seed']})"
+    rests = f"\n{protocol['data']}, {split}; test: {protocol['test rows']}.\n"
+    verdicts = "".join(f"- {verdict['sentence']}\n" for verdict in report["verdicts"])
+    stages = "".join(f"- {_stage(name, found)}\n" for name, found in report["stages"].items())
+    return f"{table(['', *headline], rows, right=1)}{rests}\nVerdict:\n{verdicts}\nStages:\n{stages}"
+
+
+def _stage(name: str, found: Any) -> str:
+    if isinstance(found, Mapping):
+        return f"{name}: " + ", ".join(f"{figure} {value:.4f}" for figure, value in found.items())
+    return f"{name}: {found:.4f}"
+
+
+def _spanned(figure: Mapping[str, float] | None) -> str:
+    if figure is None:
+        return "-"
+    span = "" if figure["low"] is None else f" [{figure['low']:.3f}, {figure['high']:.3f}]"
+    return f"{figure['value']:.4f}{span}"
+
+
+def keys(old: str, cls: type) -> str:
+    """The keys of a declaration: type and default from the code, meanings as the page has them."""
+    import msgspec
+
+    meanings = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*?) \|$", old, re.MULTILINE))
+    rows = []
+    tag = cls.__struct_config__.tag  # type: ignore[attr-defined]
+    if tag is not None:
+        rows.append(["`kind`", "", f'`"{tag}"`', "says which declaration this is"])
+    for field in msgspec.structs.fields(cls):
+        rows.append([f"`{field.name}`", kind(field.type), _default(field), meanings.get(field.name, "?")])
+    return table(["key", "type", "default", "meaning"], rows)
+
+
+def kind(declared: Any) -> str:
+    """A type in a reader's words."""
+    origin, inside = get_origin(declared), get_args(declared)
+    if origin is Literal:
+        return " or ".join(f"`{json.dumps(value)}`" for value in inside)
+    if origin is tuple:
+        return f"list of {kind(inside[0]).removeprefix('a ')}s"
+    if origin is dict:
+        return "table"
+    if origin in (Union, UnionType):
+        names = [kind(part) for part in inside if part is not type(None)]
+        return "a declaration" if len(names) > 2 else " or ".join(names)
+    plain = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+    return plain.get(declared, f"`{getattr(declared, '__name__', declared)}`")
+
+
+def _default(field: Any) -> str:
+    import msgspec
+
+    if field.required:
+        return "needed"
+    made = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if made is None:
+        return "unset"
+    return f"`{_toml(made)}`" if not isinstance(made, msgspec.Struct) else f"`{_given(made)}`"
+
+
+def _given(made: Any) -> str:
+    """A declaration as an inline table, with only what differs from its own defaults."""
+    import msgspec
+
+    tag = made.__struct_config__.tag
+    parts = [f'kind = "{tag}"'] if tag else []
+    for field in msgspec.structs.fields(made):
+        value = getattr(made, field.name)
+        if field.required or (field.default is not msgspec.NODEFAULT and value != field.default):
+            parts.append(f"{field.name} = {_toml(value)}")
+    return "{ " + ", ".join(parts) + " }" if parts else "{}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return "{}" if value == {} else json.dumps(value)
+
+
+def writers() -> dict[str, Callable[[str], str]]:
+    """What writes each part, by name; `keys-NAME` for every declaration."""
+    found: dict[str, Callable[[str], str]] = {
+        "sizes": sizes,
+        "tutorials": tutorials,
+        "predictions": predictions,
+        "demo": demo,
+    }
+    for name, cls in declarations().items():
+        found[f"keys-{name}"] = lambda old, cls=cls: keys(old, cls)  # type: ignore[misc]
+    return found
+
+
+def declarations() -> dict[str, type]:
+    """Every declaration a recipe may hold, by class name."""
+    from shortlist.specs import features, models, recipe, tasks, training
+
+    concrete = [
+        *(recipe.Recipe, recipe.DataSource, recipe.SplitRule, recipe.Evaluation, recipe.Serving),
+        *(training.Training, *get_args(training.OptimizerSpec)),
+        *(models.Tower, *get_args(models.ModelSpec)),
+        *get_args(features.FeatureSpec),
+        *get_args(tasks.TaskSpec),
+    ]
+    return {cls.__name__: cls for cls in concrete}
+
+
+def rewritten(page: str) -> str:
+    """The page with its generated parts written anew."""
+    known = writers()
+    return PART.sub(lambda part: part[1] + known[part["name"]](part["old"]) + part[4], page)
+
+
+def main() -> None:
+    for name in PAGES:
+        path = ROOT / name
+        page = path.read_text(encoding="utf-8")
+        fresh = rewritten(page)
+        if fresh != page:
+            path.write_text(fresh, encoding="utf-8")
+            print(f"rewrote {name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "src"))
+    main()
