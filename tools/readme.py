@@ -99,11 +99,16 @@ def predictions(_: str) -> str:
     names = {"tutorial_recipe": "its recipe here", "shortlist_recipe": "Shortlist here"}
     for row in read("docs/results/tutorials.json"):
         for part, found in row.get("predictions", {}).items():
-            ratings = ", ".join(f"{film} {value:.2f}" for film, value in found["ratings"].items())
+            films = {film.replace("*", r"\*"): value for film, value in found["ratings"].items()}
+            ratings = ", ".join(f"{film} {value:.2f}" for film, value in films.items())
             rows.append(
                 [f"`{row['experiment']}`", names[part], ratings, f"{found['largest_difference']:.0e}"]
             )
     return table(["experiment", "", "predicted ratings of user 42", "moved by save and load"], rows)
+
+
+def _tiny(value: float) -> str:
+    return f"{value:.0e}" if value else "0"
 
 
 def demo(_: str) -> str:
