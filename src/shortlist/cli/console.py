@@ -88,10 +88,14 @@ def _say(error: BaseException) -> int:
 
 
 def fail(message: str, hint: str = "") -> None:
-    """`error: ...` and `hint: ...` on stderr."""
-    typer.echo(f"error: {message}", err=True)
+    """`error: ...` and `hint: ...` on stderr, a line each whatever a library's message holds."""
+    typer.echo(f"error: {_one_line(message)}", err=True)
     if hint:
-        typer.echo(f"hint: {hint}", err=True)
+        typer.echo(f"hint: {_one_line(hint)}", err=True)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def note(message: str, *, quiet: bool = False) -> None:

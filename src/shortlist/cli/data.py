@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json
-from shortlist.cli.folders import new_folder
+from shortlist.cli.folders import new_folder, require_free
 from shortlist.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Fetch, describe and split tables."
 NAMED = "movielens"
 ROLES = ("user", "item", "rating", "timestamp", "weight")
 PARTS = ("train", "validation", "test")
+SIGN = "split.json"
 
 Source = Annotated[
     str, typer.Argument(metavar="NAME|FILE", help='"movielens-100k", or a table of interactions.')
@@ -119,12 +120,13 @@ def split(
     from shortlist.data.splits import parse_rule
 
     how = parse_rule(rule)
-    with new_folder(output, force=force, sign="split.json") as folder:
-        parts = how.apply(load(source, path, columns, users, items), seed=seed)
+    require_free(output, force=force, sign=SIGN)
+    parts = how.apply(load(source, path, columns, users, items), seed=seed)
+    with new_folder(output, force=force, sign=SIGN) as folder:
         for name in PARTS:
             getattr(parts, name).write_parquet(folder / f"{name}.parquet")
         facts = parts.describe()
-        (folder / "split.json").write_text(json_text(facts) + "\n", encoding="utf-8")
+        (folder / SIGN).write_text(json_text(facts) + "\n", encoding="utf-8")
     if json:
         out_json({"output": str(output), **facts})
     else:
