@@ -162,8 +162,7 @@ def test_recipes_on_pages_are_valid() -> None:
         Recipe.from_toml(block)
 
 
-def test_no_figure_is_older_than_its_experiments() -> None:
-    """Every experiment has its row, and Shortlist's recipe in it has the figures the table shows."""
+def test_the_table_has_a_row_for_every_experiment() -> None:
     import json
 
     from shortlist.recipes.tutorials import experiments
