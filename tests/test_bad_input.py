@@ -592,8 +592,8 @@ def entry(place: Path) -> dict[str, Any]:
 
 
 def test_duplicate_rows_are_counted_and_kept(facts: Facts, place: Path) -> None:
-    good = good_rows()
-    found = facts([*good[:180], *good[:180]])
+    half = good_rows()[::2]
+    found = facts([*half, *half])
     assert (found["interactions"], found["duplicate_rows"], found["repeated_pairs"]) == (360, 180, 180)
     figures = entry(place)
     assert all(np.isfinite(figure["value"]) for figure in figures.values())

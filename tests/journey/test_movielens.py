@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import shortlist as sl
 from shortlist.api.fitting import Fitted
 from shortlist.evaluation import suite
 from shortlist.evaluation.report import Report
+from shortlist.pipeline.stages import Utility
 
 NUM_USERS, NUM_ITEMS = 943, 1682
 CLOSE = 1e-5
@@ -133,18 +135,24 @@ def test_the_order_is_the_declared_utility(loaded: sl.Recommender) -> None:
 
 
 def test_what_was_seen_or_excluded_never_returns(loaded: sl.Recommender, split: sl.Split) -> None:
-    """All users, as many items as there are: exactly the rest comes back, each once."""
+    """All users, as many items as there are: exactly the rest comes back, each once. Ranking only orders what
+    is retrieved, so a tenth of the users shows that it loses and adds nothing."""
+    retrieving = replace(loaded, ranker=None, utility=Utility())
     seen: dict[str, set[str]] = defaultdict(set)
     for user, item in split.train.select("user_id", "item_id").iter_rows():
         seen[user].add(item)
     catalogue, excluded = set(split.items["item_id"]), {"50", "100", "181", "258"}
     users = [str(user) for user in range(1, NUM_USERS + 1)]
     for start in range(0, NUM_USERS, 200):
-        slate = loaded.recommend(users[start : start + 200], k=NUM_ITEMS, exclude=excluded)
+        slate = retrieving.recommend(users[start : start + 200], k=NUM_ITEMS, exclude=excluded)
         items = np.split(slate["item_id"], np.flatnonzero(np.diff(slate.query)) + 1)
         for user, got in zip(users[start : start + 200], items, strict=True):
             assert len(got) == len(set(got))
             assert set(got) == catalogue - seen[user] - excluded
+    some = users[::10]
+    slate = loaded.recommend(some, k=NUM_ITEMS, exclude=excluded)
+    for query, user in enumerate(some):
+        assert sorted(slate.of(query)["item_id"]) == sorted(catalogue - seen[user] - excluded)
     kept = loaded.recommend("42", k=NUM_ITEMS + 1000, filter_seen=False)
     assert len(kept) == NUM_ITEMS
     only = loaded.recommend("42", k=10, only=sorted(excluded | {"1"}), filter_seen=False, exclude=["50"])
@@ -179,11 +187,17 @@ def test_unknown_users_and_items_are_still_rated(loaded: sl.Recommender, recomme
 # Reports
 
 
-def test_a_compiled_counter_and_numpy_find_the_same_figures(
-    report: Report, loaded: sl.Recommender, split: sl.Split
-) -> None:
-    again = sl.evaluate(loaded, split=split, baselines=False, resamples=50)
-    (ours,), (theirs,) = report.entries, again.entries
+@pytest.fixture(scope="module")
+def judged(loaded: sl.Recommender, split: sl.Split) -> Report:
+    """The loaded bundle judged by NumPy, beside popularity alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite, "RETRIEVAL_GRIDS", suite.RETRIEVAL_GRIDS[:1])
+        patch.setattr(suite, "RATING_GRIDS", ())
+        return sl.evaluate(loaded, split=split, resamples=50)
+
+
+def test_a_compiled_counter_and_numpy_find_the_same_figures(report: Report, judged: Report) -> None:
+    (ours,), theirs = report.entries, judged.entries[-1]
     assert set(ours.figures) == set(theirs.figures)
     names = {f"{policy} {metric}@{k} (user)" for policy in ("raw", "filtered") for k in (10, 100)
              for metric in ("ndcg", "recall", "hit_rate", "mrr")}  # fmt: skip
@@ -196,7 +210,7 @@ def test_a_compiled_counter_and_numpy_find_the_same_figures(
     for name, one in report.stages.items():
         if name.startswith("two stages"):
             continue  # the loaded one was saved with a rating weight of its own
-        assert again.stages[name] == pytest.approx(one, abs=1e-4), name
+        assert judged.stages[name] == pytest.approx(one, abs=1e-4), name
 
 
 def naive_popularity(split: sl.Split, ks: tuple[int, ...]) -> dict[str, float]:
@@ -228,17 +242,11 @@ def naive_popularity(split: sl.Split, ks: tuple[int, ...]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in out.items()}
 
 
-def test_popularity_counted_by_hand_is_popularity_reported(
-    loaded: sl.Recommender, split: sl.Split, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(suite, "RETRIEVAL_GRIDS", suite.RETRIEVAL_GRIDS[:1])
-    monkeypatch.setattr(suite, "RATING_GRIDS", ())
-    report = sl.evaluate(loaded, split=split, k=(5, 100), resamples=0)
-    figures = {entry.name: entry.figures for entry in report.entries}["popular"]
-    expected = naive_popularity(split, (5, 100))
+def test_popularity_counted_by_hand_is_popularity_reported(judged: Report, split: sl.Split) -> None:
+    expected = naive_popularity(split, (10, 100))
     assert len(expected) == 20
     for name, value in expected.items():
-        assert figures[name].value == pytest.approx(value, abs=1e-12), name
+        assert judged.figure("popular", name).value == pytest.approx(value, abs=1e-12), name
 
 
 def test_a_whole_report(joint: Fitted, small_split: sl.Split) -> None:

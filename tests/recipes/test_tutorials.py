@@ -139,7 +139,8 @@ def quick(name: str) -> Experiment:
     return Experiment(known.name, known.printed, *pairs, known.predicts)
 
 
-def test_one_experiment_runs_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_experiment_runs_both_ways(small_data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tutorials, "movielens", lambda size: small_data)
     monkeypatch.setattr(tutorials, "experiments", lambda: (quick("multitask-joint"), BY_NAME["ranking"]))
     told: list[tuple[str, int, int]] = []
     found = reproduce(names=("multitask-joint",), tell=lambda *x: told.append(x))
