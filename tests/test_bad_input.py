@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -540,6 +541,26 @@ def test_unreadable_files_of_pairs(bundle: Path, place: Path) -> None:
     (place / "pairs.csv").write_bytes(b"user_id,item_id\nu1,\xe9\n")
     assert_cli_refuses(command, ("pairs.csv is not UTF-8", "iconv"), place)
     assert_cli_refuses(f"score {bundle} --input gone.csv", ("no such file: gone.csv",), place)
+
+
+# What nobody foresaw
+
+
+@pytest.mark.parametrize("error", [RuntimeError, EOFError, pl.exceptions.ComputeError, KeyError])
+def test_a_fault_is_told_in_a_line_and_has_its_own_exit_code(
+    error: type[Exception], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any, **options: Any) -> Any:
+        raise error("lost\n\ntrack")
+
+    monkeypatch.setattr("shortlist.recipes.run.read_data", fails)
+    before = listing(place)
+    result = CliRunner().invoke(app, ["train", "tiny.toml", "-o", "out/run"], env={"SHORTLIST_DEBUG": ""})
+    assert (result.exit_code, result.stdout) == (70, "")
+    first, second = result.stderr.splitlines()
+    assert first.startswith(f"error: a fault inside Shortlist: {error.__name__}")
+    assert second.startswith("hint: ") and "--debug" in second
+    assert listing(place) == before
 
 
 # Poor input with a documented meaning

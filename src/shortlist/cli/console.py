@@ -55,9 +55,9 @@ class Verbs(TyperGroup):
             if ctx.params.get("debug"):
                 raise
             raise typer.Exit(_say(error)) from None
-        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
-            if ctx.params.get("debug"):
-                raise
+        except Exception as error:
+            if ctx.params.get("debug") or type(error).__module__.split(".")[0] in ("click", "typer"):
+                raise  # the parser's own: usage errors, exits
             said = f"{type(error).__name__}: {error}".rstrip(": ")
             fail(
                 f"a fault inside Shortlist: {said}",
