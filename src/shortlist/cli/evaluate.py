@@ -1,4 +1,4 @@
-"""`shortlist evaluate`: a bundle is judged again, on test rows of its own split or of another recipe."""
+"""`shortlist evaluate`: a bundle is judged again on the test rows of its own split."""
 
 from __future__ import annotations
 
