@@ -70,7 +70,8 @@ readme: setup  ## rewrite what the documents take from files: sizes, figures, ke
 figures: demo  ## run the demo and the tutorials, keep their figures in docs/results, rewrite the documents
 	mkdir -p docs/results
 	cp runs/demo/report.json docs/results/demo-report.json
-	$(bin)/shortlist reproduce tutorials --json docs/results/tutorials.json
+	rm -rf build/programs  # seconds count compilation
+	JAX_COMPILATION_CACHE_DIR=build/programs $(bin)/shortlist reproduce tutorials --json docs/results/tutorials.json
 	$(bin)/python tools/readme.py
 
 clean:  ## remove the environment, builds and caches (runs/ stays)
