@@ -87,7 +87,7 @@ __all__ = ["__version__", *sorted([*_HOMES, *_MODULES])]
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(_MODULES[name])
+        return _import(_MODULES[name])
     if name in _HOMES:
         return getattr(_import(_HOMES[name]), name)
     raise AttributeError(f"module 'shortlist' has no attribute {name!r}")

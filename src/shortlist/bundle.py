@@ -37,6 +37,7 @@ from shortlist.state.users import Users
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
+GRAPHS = ("query", "candidate", "pairs", "rank")
 _PARTS = ({"model"}, {"retrieval"}, {"ranking"}, {"retrieval", "ranking"})
 
 
@@ -215,12 +216,15 @@ def _looks_like_bundle(manifest: Path) -> bool:
 
 
 def load(path: str | Path) -> Recommender:
-    """The recommender of a bundle, every file checked against the manifest.
+    """The recommender of a bundle (or of a run folder), every file checked against the manifest.
 
     Raises BundleError where there is no bundle, BundleCorrupted naming a missing, truncated or altered file,
     BundleVersion for one of a newer format.
     """
     folder = Path(path)
+    if not (folder / _MANIFEST).exists() and (folder / "bundle" / _MANIFEST).exists():
+        folder = folder / "bundle"  # of a run
+    folder = folder.resolve()
     manifest = _checked(folder)
     try:
         return _recommender(folder, manifest)
@@ -251,7 +255,11 @@ def inspect(path: str | Path) -> dict[str, Any]:
 
 def _recommender(folder: Path, manifest: Manifest) -> Recommender:
     scorers: dict[str, Scorer] = {
-        name: OnnxScorer(folder / name, frozenset(part["graphs"]), part["encoder"])
+        name: OnnxScorer(
+            folder / name,
+            {graph: (folder / name / f"{graph}.onnx").read_bytes() for graph in part["graphs"]},
+            part["encoder"],
+        )
         for name, part in manifest.parts.items()
     }
     arrays = {
@@ -274,6 +282,8 @@ def _recommender(folder: Path, manifest: Manifest) -> Recommender:
 
 
 def _save_again(folder: Path, manifest: Manifest, recommender: Recommender, path: Path) -> None:
+    for name, expected in manifest.files.items():  # what was loaded may since have been replaced
+        _require_file(folder / name, expected)
     parts = {
         name: Part(
             {graph: (folder / name / f"{graph}.onnx").read_bytes() for graph in part["graphs"]},
@@ -299,7 +309,7 @@ def _read_manifest(folder: Path) -> Manifest:
         if isinstance(plain, dict) and isinstance(plain.get("format"), int) and plain["format"] > FORMAT:
             raise BundleVersion(
                 f"{folder} has the format {plain['format']}, newer than {FORMAT}, the newest known here",
-                hint="pip install --upgrade shortlist",
+                hint="load it with a newer Shortlist",
             )
         manifest = msgspec.convert(plain, Manifest)
     except msgspec.MsgspecError as error:
@@ -313,6 +323,12 @@ def _checked(folder: Path) -> Manifest:
     manifest = _read_manifest(folder)
     if set(manifest.parts) not in _PARTS:
         raise BundleCorrupted(f"{folder / _MANIFEST} names the parts {sorted(manifest.parts)}")
+    for part, about in manifest.parts.items():
+        for graph in about["graphs"]:
+            if graph not in GRAPHS or f"{part}/{graph}.onnx" not in manifest.files:
+                raise BundleCorrupted(
+                    f"{folder / _MANIFEST} names the graph {graph!r} of {part}, which it does not hold"
+                )
     inside = folder.resolve()
     for name, expected in manifest.files.items():
         pure = PurePosixPath(name)

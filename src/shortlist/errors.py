@@ -87,7 +87,7 @@ class MissingExtra(ShortlistError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package '{package}', which is not installed",
-            hint=f"pip install 'shortlist[{extra}]'",
+            hint=f"install Shortlist with its extra '{extra}': pip install '.[{extra}]' in a checkout",
         )
 
 

@@ -35,7 +35,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException, *flags: str) ->
         (DataError("a row is wrong", hint="repair it"), 1, ["error: a row is wrong", "hint: repair it"]),
         (PermissionError(13, "Permission denied", "there"), 1, ["error: there: Permission denied"]),
         (MemoryError(), 1, ["out of memory"]),
-        (ModuleNotFoundError("no jax", name="jax.numpy"), 1, ["'jax'", "pip install 'shortlist[train]'"]),
+        (ModuleNotFoundError("no jax", name="jax.numpy"), 1, ["'jax'", "pip install '.[train]'"]),
         (ModuleNotFoundError("no implicit", name="implicit"), 1, ["shortlist[baselines]"]),
         (ValueError("oh"), 70, ["fault inside Shortlist: ValueError: oh", "--debug"]),
         (KeyboardInterrupt(), 130, ["interrupted"]),

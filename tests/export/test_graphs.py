@@ -113,7 +113,7 @@ MODELS: dict[str, Model] = {
     "own tower": MultiTask(
         **towers(layer="test-gated", options={"scale": 0.2}), tasks=(Retrieval(item_bias=True), Rating())
     ),
-    "concat head": Ranker(**towers(dropout=0.3), tasks=(Rating(hidden=(16,), dropout=0.5),)),
+    "concat head": Ranker(**towers(dropout=0.3, hidden=(8,)), tasks=(Rating(hidden=(16,), dropout=0.5),)),
     "product head": Ranker(
         **towers(), tasks=(Rating(interaction="product", dim=6, biases=False, hidden=()),)
     ),

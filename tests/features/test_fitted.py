@@ -168,7 +168,13 @@ def test_a_constant_column_is_not_scaled(value: float) -> None:
     fitted = fit_feature(Normalize("age"), np.full(999, value))
     assert isinstance(fitted, Standard)
     assert fitted.deviation == 1.0
-    np.testing.assert_allclose(fitted.encode(np.array([value, value + 1.0]))[:, 0], [0.0, 1.0], atol=0.3)
+    np.testing.assert_allclose(fitted.encode(np.array([value, value + 1.0]))[:, 0], [0.0, 0.0], atol=0.3)
+
+
+def test_normalize_holds_values_to_the_training_range() -> None:
+    fitted = fit_feature(Normalize("timestamp"), np.array([100, 200, 300]))
+    found = fitted.encode(np.array([-(2**40), 100, 300, 2**40]))[:, 0]
+    np.testing.assert_allclose(found, np.array([-1, -1, 1, 1]) * 100 / np.std([100, 200, 300]), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

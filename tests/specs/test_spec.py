@@ -45,13 +45,20 @@ head = network | {
 }
 
 
+def coherent(cls: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Dropout acts before hidden layers, so a spec that has it needs some."""
+    if cls in (Tower, Rating, Custom) and given.get("dropout") and not given.get("hidden", cls is not Tower):
+        return given | {"dropout": 0.0}
+    return given
+
+
 def made(cls: Any, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Specs of a class, each optional field given or left at its default."""
     required = {f.name for f in msgspec.structs.fields(cls) if f.required}
     required |= {Custom: {"loss"}, Ranker: {"tasks"}, MultiTask: {"tasks"}}.get(cls, set())
     must = {k: v for k, v in fields.items() if k in required}
     may = {k: v for k, v in fields.items() if k not in required}
-    return st.fixed_dictionaries(must, optional=may).map(lambda given: cls(**given))
+    return st.fixed_dictionaries(must, optional=may).map(lambda given: cls(**coherent(cls, given)))
 
 
 feature = st.one_of(
@@ -211,6 +218,8 @@ CONTRADICTIONS: list[tuple[Callable[[], Any], str]] = [
     (lambda: Tower([Id("u")], out=0), "Tower.out must be above 0, got 0"),
     (lambda: Tower([Id("u")], hidden=(4, 0)), r"above 0, got \(4, 0\)"),
     (lambda: Tower([Id("u")], dropout=-0.1), "got -0.1"),
+    (lambda: Tower([Id("u")], dropout=0.1), "acts before hidden layers"),
+    (lambda: Rating(hidden=(), dropout=0.1), "acts before hidden layers"),
     (lambda: Tower([Id("u")], activation="rel"), "'rel'"),  # type: ignore[arg-type]
     (lambda: Tower([Id("u")], layer="mine"), "'mine' needs out="),
     (lambda: Tower([Id("u", 3), Category("c", 4)], combine="sum"), r"got \[3, 4\]"),

@@ -18,11 +18,11 @@ from shortlist._typing import Array
 from shortlist.api.preparing import Prepared, label, positions_of, prepare, query_columns, user_indices
 from shortlist.data.download import cache_folder
 from shortlist.data.splits import Split
-from shortlist.errors import TrainingError
+from shortlist.errors import DataError, TrainingError
 from shortlist.evaluation.metrics import gain, squared_error
 from shortlist.models.build import Net, Tables, build
 from shortlist.models.scorer import JaxScorer
-from shortlist.specs.models import Model
+from shortlist.specs.models import Model, TwoTower
 from shortlist.specs.training import OptimizerSpec, Training
 from shortlist.training.loop import Compiled, Event, train
 from shortlist.training.ranks import count_ranks
@@ -117,6 +117,10 @@ def fit(
     validation figure (NDCG@10 of rows if the model retrieves, else RMSE) and the best epoch is kept.
     Raises DataError for tables that do not fit the model, TrainingError without rows, NonFiniteLoss.
     """
+    if not isinstance(split, Split):
+        raise DataError(
+            f"fit needs a Split, got {type(split).__name__}", hint="shortlist.splits.random(data, test=0.2)"
+        )
     use_compilation_cache()
     course = _course(training, epochs, batch_size, optimizer, seed, patience)
     if course.patience and split.validation.height == 0:
@@ -125,30 +129,27 @@ def fit(
             hint="split with validation=0.1, or leave patience at 0",
         )
     prepared = prepare(model, split)
-    means = {head.name: _mean(prepared, head.label) for head in model.heads}
-    net, tables = build(program_of(model), prepared.encoder.sizes, means=means, seed=course.seed)
     judge = _Judge(model, split, prepared) if split.validation.height else None
-    events = train(
-        net,
-        tables,
-        prepared.examples,
-        prepared.catalogue,
-        course,
-        task_weights={t.name: t.weight for t in model.all_tasks if t.weight},
-    )
+    events = _events(model, prepared, course)
     params, history, best, seconds = _listen(events, course, judge, prepared, listen)
     scorer = JaxScorer(*params, prepared.encoder)
     return Fitted(model, course, split, scorer, prepared, history, best, seconds)
 
 
+def _events(model: Model, prepared: Prepared, course: Training) -> Iterator[Event]:
+    means = {head.name: _mean(prepared, head.label) for head in model.heads}
+    net, tables = build(program_of(model), prepared.encoder.sizes, means=means, seed=course.seed)
+    weights = {t.name: t.weight for t in model.all_tasks if t.weight}
+    return train(net, tables, prepared.examples, prepared.catalogue, course, task_weights=weights)
+
+
 def program_of(model: Model) -> Model:
     """The model with its task weights set to 1 (or left at 0): what a compiled program depends on. Weights
     themselves are handed in at run time, so that changing one compiles nothing anew."""
-    plain = model.to_dict()
-    tasks = [plain["task"]] if "task" in plain else plain["tasks"]
-    for task in tasks:
-        task["weight"] = 1.0 if task["weight"] else 0.0
-    return msgspec.convert(plain, type(model))
+    tasks = tuple(msgspec.structs.replace(t, weight=1.0 if t.weight else 0.0) for t in model.all_tasks)
+    if isinstance(model, TwoTower):
+        return msgspec.structs.replace(model, task=tasks[0])
+    return msgspec.structs.replace(model, tasks=tasks)
 
 
 def use_compilation_cache() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ def combine(
     the bundle. Raises SpecError for models that lack the task their stage needs, or that were fitted on
     different catalogues.
     """
+    if not (math.isfinite(rating_weight) and rating_weight >= 0 and num_retrieved >= 1):
+        raise SpecError(
+            f"rating_weight must be finite and not negative, num_retrieved at least 1; got {rating_weight}"
+            f" and {num_retrieved}"
+        )
     first = retrieval or ranking
     if first is None:
         raise SpecError("a recommender needs a fitted model")
@@ -74,8 +80,14 @@ def _users(fitted: Fitted, schema: Schema) -> Users:
     table = known.join(fitted.split.users, on="user_id", how="left", maintain_order="left")
     kept = [name for name in column_types(table) if name in schema.query and name != "user_id"]
     train = fitted.split.train
+    columns = to_columns(table, kept)
+    if "timestamp" in train.columns and "timestamp" in schema.query:
+        latest = train.group_by("user_id").agg(pl.col("timestamp").max())
+        columns |= to_columns(
+            known.join(latest, on="user_id", how="left", maintain_order="left"), ["timestamp"]
+        )
     as_of = int(train["timestamp"].to_numpy().max()) if "timestamp" in train.columns else None
-    return Users.of(table["user_id"].to_list(), to_columns(table, kept), fitted.prepared.seen, as_of)
+    return Users.of(table["user_id"].to_list(), columns, fitted.prepared.seen, as_of)
 
 
 def _provenance(fitted: Fitted) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,11 +78,17 @@ def _seconds(text: str) -> Any:
     return datetime.fromisoformat(text)
 
 
-def ids(texts: Iterable[str] | None) -> list[str] | None:
-    """Ids given one by one or with commas; None where none were asked for."""
+def ids(texts: Iterable[str] | None, known: Container[str] = ()) -> list[str] | None:
+    """Ids given one by one or with commas; None where none were asked for. A text that is a known id as a
+    whole, commas and all, is that id."""
     if texts is None:
         return None
-    return [part.strip() for text in texts for part in text.split(",") if part.strip()]
+    return [
+        part.strip()
+        for text in texts
+        for part in ([text] if text in known else text.split(","))
+        if part.strip()
+    ]
 
 
 def titled(recommender: Recommender, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ Tell = Callable[[str, int, int], None]
 """Told the stage that is under way, and how much of how much of it is done."""
 
 _EXTRAS = {
-    "polars": "tables",
+    "polars": "all",
     "scipy": "train",
     "jax": "train",
     "jaxlib": "train",
@@ -73,7 +73,7 @@ def _say(error: BaseException) -> int:
     if isinstance(error, ImportError):
         package = (error.name or "").split(".")[0]
         if package not in _EXTRAS:
-            fail(str(error), "is the installation whole? pip install --force-reinstall shortlist")
+            fail(str(error), "is the installation whole? install Shortlist again")
             return PROBLEM
         error = MissingExtra(package, _EXTRAS[package], "this command")
     if isinstance(error, MemoryError):

@@ -101,7 +101,10 @@ def split(
     source: Source,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     rule: Annotated[
-        str, typer.Option(help="random=80%, time=80% or hold_last=1; then ,validation=10% if wanted.")
+        str,
+        typer.Option(
+            help="random=80% or time=80% (then ,validation=10%), or hold_last=1 (then ,validation=no)."
+        ),
     ] = "random=80%",
     seed: Annotated[int, typer.Option(help="Of the random rule.")] = 42,
     path: From = None,

@@ -36,7 +36,13 @@ def recommend(
     recommender = load(bundle)
     columns = context(context_ or [], timestamp)
     queries = [typed(recommender, {"user_id": name, **columns}) for name in user]
-    slate = recommender.recommend(queries, k, filter_seen=not keep_seen, exclude=ids(exclude), only=ids(only))
+    slate = recommender.recommend(
+        queries,
+        k,
+        filter_seen=not keep_seen,
+        exclude=ids(exclude, recommender.items.vocabulary),
+        only=ids(only, recommender.items.vocabulary),
+    )
     rows = titled(recommender, slate.to_dicts())
     if json:
         out_json(rows)

@@ -43,6 +43,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp's is private
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

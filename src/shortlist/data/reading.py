@@ -95,8 +95,12 @@ def _read_delimited(path: Path, suffix: str, strings: Collection[str]) -> pl.Dat
     data = path.read_bytes()
     if path.suffix.lower() == ".gz":
         import gzip
+        import zlib
 
-        data = gzip.decompress(data)
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(f"cannot read {path} as csv: damaged or cut-off gzip data ({error})") from error
     _require_utf8(data, path)
     header = data.split(b"\n", 1)[0].decode("utf-8-sig").strip()
     delimiter = "\t" if suffix == ".tsv" else max(_DELIMITERS, key=header.count)

@@ -17,6 +17,7 @@ LEAKS_RANDOM = (
     "a random split lets the model see the future: training rows lie before and after every test row, and a "
     "timestamp nearly identifies the session a test row came from"
 )
+LEAKS_UNTIMED = "without times nobody can tell, but training rows may well be later than test rows"
 LEAKS_TEMPORAL = (
     "nothing: every test row is later than every training row; users and items first seen in the test "
     "period are cold"
@@ -86,7 +87,8 @@ def random(data: Dataset, *, test: float = 0.2, validation: float = 0.0, seed: i
     kept = first - round(first * validation)
     rule = f"random={_percent(1 - test)}" + _validation_text(validation)
     parts = order[:kept], order[kept:first], order[first:]
-    return _build(data, parts, rule, seed, LEAKS_RANDOM, validation > 0)
+    leaks = LEAKS_RANDOM if "timestamp" in data.interactions.columns else LEAKS_UNTIMED
+    return _build(data, parts, rule, seed, leaks, validation > 0)
 
 
 def temporal(data: Dataset, *, test: float = 0.2, validation: float = 0.0) -> Split:

@@ -190,4 +190,5 @@ def _parsed_times(column: pl.Series) -> pl.Series:
     dates = texts.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
     minutes = texts.str.to_datetime("%Y-%m-%d %H:%M", strict=False, time_unit="us")
     found = pl.select(pl.coalesce(zoned, plain, dates, minutes).alias(column.name))
-    return found[column.name]
+    # mostly whole numbers with a stray text: the text is what is wrong, not the numbers
+    return found[column.name] if found[column.name].null_count() < numbers.null_count() else numbers

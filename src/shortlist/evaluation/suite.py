@@ -35,7 +35,12 @@ _SMALL_ITEMS = 5_000
 
 
 def baseline_predictions(
-    train: Interactions, validation: Interactions | None, rows: TestRows, *, progress: Progress | None = None
+    train: Interactions,
+    validation: Interactions | None,
+    rows: TestRows,
+    *,
+    refit: bool = True,
+    progress: Progress | None = None,
 ) -> list[Predictions | Skipped]:
     """Every baseline that can run on this data, as entrants for `evaluate`.
 
@@ -43,14 +48,16 @@ def baseline_predictions(
         train: training rows without the validation rows.
         validation: rows to choose settings on, in the same index space as `train` (users of either);
             None or empty: the first settings of each grid are taken as they are.
-        rows: the test rows; what a user has in train and validation is removed for filtered ranks.
+        rows: the test rows; what a user has in the rows of the last fit is removed for filtered ranks.
+        refit: whether the last fit takes the validation rows too (as a model refitted on both did), or train
+            alone (as a model that never saw them).
         progress: told which baseline is about to run.
 
     A baseline that cannot run comes back as `Skipped` with the reason. Rating baselines take part
     where train and test rows have ratings. `seconds` is the CPU time of tuning, fitting and scoring.
     """
     chosen_on = validation if validation is not None and len(validation) else None
-    fit_on = train if chosen_on is None else train.joined(chosen_on)
+    fit_on = train.joined(chosen_on) if refit and chosen_on is not None else train
     rated = train.ratings is not None and rows.ratings is not None
     jobs: list[tuple[str, Callable[[], Predictions]]] = [
         (grid[0].name, lambda grid=grid: _retrieval(grid, train, chosen_on, fit_on, rows))  # type: ignore[misc]

@@ -124,9 +124,9 @@ def _count(g: GraphBuilder, x: Value, boundaries: Value) -> Ref:
 
 
 def _standard(g: GraphBuilder, feature: Standard, column: Ref) -> Value:
-    centred = g.op(
-        "Sub", [g.cast(column, np.float64), np.array(feature.mean, np.float64)], column.shape, np.float64
-    )
+    bounds = [np.array(bound, np.float64) for bound in (feature.low, feature.high)]
+    held = g.op("Clip", [g.cast(column, np.float64), *bounds], column.shape, np.float64)
+    centred = g.op("Sub", [held, np.array(feature.mean, np.float64)], column.shape, np.float64)
     scaled = g.op("Div", [centred, np.array(feature.deviation, np.float64)], column.shape, np.float64)
     known = g.op(
         "Where",

@@ -112,21 +112,24 @@ class Buckets:
 
 @dataclass(frozen=True)
 class Standard:
-    """Normalize: (x - mean) / deviation, 0 where missing. Encodes to float32 [n, 1]."""
+    """Normalize: (x - mean) / deviation with x held to [low, high], the training values' range; 0 where
+    missing. Encodes to float32 [n, 1]."""
 
     spec: Normalize
     mean: float
     deviation: float
+    low: float
+    high: float
     type: ColumnType
     rows: int | None = None
     width: int = 1
 
     def encode(self, column: Array) -> Floats:
-        scaled = (column.astype(np.float64) - self.mean) / self.deviation
+        scaled = (np.clip(column.astype(np.float64), self.low, self.high) - self.mean) / self.deviation
         return np.where(missing(column), 0.0, scaled).astype(np.float32)[:, None]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"mean": self.mean, "deviation": self.deviation}
+        return {"mean": self.mean, "deviation": self.deviation, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True)
@@ -235,7 +238,7 @@ def load_feature(spec: FeatureSpec, kind: ColumnType, plain: dict[str, Any]) -> 
         case Bucket():
             return Buckets(spec, np.array(plain["boundaries"], np.float64), kind)
         case Normalize():
-            return Standard(spec, plain["mean"], plain["deviation"], kind)
+            return Standard(spec, plain["mean"], plain["deviation"], plain["low"], plain["high"], kind)
         case Cyclic():
             return Cycle(spec, kind)
         case Vector():
@@ -269,8 +272,8 @@ def _bucket(spec: Bucket, column: Array, kind: ColumnType) -> Fitted:
 def _standard(spec: Normalize, column: Array, kind: ColumnType) -> Fitted:
     values = _known(spec, column)
     # rounding can give a constant column a deviation of 1e-17, which would blow up any other value
-    constant = values.min() == values.max()
-    return Standard(spec, float(values.mean()), 1.0 if constant else float(values.std()), kind)
+    low, high = float(values.min()), float(values.max())
+    return Standard(spec, float(values.mean()), float(values.std()) if high > low else 1.0, low, high, kind)
 
 
 def _cycle(spec: Cyclic, column: Array, kind: ColumnType) -> Fitted:
@@ -312,7 +315,7 @@ _HINTS = {
     (Id, "float"): "round it to whole numbers, or use Bucket or Normalize",
     (Category, "float"): "use Bucket or Normalize for measured numbers",
     (Category, "strings"): "use Tags for several values a row",
-    (Tags, "string"): "split the text into a list of values, or use Text or Category",
+    (Tags, "string"): "give lists of values (JSON lines or Parquet; CSV has none), or use Text or Category",
     (Text, "strings"): "use Tags for lists of values",
     (Bucket, "string"): "use Category for text values",
     (Normalize, "string"): "use Category for text values",

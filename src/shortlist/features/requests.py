@@ -198,6 +198,8 @@ def _text(value: Any) -> str:
 def _whole(value: Any) -> int:
     if _is_nothing(value):
         return MISSING_INT
+    if isinstance(value, str):  # ISO 8601, as on the command line and in tables; ValueError for other texts
+        value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
         zoned = value if value.tzinfo else value.replace(tzinfo=UTC)
         return int(zoned.timestamp() // 1)
@@ -260,7 +262,7 @@ _READ: dict[str, Callable[[Any], Any]] = {"string": _text, "int": _whole, "float
 _DTYPES: dict[str, type] = {"string": object, "int": np.int64, "float": np.float64}
 _EXPECTED: dict[ColumnType, str] = {
     "string": "text or a whole number",
-    "int": "a whole number",
+    "int": "a whole number (or, for a time, ISO 8601 text)",
     "float": "a finite number",
     "strings": "a list of texts",
     "vector": "a list of numbers",

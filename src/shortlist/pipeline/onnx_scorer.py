@@ -17,12 +17,20 @@ _ROWS = 8192  # rows encoded at once
 
 @dataclass(frozen=True, eq=False)
 class OnnxScorer:
-    """A Scorer over the graphs of one folder of a bundle; a session is opened when first needed."""
+    """A Scorer over the graphs of one folder of a bundle; a session is opened when first needed.
+
+    models: the graphs' bytes, read when the bundle was checked: a bundle that takes its place on disk later
+    is another recommender's.
+    """
 
     folder: Path
-    graphs: frozenset[str]
+    models: dict[str, bytes] = field(repr=False)
     encoder_hash: str
     _sessions: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def graphs(self) -> frozenset[str]:
+        return frozenset(self.models)
 
     def encode_query(self, columns: Columns) -> tuple[Floats, Floats | None]:
         return self._encode("query", columns)
@@ -39,7 +47,7 @@ class OnnxScorer:
         """The ONNX Runtime session of a graph. BundleCorrupted where it does not load or fit the encoder."""
         if graph not in self._sessions:
             path = self.folder / f"{graph}.onnx"
-            session = open_session(str(path), f"{self.folder.name}/{path.name}")
+            session = open_session(self.models[graph], f"{self.folder.name}/{path.name}")
             if session.get_modelmeta().custom_metadata_map.get("shortlist.encoder") != self.encoder_hash:
                 raise BundleCorrupted(f"{path}: this graph was made for another encoder")
             self._sessions[graph] = session

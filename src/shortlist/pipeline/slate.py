@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist._typing import Array, Ints, Longs
-from shortlist.errors import MissingExtra, RequestError, did_you_mean
+from shortlist.errors import MissingExtra, RequestError, ShortlistError, did_you_mean
 from shortlist.features.requests import take_rows
 from shortlist.state.catalogue import Items
 
@@ -55,7 +55,9 @@ class _Columnar:
         try:
             import pandas
         except ImportError:
-            raise MissingExtra("pandas", "all", "to_pandas()") from None
+            raise ShortlistError(
+                "to_pandas() needs the package 'pandas', which is not installed", hint="pip install pandas"
+            ) from None
         return pandas.DataFrame({name: _plain(column) for name, column in self.columns.items()})
 
     def __str__(self) -> str:

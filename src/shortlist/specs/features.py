@@ -136,7 +136,11 @@ class Bucket(Feature, frozen=True, tag="bucket"):
 
 
 class Normalize(Feature, frozen=True, tag="normalize"):
-    """A number less its training mean, divided by its training standard deviation; missing is 0."""
+    """A number less its training mean, divided by its training standard deviation; missing is 0.
+
+    Values beyond the training rows' range count as its end: a straight line drawn years past the last
+    training row would drown everything else.
+    """
 
 
 class Cyclic(Feature, frozen=True, tag="cyclic"):

@@ -39,6 +39,11 @@ class Tower(Spec, frozen=True):
         twice = {k for k in keys if keys.count(k) > 1}
         if twice:
             raise SpecError(f"a Tower holds the feature {sorted(twice)[0]!r} twice")
+        if self.dropout and (self.layer or not self.hidden):
+            raise SpecError(
+                "Tower.dropout acts before hidden layers, and there are none",
+                hint="give hidden= widths, or the features a dropout of their own",
+            )
         if self.out is not None and self.out <= 0:
             raise SpecError(f"Tower.out must be above 0, got {self.out}")
         if any(width <= 0 for width in self.hidden):

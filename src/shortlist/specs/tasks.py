@@ -92,8 +92,15 @@ class Head(Task, frozen=True):
         return self.label
 
     def check(self) -> None:
+        if "#" in self.name:
+            raise SpecError(f"{type(self).__name__}: {self.name!r} names no task: '#' is kept for biases")
         not_negative(self, "weight", "dim", "bias_l2", "l2")
         share(self, "dropout")
+        if self.dropout and not self.hidden:
+            raise SpecError(
+                f"{type(self).__name__}.dropout acts before hidden layers, and there are none",
+                hint="give hidden= widths, or leave dropout at 0",
+            )
         if any(width <= 0 for width in self.hidden):
             raise SpecError(f"{type(self).__name__}.hidden needs widths above 0, got {self.hidden}")
 

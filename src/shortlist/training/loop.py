@@ -121,6 +121,8 @@ def train(
         )
 
 
+KEPT = 64
+"""Programs kept in a process; the oldest goes when another comes."""
 _PROGRAMS: dict[Any, Any] = {}
 """Compiled epochs by what tells them apart: one compilation a distinct program and process."""
 
@@ -145,6 +147,8 @@ def _program(
         def epoch(arrays: Any, *rest: Any) -> Any:
             return _epoch(arrays, static, update, longest, *rest)
 
+        while len(_PROGRAMS) >= KEPT:
+            _PROGRAMS.pop(next(iter(_PROGRAMS)))
         _PROGRAMS[known] = jax.jit(epoch, donate_argnums=0).lower(*inputs).compile()
     return _PROGRAMS[known]
 

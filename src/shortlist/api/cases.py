@@ -1,0 +1,137 @@
+"""Test rows as arrays, each with the query it asks: what a recommender is judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from shortlist._typing import MISSING_INT, Array, Bools, Columns, Doubles
+from shortlist.api.preparing import positions_of, user_indices
+from shortlist.data.columns import to_columns
+from shortlist.data.splits import Split
+from shortlist.data.tables import join_users
+from shortlist.errors import DataError, did_you_mean
+from shortlist.evaluation.rows import TestRows
+from shortlist.features.fitted import type_of
+from shortlist.pipeline.questions import query_columns
+from shortlist.pipeline.recommender import Recommender
+
+
+@dataclass(frozen=True)
+class Case:
+    """Test rows as arrays, with the query of each.
+
+    liked: bool [n], rated no worse than the mean of earlier rows. repeated: bool [n], the user has the item
+    in training. bare_queries: one query a user, who names nothing but a user_id.
+    """
+
+    rows: TestRows
+    queries: Columns
+    liked: Bools
+    repeated: Bools
+    bare_queries: Columns
+
+    @property
+    def first(self) -> Array:
+        """The first test row of each user, by user key: whose query stands for the user."""
+        return np.unique(self.rows.user_keys, return_index=True)[1]
+
+    @property
+    def first_users(self) -> Array:
+        """Each test user's index, -1 where unknown."""
+        return self.rows.users[self.first]
+
+    @property
+    def first_queries(self) -> Columns:
+        """One query a user, in the context of the user's first test row."""
+        return {name: column[self.first] for name, column in self.queries.items()}
+
+    @classmethod
+    def of(cls, recommender: Recommender, split: Split, test: pl.DataFrame) -> Case:
+        if test.height == 0:
+            raise DataError("there are no test rows to evaluate on", hint="use a larger test share")
+        known = pl.concat([split.train, split.validation])
+        vocabulary = recommender.users.vocabulary
+        ratings = ratings_of(test)
+        rows = TestRows.of(
+            user_indices(known, vocabulary),
+            positions_of(known, split.items),
+            user_indices(test, vocabulary),
+            positions_of(test, split.items),
+            split.items.height,
+            user_keys=test["user_id"].to_numpy().astype(str),
+            ratings=ratings,
+        )
+        given = _query_columns(recommender, join_users(test, split.users))
+        queries = query_columns(recommender.schema, recommender.users, given, rows.users)
+        before = ratings_of(known)
+        liked = np.ones(len(rows), bool)
+        if ratings is not None and before is not None:
+            liked = ratings >= before.mean()
+        first = np.unique(rows.user_keys, return_index=True)[1]
+        bare = {name: column[first] for name, column in given.items() if name == "user_id"}
+        bare = query_columns(recommender.schema, recommender.users, bare, rows.users[first])
+        return cls(rows, queries, liked, _repeated(recommender, rows), bare)
+
+
+def aligned(recommender: Recommender, split: Split) -> Split:
+    """The split with the recommender's catalogue, whose positions its vectors and seen sets are in."""
+    ids = recommender.items.ids.tolist()
+    if split.items["item_id"].to_list() == ids:
+        return split
+    for part in (split.train, split.validation, split.test):
+        strange = part.filter(~pl.col("item_id").is_in(ids))["item_id"]
+        if len(strange):
+            raise DataError(
+                f"item {strange[0]!r} of the data is not in the recommender's catalogue of {len(ids):,} items"
+                f" ({strange.n_unique():,} such items)",
+                hint="evaluate on the items it was trained with, or train on this data",
+            )
+    return replace(split, items=pl.DataFrame({"item_id": ids}))
+
+
+def _query_columns(recommender: Recommender, rows: pl.DataFrame) -> Columns:
+    """The columns the query side reads, of rows joined with their users, in the types it was fitted with."""
+    wanted, stored = recommender.schema.query, recommender.users.columns
+    absent = [name for name in wanted if name not in rows.columns and name not in stored]
+    if absent:
+        raise DataError(
+            f"the recommender reads the column {absent[0]!r}, which neither interactions nor users have",
+            hint=did_you_mean(absent[0], rows.columns),
+        )
+    given = to_columns(rows, [name for name in wanted if name in rows.columns])
+    for name, column in given.items():
+        kind = type_of(column)
+        if kind == "int" and wanted[name] == "float":
+            given[name] = np.where(column == MISSING_INT, np.nan, column.astype(np.float64))
+        elif kind != wanted[name]:
+            raise DataError(
+                f"the recommender reads the column {name!r} as {wanted[name]}, the data holds {kind}",
+                hint="evaluate on data like that it was trained on",
+            )
+    return given
+
+
+def said_of_repeats(case: Case) -> str:
+    """A sentence where test rows name a pair of training again, as people who buy twice do; else nothing."""
+    count = case.repeated.sum()
+    if not count:
+        return ""
+    return (
+        f"{count:,} of {len(case.rows):,} test rows name a pair of training: filtered figures keep their item"
+        " among the candidates, stages leave these rows out, recommend() shows it with filter_seen=False only"
+    )
+
+
+def _repeated(recommender: Recommender, rows: TestRows) -> Bools:
+    user, item = recommender.users.seen.rows(rows.users).pairs()
+    known = np.zeros(len(rows), bool)
+    known[user[item == rows.targets[user]]] = True
+    return known
+
+
+def ratings_of(rows: pl.DataFrame) -> Doubles | None:
+    """The ratings of interactions [n], where they have any."""
+    return rows["rating"].cast(pl.Float64).to_numpy() if "rating" in rows.columns else None

@@ -1,0 +1,182 @@
+"""What a recommender says of test rows: ranks of its retrieval, of its two stages, predicted ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from shortlist._typing import Array, Bools, Columns, Doubles, Floats, Ints
+from shortlist.api.cases import Case
+from shortlist.evaluation import metrics
+from shortlist.evaluation.rows import Predictions, TestRows
+from shortlist.index.exact import Ranks, block_rows, count_ranks, search
+from shortlist.pipeline.recommender import Recommender
+from shortlist.pipeline.stages import Candidates, Utility, choose, most_popular, order, rank, retrieve
+from shortlist.state.seen import Seen
+
+Counter = Callable[[Floats, Floats, Ints, Seen, Ints], Ranks]
+"""Ranks of targets among items by inner product: query vectors, item vectors, targets, seen, users."""
+
+
+def numpy_counter(queries: Floats, items: Floats, targets: Ints, seen: Seen, users: Ints) -> Ranks:
+    """Ranks of inner products, counted by NumPy."""
+    return count_ranks(lambda rows: queries[rows] @ items.T, targets, seen, users, num_items=len(items))
+
+
+def compiled_counter(queries: Floats, items: Floats, targets: Ints, seen: Seen, users: Ints) -> Ranks:
+    """The same by a compiled program."""
+    from shortlist.training.ranks import count_ranks as count
+
+    return Ranks(*count(queries, items, targets, seen, users))
+
+
+def entrant(
+    recommender: Recommender, case: Case, counter: Counter, name: str, *, users: bool = True
+) -> Predictions:
+    """What the recommender says of every test row."""
+    rows, seen = case.rows, recommender.users.seen
+    ranks = user_ranks = top = ratings = None
+    if recommender.retriever is not None:
+        _, vectors = recommender.retriever.encode_query(case.queries)
+        assert vectors is not None and recommender.item_vectors is not None
+        items, first = recommender.item_vectors, case.first
+        asked = vectors[first][rows.user_keys]
+        user, targets = rows.users.astype(np.int32), rows.targets.astype(np.int32)
+        popular = _popularity_ranks(recommender.items.log_popularity)
+
+        def count(queries: Floats) -> Ranks:
+            found = counter(queries, items, targets, seen, user)
+            unknown = _popular(recommender, user)
+            raw, filtered = (np.where(unknown, popular[targets], r) for r in (found.raw, found.filtered))
+            return Ranks(raw, filtered)
+
+        ranks, user_ranks = count(vectors), count(asked) if users else None
+        top = search(vectors[first], items, 10)[0]
+    if recommender.ranker is not None and rows.ratings is not None:
+        represented, _ = recommender.ranker.encode_query(case.queries)
+        assert recommender.item_representations is not None
+        outputs = recommender.ranker.predict(represented, recommender.item_representations[rows.targets])
+        if "rating" in outputs:
+            ratings = outputs["rating"].astype(np.float64)
+    seconds = recommender.provenance.get("seconds", {}).get("fit_cpu")
+    return Predictions(name, "model", ranks, user_ranks, ratings, top, seconds=seconds)
+
+
+def _popularity_ranks(log_popularity: Array) -> Doubles:
+    """The rank of every item when all are scored by popularity; ties at their mean rank."""
+    ordered = np.sort(log_popularity)
+    below = np.searchsorted(ordered, log_popularity, side="left")
+    not_above = np.searchsorted(ordered, log_popularity, side="right")
+    return 1.0 + (len(ordered) - not_above) + (not_above - below - 1) / 2
+
+
+def stage_name(weight: float) -> str:
+    """What figures of two stages at that weight are called."""
+    return f"two stages, rating weight {weight:g}"
+
+
+def stage_figures(recommender: Recommender, case: Case, k: int, weights: Sequence[float]) -> dict[str, Any]:
+    """Retrieval alone beside two stages, one list a user, seen items left out; and the recall ceiling:
+    the share of test rows whose item the retrieved candidates hold at all. Rows that repeat a pair of training
+    are left out. "no context given": the list of someone who asks with a user_id and nothing else."""
+    if recommender.retriever is None or recommender.ranker is None:
+        return {}
+    ranked = _candidates(recommender, case, case.first_queries, filter_seen=True)
+    figures: dict[str, Any] = {"retrieval only": _list_figures(ranked, case, k)}
+    for weight in weights:
+        ordered = _ordered(recommender, case, ranked, Utility(weight, recommender.utility.head))
+        figures[stage_name(weight)] = _list_figures(ordered, case, k)
+    if len(weights) == 1 and set(recommender.schema.query) - {"user_id"}:
+        bare = _candidates(recommender, case, case.bare_queries, filter_seen=True)
+        ordered = _ordered(recommender, case, bare, Utility(weights[0], recommender.utility.head))
+        figures[f"{stage_name(weights[0])}, no context given"] = _list_figures(ordered, case, k)
+    found = np.isfinite(_list_ranks(ranked.positions, case.rows))[~case.repeated]
+    ceiling = float(found.mean()) if len(found) else float("nan")
+    return figures | {f"recall ceiling@{ranked.positions.shape[1]}": ceiling}
+
+
+def two_stage_entrant(recommender: Recommender, case: Case, retrieval: Predictions) -> Predictions | None:
+    """The order `recommend` returns, as an entrant of its own: user ranks, where two stages make one list a
+    user; None where the order is retrieval's. Items that were not retrieved keep retrieval's rank, as do all
+    of users who are answered by popularity."""
+    beyond = retrieval.user_ranks
+    if beyond is None or recommender.ranker is None or recommender.utility.rating_weight == 0:
+        return None
+    both = []
+    for filter_seen, ranks in ((False, beyond.raw), (True, beyond.filtered)):
+        ranked = _candidates(recommender, case, case.first_queries, filter_seen=filter_seen)
+        listed = _list_ranks(_ordered(recommender, case, ranked, recommender.utility).positions, case.rows)
+        both.append(np.where(np.isfinite(listed) & ~_popular(recommender, case.rows.users), listed, ranks))
+    settings = f"rating_weight={recommender.utility.rating_weight:g}, retrieved={recommender.num_retrieved}"
+    return Predictions(f"{retrieval.name}, two stages", "model", None, Ranks(*both), settings=settings)
+
+
+def _popular(recommender: Recommender, users: Array) -> Bools:
+    """Users who are answered by popularity."""
+    return np.asarray((users < 0) & ("user_id" in recommender.schema.query))
+
+
+def _candidates(recommender: Recommender, case: Case, queries: Columns, *, filter_seen: bool) -> Candidates:
+    """What `recommend` retrieves for each user [U', num], with the ranker's predictions; a block of users at a
+    time, so that no mask over users and items is held whole."""
+    users, num = case.first_users, min(recommender.num_retrieved, case.rows.num_items)
+    size = block_rows(case.rows.num_items)
+    blocks = []
+    for start in range(0, len(users), size):
+        rows = slice(start, start + size)
+        asked = {name: column[rows] for name, column in queries.items()}
+        blocks.append(_block(recommender, asked, users[rows], num, filter_seen))
+    return Candidates(
+        np.concatenate([block.positions for block in blocks]),
+        np.concatenate([block.log_p for block in blocks]),
+        np.concatenate([block.popular for block in blocks]),
+        {head: np.concatenate([b.predictions[head] for b in blocks]) for head in blocks[0].predictions},
+    )
+
+
+def _block(
+    recommender: Recommender, queries: Columns, users: Array, num: int, filter_seen: bool
+) -> Candidates:
+    assert recommender.retriever is not None and recommender.ranker is not None
+    assert recommender.item_vectors is not None and recommender.item_representations is not None
+    num_items = len(recommender.item_vectors)
+    allowed = ~recommender.users.seen.mask(users, num_items) if filter_seen else None
+    represented, vectors = recommender.retriever.encode_query(queries)
+    assert vectors is not None
+    found = retrieve(vectors, recommender.item_vectors, num, allowed)
+    popular = most_popular(recommender.items.log_popularity, len(users), num, allowed)
+    found = choose(~_popular(recommender, users), found, popular)
+    if recommender.ranker is not recommender.retriever:
+        represented, _ = recommender.ranker.encode_query(queries)
+    return rank(recommender.ranker, represented, recommender.item_representations, found)
+
+
+def _ordered(recommender: Recommender, case: Case, ranked: Candidates, utility: Utility) -> Candidates:
+    popular = _popular(recommender, case.first_users)[:, None]
+    scores = np.where(popular, ranked.log_p, utility(ranked.log_p, ranked.predictions))
+    return order(ranked, scores, ranked.positions.shape[1])
+
+
+def _list_figures(found: Candidates, case: Case, k: int) -> dict[str, float]:
+    ranks, fresh = _list_ranks(found.positions, case.rows), ~case.repeated
+    return {
+        f"ndcg@{k} (user)": mean_ndcg(ranks, case.rows, fresh, k),
+        f"ndcg@{k} (user, liked)": mean_ndcg(ranks, case.rows, fresh & case.liked, k),
+    }
+
+
+def _list_ranks(lists: Ints, rows: TestRows) -> Doubles:
+    """Where each test row's item stands in its user's list [U', num]; infinite where it does not."""
+    hits = lists[rows.user_keys] == rows.targets[:, None]
+    return np.where(hits.any(axis=1), 1.0 + hits.argmax(axis=1), np.inf)
+
+
+def mean_ndcg(ranks: Doubles, rows: TestRows, counted: Array, k: int) -> float:
+    """NDCG@k averaged over users, of those of their rows that are counted (bool [n])."""
+    unique = metrics.first_rows(rows.user_keys, rows.targets)
+    kept = unique[counted[unique]]
+    if not len(kept):
+        return float("nan")
+    return float(np.nanmean(metrics.user_ndcg(ranks[kept], rows.user_keys[kept], rows.num_users, k)))

@@ -1,0 +1,132 @@
+"""Random bits are never used twice; update rules follow every setting of their specs."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shortlist.features.batches import Catalogue, Examples
+from shortlist.models.build import build
+from shortlist.specs.features import Id
+from shortlist.specs.models import Ranker, Tower
+from shortlist.specs.tasks import Rating
+from shortlist.specs.training import Adagrad, Adam, Training
+from shortlist.tasks.multitask import _draw
+from shortlist.training import loop
+from shortlist.training.optimizers import optimizer
+
+# Bits
+
+
+def drawn(dims: tuple[int, int, int], key: Any, rows: int = 6, items: int = 5) -> tuple[Any, ...]:
+    net: Any = SimpleNamespace(noise_dims=dims)
+    return tuple(None if part is None else np.asarray(part) for part in _draw(net, rows, items, key))
+
+
+def test_towers_and_heads_get_bits_of_their_own() -> None:
+    parts = drawn((4, 4, 4), jax.random.key(3))
+    assert [part.shape for part in parts] == [(6, 4), (5, 4), (6, 4)]
+    together = np.concatenate([part.ravel() for part in parts])
+    assert len(set(together.tolist())) == len(together)  # 64 numbers of 32 bits: a repeat is no accident
+    again, other = drawn((4, 4, 4), jax.random.key(3)), drawn((4, 4, 4), jax.random.key(4))
+    assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
+    assert not set(together.tolist()) & {n for part in other for n in part.ravel().tolist()}
+
+
+def test_who_has_no_dropout_gets_no_bits() -> None:
+    query, candidate, heads = drawn((0, 3, 2), jax.random.key(0))
+    assert query is None and candidate.shape == (5, 3) and heads.shape == (6, 2)
+    assert drawn((0, 0, 0), jax.random.key(0)) == (None, None, None)
+    assert drawn((4, 4, 4), None) == (None, None, None)
+
+
+def test_keys_differ_between_steps_epochs_and_seeds() -> None:
+    keys = np.concatenate([loop._keys(seed, epoch, 50) for seed in (0, 1) for epoch in range(4)])
+    assert keys.shape == (400, 2) and keys.dtype == np.uint32
+    assert len(np.unique(keys, axis=0)) == 400
+    assert np.array_equal(loop._keys(1, 2, 50), loop._keys(1, 2, 50))
+
+
+def test_every_step_of_a_run_drops_other_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows are one row and the rate is next to nothing: only dropout can tell two steps apart."""
+    rows, batch_size, epochs = 16, 4, 3
+    model = Ranker(
+        Tower([Id("user_id", 8)], hidden=[8], out=4, dropout=0.5),
+        Tower([Id("item_id", 4)], out=4),
+        [Rating(hidden=[4])],
+    )
+    net, tables = build(
+        model, {"query/user_id.id": 2, "candidate/item_id.id": 3}, means={"rating": 3.0}, seed=0
+    )
+    examples = Examples(
+        {"user_id.id": np.ones(rows, np.int32)},
+        np.zeros(rows, np.int32),
+        {"rating": np.full(rows, 5.0, np.float32)},
+        np.ones(rows, np.float32),
+        np.zeros(rows, np.int32),
+    )
+    catalogue = Catalogue(
+        {"item_id.id": np.array([1, 2], np.int32)},
+        np.log(np.array([0.5, 0.5], np.float32)),
+        np.zeros(2, np.int32),
+        np.zeros(1, np.int32),
+    )
+    losses: list[float] = []
+    compiled = loop._program
+
+    def program(*inputs: Any) -> Any:
+        run = compiled(*inputs)
+
+        def listened(*arrays: Any) -> Any:
+            out = run(*arrays)
+            losses.extend(np.asarray(out[1]["rating"]).tolist())
+            return out
+
+        return listened
+
+    monkeypatch.setattr(loop, "_program", program)
+    course = Training(epochs=epochs, batch_size=batch_size, optimizer=Adam(1e-12))
+    list(loop.train(net, tables, examples, catalogue, course, task_weights={"rating": 1.0}))
+    assert len(losses) == epochs * rows // batch_size
+    assert len(set(losses)) == len(losses)
+
+
+# Update rules
+
+GRADS = np.array([[0.5, -2.0, 1e-3], [-0.1, 3.0, 2e-3], [0.7, 0.4, -5e-3]], np.float64)
+
+
+def updates(spec: Adam | Adagrad) -> np.ndarray:
+    """What the rule adds to the parameters, at a rate of 1, step after step."""
+    rule = optimizer(spec)
+    state, out = rule.init(jnp.zeros(3)), []
+    for gradient in GRADS:
+        update, state = rule.update(jnp.asarray(gradient, jnp.float32), state)
+        out.append(np.asarray(update))
+    return np.stack(out)
+
+
+@pytest.mark.parametrize(
+    ("beta1", "beta2", "epsilon"),
+    [(0.9, 0.999, 1e-8), (0.3, 0.999, 1e-8), (0.9, 0.6, 1e-8), (0.9, 0.999, 0.25), (0.5, 0.7, 0.03)],
+)
+def test_adam_is_the_papers(beta1: float, beta2: float, epsilon: float) -> None:
+    expected = []
+    m, v = np.zeros(3), np.zeros(3)
+    for t, g in enumerate(GRADS, 1):
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        expected.append(-(m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + epsilon))
+    found = updates(Adam(0.01, beta1=beta1, beta2=beta2, epsilon=epsilon))
+    assert found == pytest.approx(np.stack(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize(("start", "epsilon"), [(0.1, 1e-7), (0.0, 1e-7), (2.5, 1e-7), (0.1, 0.4), (0.7, 0.2)])
+def test_adagrad_starts_where_it_is_told(start: float, epsilon: float) -> None:
+    total = start + np.cumsum(GRADS**2, axis=0)
+    found = updates(Adagrad(0.01, initial_accumulator=start, epsilon=epsilon))
+    assert found == pytest.approx(-GRADS / np.sqrt(total + epsilon), rel=1e-4)
