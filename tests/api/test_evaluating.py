@@ -139,7 +139,7 @@ def test_a_run_chooses_on_validation_rows_and_keeps_a_model_of_train_and_validat
     recipe = Recipe.from_dict(
         {
             "data": {"interactions": str(tmp_path / "events.csv")},
-            "split": {"rule": "random(test=0.2)", "validation": 0.25},
+            "split": {"rule": "random=80%", "validation": 0.25},
             "model": {
                 "kind": "multi-task",
                 "query": {"features": [{"kind": "id", "column": "user_id", "dim": 2}]},

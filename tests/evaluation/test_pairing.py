@@ -46,21 +46,25 @@ def test_a_constant_gap_between_users_has_an_interval_of_no_width(sign: float) -
 def test_the_gap_to_the_best_baseline_is_resampled_as_differences_of_users() -> None:
     rng = np.random.default_rng(2)
     worse, best, ours = (rng.uniform(low, 0.9, USERS) for low in (0.3, 0.5, 0.45))
-    entrants = [entry("worse", "baseline", worse), entry("best", "baseline", best), entry("ours", "model", ours)]
+    entrants = [
+        entry("worse", "baseline", worse),
+        entry("best", "baseline", best),
+        entry("ours", "model", ours),
+    ]
     report = evaluate(entrants, rows(), ks=(10,), seed=5, resamples=200)
     (verdict,) = (found for found in report.verdicts if found.metric == "filtered ndcg@10 (user)")
     keys = rows().user_keys
-    differences = np.zeros(USERS)
-    differences[keys] = ours - best
-    point, draws = bootstrap([Tally(differences, np.ones(USERS))], USERS, 200, 5)
-    expected = estimate(point[0], draws[:, 0])
+    raised = np.zeros(USERS)
+    raised[keys] = 1.0 + ours - best  # above zero: what is tallied has a root
+    point, draws = bootstrap([Tally(raised, np.ones(USERS))], USERS, 200, 5)
+    expected = estimate(point[0] - 1.0, draws[:, 0] - 1.0)
     assert verdict.baseline == "best"
     gap = verdict.difference
     assert (gap.value, gap.low, gap.high) == pytest.approx((expected.value, expected.low, expected.high))
 
 
 def test_every_metric_of_a_bootstrap_sees_the_same_draws() -> None:
-    values = np.random.default_rng(3).normal(size=USERS)
+    values = np.random.default_rng(3).uniform(size=USERS)
     tallies = [Tally(values, np.ones(USERS)), Tally(values + 7.0, np.ones(USERS))]
     _, draws = bootstrap(tallies, USERS, 100, seed=1)
     assert draws[:, 0].std() > 0.01

@@ -56,7 +56,7 @@ def test_every_step_of_a_run_drops_other_inputs(monkeypatch: pytest.MonkeyPatch)
     """All rows are one row and the rate is next to nothing: only dropout can tell two steps apart."""
     rows, batch_size, epochs = 16, 4, 3
     model = Ranker(
-        Tower([Id("user_id", 8)], hidden=[8], out=4, dropout=0.5),
+        Tower([Id("user_id", 32)], hidden=[32], out=4, dropout=0.3),
         Tower([Id("item_id", 4)], out=4),
         [Rating(hidden=[4])],
     )
@@ -125,7 +125,9 @@ def test_adam_is_the_papers(beta1: float, beta2: float, epsilon: float) -> None:
     assert found == pytest.approx(np.stack(expected), rel=1e-4)
 
 
-@pytest.mark.parametrize(("start", "epsilon"), [(0.1, 1e-7), (0.0, 1e-7), (2.5, 1e-7), (0.1, 0.4), (0.7, 0.2)])
+@pytest.mark.parametrize(
+    ("start", "epsilon"), [(0.1, 1e-7), (0.0, 1e-7), (2.5, 1e-7), (0.1, 0.4), (0.7, 0.2)]
+)
 def test_adagrad_starts_where_it_is_told(start: float, epsilon: float) -> None:
     total = start + np.cumsum(GRADS**2, axis=0)
     found = updates(Adagrad(0.01, initial_accumulator=start, epsilon=epsilon))
