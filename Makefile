@@ -31,7 +31,7 @@ demo: setup  ## train on MovieLens 100K, report, show the shortlist of user 42
 	$(demo_command)
 
 test: setup  ## the fast suite
-	$(bin)/python -m pytest -m "not dist and not slow" $(ARGS)
+	$(bin)/python -m pytest -n 2 --dist loadfile -m "not dist and not slow" $(ARGS)
 
 test-slow: setup  ## the long runs
 	$(bin)/python -m pytest -m slow $(ARGS)

@@ -36,7 +36,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException, *flags: str) ->
         (PermissionError(13, "Permission denied", "there"), 1, ["error: there: Permission denied"]),
         (MemoryError(), 1, ["out of memory"]),
         (ModuleNotFoundError("no jax", name="jax.numpy"), 1, ["'jax'", "pip install '.[train]'"]),
-        (ModuleNotFoundError("no implicit", name="implicit"), 1, ["shortlist[baselines]"]),
+        (ModuleNotFoundError("no implicit", name="implicit"), 1, ["'.[baselines]'"]),
         (ValueError("oh"), 70, ["fault inside Shortlist: ValueError: oh", "--debug"]),
         (KeyboardInterrupt(), 130, ["interrupted"]),
     ],

@@ -108,7 +108,7 @@ def test_canonical_forms_are_those_of_tables() -> None:
         ({"user_id": 4.5}, r"row 0, column 'user_id': expected text"),
         ({"user_id": "\ud800"}, r"row 0, column 'user_id': expected text"),
         ([{"timestamp": 1}, {"timestamp": "x"}], "row 1, column 'timestamp': expected a whole number"),
-        ({"timestamp": 1.5}, r"expected a whole number, got 1.5 \(float\)"),
+        ({"timestamp": 1.5}, r"expected a whole number .*, got 1.5 \(float\)"),
         ({"timestamp": 2**63}, "expected a whole number"),
         ({"age": "old"}, "expected a finite number, got 'old'"),
         ({"age": [1.0, float("inf")]}, "row 1, column 'age': expected a finite number, got inf"),

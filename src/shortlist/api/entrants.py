@@ -79,8 +79,8 @@ def stage_name(weight: float) -> str:
 
 def stage_figures(recommender: Recommender, case: Case, k: int, weights: Sequence[float]) -> dict[str, Any]:
     """Retrieval alone beside two stages, one list a user, seen items left out; and the recall ceiling:
-    the share of test rows whose item the retrieved candidates hold at all. Rows that repeat a pair of training
-    are left out. "no context given": the list of someone who asks with a user_id and nothing else."""
+    the share of test rows whose item the retrieved candidates hold at all. Rows that repeat a pair of
+    training are left out. "no context given": the list of someone who asks with a user_id and no more."""
     if recommender.retriever is None or recommender.ranker is None:
         return {}
     ranked = _candidates(recommender, case, case.first_queries, filter_seen=True)
@@ -119,8 +119,8 @@ def _popular(recommender: Recommender, users: Array) -> Bools:
 
 
 def _candidates(recommender: Recommender, case: Case, queries: Columns, *, filter_seen: bool) -> Candidates:
-    """What `recommend` retrieves for each user [U', num], with the ranker's predictions; a block of users at a
-    time, so that no mask over users and items is held whole."""
+    """What `recommend` retrieves for each user [U', num], with the ranker's predictions; a block of users at
+    a time, so that no mask over users and items is held whole."""
     users, num = case.first_users, min(recommender.num_retrieved, case.rows.num_items)
     size = block_rows(case.rows.num_items)
     blocks = []

@@ -40,16 +40,17 @@ def score(
     Each prediction of the model, and log_p, the log probability of the item in the catalogue. Give one
     --user and some --item, or a file of rows.
     """
-    given = ids(item) or []
+    given = item or []
     if (input_ is None) == (not user or not given) or (input_ is not None and (user or given)):
         fail("score needs --user and --item, or --input", "shortlist score BUNDLE --user 42 --item 94")
         raise typer.Exit(USAGE)
     columns = context(context_ or [], timestamp)
     if input_ is not None:
         rows = [{**columns, **row} for row in read_rows(input_)]
-    else:
-        rows = [{"user_id": user, "item_id": name, **columns} for name in given]
     recommender = load(bundle)
+    if input_ is None:
+        known = recommender.items.vocabulary
+        rows = [{"user_id": user, "item_id": name, **columns} for name in ids(given, known) or []]
     found = recommender.score([typed(recommender, row) for row in rows]).to_dicts()
     found = titled(recommender, found)
     if json:

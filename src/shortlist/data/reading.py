@@ -100,7 +100,10 @@ def _read_delimited(path: Path, suffix: str, strings: Collection[str]) -> pl.Dat
         try:
             data = gzip.decompress(data)
         except (EOFError, OSError, zlib.error) as error:
-            raise DataError(f"cannot read {path} as csv: damaged or cut-off gzip data ({error})") from error
+            raise DataError(
+                f"cannot read {path} as csv: damaged or cut-off gzip data ({error})",
+                hint="get the file again, or unpack it by hand",
+            ) from error
     _require_utf8(data, path)
     header = data.split(b"\n", 1)[0].decode("utf-8-sig").strip()
     delimiter = "\t" if suffix == ".tsv" else max(_DELIMITERS, key=header.count)

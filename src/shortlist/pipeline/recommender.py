@@ -95,8 +95,9 @@ class Recommender:
 
         Args:
             queries: ids, dicts, lists of them, or a table: user_id and context columns. A column left out or
-                missing is taken from what is stored of the user: a timestamp is the user's own latest of training
-                (`users.as_of`, the latest of all, for a user training did not know); what is still missing goes through the model's slot for missing values.
+                missing is taken from what is stored of the user: a timestamp is the user's own last one of
+                training (for a user training did not know the last of all, `users.as_of`). What is still
+                missing goes through the model's slot for missing values.
             k: how many; where fewer are left, all of those.
             filter_seen: leave out what the user took in the training rows.
             exclude: item ids never to return; ids that are not in the catalogue are ignored.
