@@ -36,7 +36,7 @@ class Case:
     @property
     def first(self) -> Array:
         """The first test row of each user, by user key: whose query stands for the user."""
-        return np.unique(self.rows.user_keys, return_index=True)[1]
+        return first_rows_of(self.rows)
 
     @property
     def first_users(self) -> Array:
@@ -70,10 +70,15 @@ class Case:
         liked = np.ones(len(rows), bool)
         if ratings is not None and before is not None:
             liked = ratings >= before.mean()
-        first = np.unique(rows.user_keys, return_index=True)[1]
+        first = first_rows_of(rows)
         bare = {name: column[first] for name, column in given.items() if name == "user_id"}
         bare = query_columns(recommender.schema, recommender.users, bare, rows.users[first])
         return cls(rows, queries, liked, _repeated(recommender, rows), bare)
+
+
+def first_rows_of(rows: TestRows) -> Array:
+    """The first row of each user, by user key."""
+    return np.unique(rows.user_keys, return_index=True)[1]
 
 
 def aligned(recommender: Recommender, split: Split) -> Split:
@@ -95,9 +100,8 @@ def aligned(recommender: Recommender, split: Split) -> Split:
 def _query_columns(recommender: Recommender, rows: pl.DataFrame) -> Columns:
     """The columns the query side reads, of rows joined with their users, in the types it was fitted with."""
     wanted = recommender.schema.query
-    stored = recommender.users.columns.keys() - {
-        "timestamp"
-    }  # whose last time answers requests, not test rows
+    # a user's stored last time answers requests, it is not the time of a test row
+    stored = recommender.users.columns.keys() - {"timestamp"}
     absent = [name for name in wanted if name not in rows.columns and name not in stored]
     if absent:
         raise DataError(
