@@ -12,7 +12,7 @@ from sklearn.metrics import (
 )
 
 from shortlist.evaluation import metrics
-from shortlist.evaluation.figures import recall_ceiling, tallies
+from shortlist.evaluation.figures import tallies
 from shortlist.evaluation.rows import Predictions, TestRows
 from shortlist.index.exact import Ranks, count_ranks
 
@@ -92,8 +92,3 @@ def test_rating_errors_agree_with_scikit_learn() -> None:
     assert mae.tops.sum() / mae.bottoms.sum() == pytest.approx(
         mean_absolute_error(actual[:-1], predicted[:-1])
     )
-
-
-def test_recall_ceiling_counts_what_retrieval_hands_over() -> None:
-    ranks = Ranks(np.array([5.0, 9.0, 200.0]), np.array([1.0, 8.0, 150.0]))
-    assert recall_ceiling(Predictions("m", ranks=ranks), 8) == pytest.approx(2 / 3)

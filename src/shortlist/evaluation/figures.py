@@ -89,13 +89,3 @@ def hit_curve(entry: Predictions, num_items: int) -> dict[int, float]:
     if entry.ranks is None or not len(entry.ranks):
         return {}
     return {k: float((entry.ranks.filtered <= k).mean()) for k in CURVE_KS if k <= num_items}
-
-
-def recall_ceiling(entry: Predictions, depth: int) -> float:
-    """Share of test rows whose item retrieval hands over at all when it hands over `depth` candidates.
-
-    No ranker behind it can find more. Raises `ValueError` for an entrant without ranks.
-    """
-    if entry.ranks is None:
-        raise ValueError(f"{entry.name} has no ranks, so it has no recall ceiling")
-    return float((entry.ranks.filtered <= depth).mean())
