@@ -1,0 +1,89 @@
+"""Runs measuring processes: ours and the peers' in turn, so that noise of the machine hits both alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from environments import HERE, python_of, variables
+
+
+@dataclass(frozen=True)
+class Program:
+    """A script of one side and the environment it runs in."""
+
+    script: str
+    environment: str
+
+    def describe(self, arguments: list[str]) -> str:
+        """The command, as one would type it after setting PYTHONPATH and BENCH_DATA."""
+        python = "python" if self.environment == "project" else f"build/bench/{self.environment}/bin/python"
+        return " ".join([python, f"benchmarks/{self.script}", *arguments])
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A whole process. values, details: by the names of its measurements; peak_mib: resident memory."""
+
+    seconds: float
+    peak_mib: float
+    values: dict[str, float] = field(default_factory=dict)
+    details: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+PROGRAMS = {
+    "ours": Program("ours/main.py", "project"),
+    "numpy": Program("peers/numpy_main.py", "project"),
+    "torch": Program("peers/torch_main.py", "torch"),
+    "tfrs": Program("peers/tfrs_main.py", "tensorflow"),
+    "our tutorials": Program("ours/tutorials.py", "project"),
+    "tfrs tutorials": Program("peers/tutorials.py", "tensorflow"),
+}
+
+
+def run(name: str, arguments: list[str], **more: str) -> Ran:
+    """One process from its start to its end. A process that fails ends the bench with what it said."""
+    program = PROGRAMS[name]
+    command = [str(python_of(program.environment)), str(HERE / program.script), *arguments]
+    with tempfile.TemporaryFile("w+") as said:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            env=variables(program.environment, **more),
+        )
+        assert process.stdout is not None
+        lines = process.stdout.read().splitlines()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            sys.exit(f"{program.describe(arguments)} failed:\n{said.read()[-4000:]}")
+    told = [json.loads(line) for line in lines if line.startswith('{"name"')]
+    return Ran(
+        seconds,
+        round(usage.ru_maxrss / (1024 if sys.platform == "linux" else 2**20), 1),
+        {one["name"]: one["value"] for one in told},
+        {one["name"]: one["detail"] for one in told},
+    )
+
+
+def in_turn(jobs: dict[str, list[str]], rounds: int) -> dict[str, list[Ran]]:
+    """Every program once a round, the one that starts changing from round to round."""
+    found: dict[str, list[Ran]] = {name: [] for name in jobs}
+    names = list(jobs)
+    for number in range(rounds):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            print(f"round {number + 1} of {rounds}: {name} {' '.join(jobs[name])}", file=sys.stderr, flush=True)
+            found[name].append(run(name, jobs[name]))
+    return found
