@@ -210,7 +210,7 @@ def test_absent_columns_and_rows_are_named() -> None:
 def test_what_is_sampled_is_counted_by_rows_not_weights() -> None:
     heavy = table(weight=[9.0] + [1.0] * 28 + [0.0])
     prepared = prepare(model(), heavy)
-    counts = np.bincount(prepared.positions[:-1], minlength=4)
+    counts = np.bincount(prepared.examples.candidates[:-1], minlength=4)
     np.testing.assert_allclose(np.exp(prepared.catalogue.log_q), counts / 29, rtol=1e-5)
 
 

@@ -9,13 +9,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shortlist._typing import MISSING_INT
+from shortlist.data.coded import blocks
+from shortlist.data.columns import to_coded_columns, to_columns
 from shortlist.data.dataset import Dataset
 from shortlist.errors import DataError
+from shortlist.features import fitted as fitted_module
 from shortlist.features.fitted import Buckets, Lookup, Standard, Words, fit_feature, load_feature, tokenize
 from shortlist.specs.features import (
     Bucket,
@@ -273,3 +277,44 @@ def test_a_feature_takes_the_types_that_suit_it(cls: Any, kind: str) -> None:
 def test_kinds_of_fitted_features() -> None:
     assert isinstance(fit_feature(Id("x"), COLUMNS["string"]), Lookup)
     assert isinstance(fit_feature(Tags("x"), COLUMNS["strings"]), Words)
+
+
+TEXTS = ["a", "b", "a", "", "The Kelvin K", "the b", None]
+
+
+@pytest.mark.parametrize(
+    "spec", [Id("x"), Category("x", min_count=2), Text("x", vocabulary=3, length=2), Text("x")]
+)
+def test_coded_texts_fit_and_encode_as_plain_ones(spec: FeatureSpec) -> None:
+    frame = pl.DataFrame({"x": TEXTS * 3, "y": ["b", "new", None, "a"] * 5 + ["the"]})
+    plain, coded = to_columns(frame), to_coded_columns(frame)
+    fitted = fit_feature(spec, coded["x"])
+    assert fitted == fit_feature(spec, plain["x"])
+    for name in ("x", "y"):
+        np.testing.assert_array_equal(fitted.encode(coded[name]), fitted.encode(plain[name]))
+
+
+def test_coded_tags_fit_and_encode_as_plain_ones() -> None:
+    frame = pl.DataFrame({"x": [["a", "b"], [], None, ["b", "", None, "c"], ["b"]], "y": [["q", "b"]] * 5})
+    plain, coded = to_columns(frame), to_coded_columns(frame)
+    fitted = fit_feature(Tags("x", min_count=1), coded["x"])
+    assert fitted == fit_feature(Tags("x"), plain["x"])
+    for name in ("x", "y"):
+        np.testing.assert_array_equal(fitted.encode(coded[name]), fitted.encode(plain[name]))
+
+
+def test_a_column_of_many_blocks_is_fitted_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    column = np.random.default_rng(0).normal(5, 2, 1000)
+    column[::7] = np.nan
+    known = column[~np.isnan(column)]
+    monkeypatch.setattr(fitted_module, "blocks", lambda rows: blocks(rows, 64))
+    monkeypatch.setattr(fitted_module, "QUANTILE_ROWS", 500)
+    standard = fit_feature(Normalize("x"), column)
+    assert (standard.low, standard.high) == (known.min(), known.max())
+    np.testing.assert_allclose([standard.mean, standard.deviation], [known.mean(), known.std()], rtol=1e-12)
+    quantiles = fit_feature(Bucket("x", num_buckets=5, method="quantile"), column)
+    sampled = column[::2][~np.isnan(column[::2])]
+    np.testing.assert_array_equal(quantiles.boundaries, np.quantile(sampled, np.linspace(0, 1, 5)))
+    column[900] = np.inf
+    with pytest.raises(DataError, match="row 900: inf"):
+        fit_feature(Normalize("x"), column)

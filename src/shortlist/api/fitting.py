@@ -88,7 +88,8 @@ class Fitted:
 
     def predict(self, rows: pl.DataFrame) -> dict[str, Array]:
         """One output [n] a head for interactions (user_id, item_id and the context the model reads)."""
-        query, _ = self.scorer.encode_query(query_columns(self.model, rows, self.split.users))
+        columns = query_columns(self.model, rows, self.split.users)
+        query, _ = self.scorer.represent("query", self.prepared.encoder.query.encode(columns))
         return self.scorer.predict(query, self.candidates[0][positions_of(rows, self.split.items)])
 
 

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
-from shortlist._typing import Columns, Floats, Ints
-from shortlist.data.columns import to_columns
+from shortlist._typing import Columns, Floats, Ints, Longs
+from shortlist.data.coded import Coded, Column, Table, blocks, expanded
+from shortlist.data.coding import coded
+from shortlist.data.columns import to_coded_columns
 from shortlist.data.splits import Split
 from shortlist.data.tables import join_users
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError, did_you_mean
-from shortlist.features.batches import Catalogue, Examples, log_sampling_probability
+from shortlist.features.batches import Catalogue, Examples, item_counts, log_sampling_probability
 from shortlist.features.encoder import Encoder
 from shortlist.specs.models import Model, Tower
 from shortlist.state.seen import Seen
 
+SAMPLE = 1024
+"""Raw rows kept of a model's training, for an exported graph to be tried on."""
+
 
 @dataclass(frozen=True)
 class Prepared:
-    """Training rows as a trainer wants them, and what they were made from.
+    """Training rows as a trainer wants them, and what a recommender keeps of them.
 
-    users: the training users in order of first appearance. queries: raw query columns, one row an
-    interaction. items: raw columns of the whole catalogue. positions: int32, each training row's item.
+    users: the training users in order of first appearance. times: int64, each user's last time, where rows
+    have times. queries, items: raw columns of the first rows and items.
     """
 
     encoder: Encoder
@@ -32,9 +38,14 @@ class Prepared:
     catalogue: Catalogue
     users: Vocabulary
     seen: Seen
-    queries: Columns
-    items: Columns
-    positions: Ints
+    times: Longs | None = field(repr=False)
+    queries: Columns = field(repr=False)
+    items: Columns = field(repr=False)
+
+    @property
+    def counts(self) -> Longs:
+        """Training rows of each item; int64 [N]."""
+        return item_counts(self.examples.candidates, self.catalogue.num_items)
 
 
 def prepare(model: Model, split: Split) -> Prepared:
@@ -50,49 +61,95 @@ def prepare(model: Model, split: Split) -> Prepared:
             f"retrieval needs at least 2 items, the catalogue has {split.items.height}",
             hint="train a Ranker instead, or add the items people did not choose",
         )
-    items = to_columns(split.items, _needed(model.candidate, split.items, "item_id", "candidate"))
+    items = item_columns(model, split.items)
     queries = query_columns(model, split.train, split.users)
     rows = positions_of(split.train, split.items)
-    encoder = Encoder.fit(model, queries, {name: column[np.unique(rows)] for name, column in items.items()})
-    names = split.train["user_id"].unique(maintain_order=True).to_list()
-    users = Vocabulary.of(names)
-    user_rows = user_indices(split.train, users)
-    seen = Seen.from_pairs(user_rows, rows, len(names))
-    weights = _weights(split.train)
-    catalogue = Catalogue(
+    chosen = np.flatnonzero(item_counts(rows, split.items.height))
+    encoder = Encoder.fit(model, queries, take(items, chosen))
+    ids = _ids(split.train, "user_id", queries)
+    users = Vocabulary.of(ids.in_order().tolist())
+    user_rows = users.lookup(ids) - np.int32(1)
+    seen = Seen.from_pairs(user_rows, rows, len(users))
+    weights = weights_of(split.train)
+    labels = {head.label: label(split.train, head.label) for head in model.heads}
+    times = None
+    if "timestamp" in split.train.columns:
+        times = last_times(user_rows, split.train["timestamp"].to_numpy(), len(users))
+    return Prepared(
+        encoder,
+        Examples(encoder.query.encode(queries), rows, labels, weights, user_rows),
+        catalogue_of(encoder, items, rows, weights, seen),
+        users,
+        seen,
+        times,
+        sample(queries),
+        sample(items),
+    )
+
+
+def catalogue_of(encoder: Encoder, items: Table, rows: Ints, weights: Floats, seen: Seen) -> Catalogue:
+    """All items, encoded, with what the training rows [n] say of them."""
+    num_items = len(next(iter(items.values())))
+    return Catalogue(
         items=encoder.candidate.encode(items),
-        log_q=log_sampling_probability(rows, split.items.height, weights),
+        log_q=log_sampling_probability(rows, num_items, weights),
         known_indptr=seen.indptr.astype(np.int32),
         known_items=seen.indices if len(seen.indices) else np.zeros(1, np.int32),
     )
-    labels = {head.label: label(split.train, head.label) for head in model.heads}
-    examples = Examples(encoder.query.encode(queries), rows, labels, weights, user_rows)
-    return Prepared(encoder, examples, catalogue, users, seen, queries, items, rows)
 
 
-def query_columns(model: Model, rows: pl.DataFrame, users: pl.DataFrame) -> Columns:
-    """The raw columns the query tower reads, of interactions joined with their users."""
+def last_times(users: Ints, times: Longs, num_users: int) -> Longs:
+    """The latest of the times [n] of each user; int64 [num_users]. Every user has rows."""
+    latest = np.full(num_users, np.iinfo(np.int64).min, np.int64)
+    for block in blocks(len(users)):
+        np.maximum.at(latest, users[block], times[block])
+    return latest
+
+
+def take(columns: Table, rows: Longs) -> dict[str, Column]:
+    """The columns at these rows."""
+    return {name: column[rows] for name, column in columns.items()}
+
+
+def sample(columns: Table) -> Columns:
+    """The first rows, as plain arrays."""
+    return {name: np.array(expanded(column[:SAMPLE])) for name, column in columns.items()}
+
+
+def query_columns(model: Model, rows: pl.DataFrame, users: pl.DataFrame) -> dict[str, Column]:
+    """The raw columns the query tower reads, of interactions joined with their users; strings coded."""
     missing = [f.column for f in model.query.features if f.column not in rows.columns]
     table = join_users(rows, users) if missing else rows
-    return to_columns(table, _needed(model.query, table, "user_id", "query"))
+    return to_coded_columns(table, needed(model.query, table.columns, "user_id", "query"))
+
+
+def item_columns(model: Model, items: pl.DataFrame) -> dict[str, Column]:
+    """The raw columns the candidate tower reads, of the whole catalogue; strings coded."""
+    return to_coded_columns(items, needed(model.candidate, items.columns, "item_id", "candidate"))
 
 
 def positions_of(rows: pl.DataFrame, items: pl.DataFrame) -> Ints:
     """Each interaction's item as a catalogue position; int32 [n]."""
-    lookup = Vocabulary.of(items["item_id"].to_list())
-    positions = lookup.lookup(to_columns(rows, ["item_id"])["item_id"]) - 1
+    known = Vocabulary.of(items["item_id"].cast(pl.String).to_list())
+    positions = known.lookup(coded(rows["item_id"])) - np.int32(1)
     if len(positions) and positions.min() < 0:
         row = int(np.argmin(positions))
         raise DataError(
             f"row {row}: item {rows['item_id'][row]!r} is not in the items table",
             hint="add it to the items table",
         )
-    return positions.astype(np.int32)
+    return positions
 
 
 def user_indices(rows: pl.DataFrame, users: Vocabulary) -> Ints:
     """Each interaction's user among the training users, -1 where unknown; int32 [n]."""
-    return (users.lookup(to_columns(rows, ["user_id"])["user_id"]) - 1).astype(np.int32)
+    return users.lookup(coded(rows["user_id"])) - np.int32(1)
+
+
+def _ids(rows: pl.DataFrame, name: str, columns: Table) -> Coded:
+    """The ids of the rows, coded once."""
+    known = columns.get(name)
+    return known if isinstance(known, Coded) else coded(rows[name])
 
 
 def label(rows: pl.DataFrame, name: str) -> Floats:
@@ -113,7 +170,8 @@ def label(rows: pl.DataFrame, name: str) -> Floats:
     return narrow
 
 
-def _weights(rows: pl.DataFrame) -> Floats:
+def weights_of(rows: pl.DataFrame) -> Floats:
+    """The weight of each row, 1 where there are none; float32 [n]. DataError for impossible ones."""
     if "weight" not in rows.columns:
         return np.ones(rows.height, np.float32)
     weights = label(rows, "weight")
@@ -122,13 +180,13 @@ def _weights(rows: pl.DataFrame) -> Floats:
     return weights
 
 
-def _needed(tower: Tower, table: pl.DataFrame, key: str, side: str) -> list[str]:
+def needed(tower: Tower, columns: Sequence[str], key: str, side: str) -> list[str]:
     """The key column and the tower's, checked to be there."""
     for feature in tower.features:
-        if feature.column not in table.columns:
+        if feature.column not in columns:
             raise DataError(
                 f"the {side} tower's feature {type(feature).__name__}({feature.column!r}) names a column"
                 f" that is not in the {'items' if side == 'candidate' else 'interactions or users'} table",
-                hint=did_you_mean(feature.column, table.columns),
+                hint=did_you_mean(feature.column, columns),
             )
     return list(dict.fromkeys([key, *(f.column for f in tower.features)]))

@@ -6,8 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from shortlist.api.fitting import Fitted
 from shortlist.bundle import Part, save
 from shortlist.data.columns import column_types, to_columns
@@ -68,8 +66,7 @@ def combine(
 def _items(fitted: Fitted) -> Items:
     table = fitted.split.items
     kept = [name for name in table.columns if name != "item_id"]
-    counts = np.bincount(fitted.prepared.positions, minlength=table.height)
-    return Items.of(table["item_id"].to_list(), to_columns(table, kept), counts)
+    return Items.of(table["item_id"].to_list(), to_columns(table, kept), fitted.prepared.counts)
 
 
 def _users(fitted: Fitted, schema: Schema) -> Users:
@@ -79,14 +76,11 @@ def _users(fitted: Fitted, schema: Schema) -> Users:
     known = pl.DataFrame({"user_id": list(fitted.prepared.users.values)}, schema={"user_id": pl.String})
     table = known.join(fitted.split.users, on="user_id", how="left", maintain_order="left")
     kept = [name for name in column_types(table) if name in schema.query and name != "user_id"]
-    train = fitted.split.train
+    times = fitted.prepared.times
     columns = to_columns(table, kept)
-    if "timestamp" in train.columns and "timestamp" in schema.query:
-        latest = train.group_by("user_id").agg(pl.col("timestamp").max())
-        columns |= to_columns(
-            known.join(latest, on="user_id", how="left", maintain_order="left"), ["timestamp"]
-        )
-    as_of = int(train["timestamp"].to_numpy().max()) if "timestamp" in train.columns else None
+    if times is not None and "timestamp" in schema.query:
+        columns["timestamp"] = times
+    as_of = None if times is None else int(times.max())
     return Users.of(table["user_id"].to_list(), columns, fitted.prepared.seen, as_of)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 
 from shortlist._typing import MISSING_INT, Array, Columns
+from shortlist.data.coded import Coded, Column
+from shortlist.data.coding import coded
 from shortlist.errors import DataError, did_you_mean
 
 
@@ -29,11 +31,26 @@ def to_columns(frame: pl.DataFrame, names: Iterable[str] | None = None) -> Colum
     so). Raises DataError for an unknown name, a type without such a form, or vectors of unequal size
     (with the row, counted from 0).
     """
+    return {column.name: _convert(column) for column in _chosen(frame, names)}
+
+
+def to_coded_columns(frame: pl.DataFrame, names: Iterable[str] | None = None) -> dict[str, Column]:
+    """As `to_columns`, with strings in coded form: what large tables are fitted and encoded from."""
+    return {
+        column.name: _coded(column) if _kind(column.name, column.dtype) in _TEXTS else _convert(column)
+        for column in _chosen(frame, names)
+    }
+
+
+_TEXTS = ("string", "strings")
+
+
+def _chosen(frame: pl.DataFrame, names: Iterable[str] | None) -> list[pl.Series]:
     wanted = frame.columns if names is None else list(names)
     for name in wanted:
         if name not in frame.columns:
             raise DataError(f"no column {name!r}", hint=did_you_mean(name, frame.columns))
-    return {name: _convert(frame[name]) for name in wanted}
+    return [frame[name] for name in wanted]
 
 
 def _kind(name: str, dtype: pl.DataType) -> str:
@@ -87,14 +104,32 @@ def _flattened(column: pl.Series) -> tuple[pl.Series, Array]:
     return column.filter(pl.Series(lengths > 0)).explode(), lengths
 
 
-def _strings(column: pl.Series) -> Array:
+def texts_of(column: pl.Series) -> tuple[pl.Series, Array]:
+    """The texts of all lists one after another, nulls left out, and how many each row has: int64 [n]."""
     listed = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column
-    elements, lengths = _flattened(listed.cast(pl.List(pl.String)).list.drop_nulls())
+    return _flattened(listed.cast(pl.List(pl.String)).list.drop_nulls())
+
+
+def in_rows(elements: Array, lengths: Array, width: int, padding: object) -> Array:
+    """Elements one after another -> [n, width], row i holding the next lengths[i] of them, then padding."""
     rows = np.repeat(np.arange(lengths.size), lengths)
     within = np.arange(rows.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    out = np.full((lengths.size, max(1, int(lengths.max(initial=0)))), "", dtype=object)
-    out[rows, within] = elements.to_numpy()
+    out = np.full((lengths.size, width), padding, dtype=elements.dtype)
+    out[rows, within] = elements
     return out
+
+
+def _strings(column: pl.Series) -> Array:
+    elements, lengths = texts_of(column)
+    return in_rows(elements.to_numpy().astype(object), lengths, max(1, int(lengths.max(initial=0))), "")
+
+
+def _coded(column: pl.Series) -> Coded:
+    if _kind(column.name, column.dtype) == "string":
+        return coded(column)
+    elements, lengths = texts_of(column)
+    flat = coded(elements)
+    return Coded(in_rows(flat.codes, lengths, max(1, int(lengths.max(initial=0))), -1), flat.values)
 
 
 def _vector(column: pl.Series) -> Array:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from shortlist._typing import MISSING_INT, Array, Ints, Longs
+from shortlist.data.coded import Coded, blocks
 from shortlist.errors import DataError
 
 Kind = Literal["str", "int"]
@@ -53,24 +54,44 @@ class Vocabulary:
         _check(self.values, counts, self.kind)
 
     @classmethod
-    def fit(cls, array: ArrayLike, *, min_count: int = 1, max_size: int | None = None) -> Vocabulary:
+    def fit(cls, array: ArrayLike | Coded, *, min_count: int = 1, max_size: int | None = None) -> Vocabulary:
         """The values of `array` (any shape), by count descending, then value ascending.
 
         Values seen fewer than `min_count` times are left out, then all but the first `max_size`.
         An integer array gives an "int" vocabulary, anything else a "str" one (ints inside object
         arrays become their decimal form). Missing values never enter.
         """
+        if isinstance(array, Coded):
+            return cls.counted(array.values, array.counts(), array.size, min_count, max_size)
+        flat = np.asarray(array).reshape(-1)
+        kind: Kind = "int" if flat.dtype.kind in "iub" else "str"
+        values, counts = _count_ints(flat) if kind == "int" else _count_strings(flat)
+        return cls.counted(values, counts, flat.size, min_count, max_size)
+
+    @classmethod
+    def counted(
+        cls, values: Array, counts: Longs, total: int, min_count: int = 1, max_size: int | None = None
+    ) -> Vocabulary:
+        """As `fit`, from what was counted: distinct values ascending (object array of str, or int64), none
+        of them missing, and how often each was seen among `total` (those never seen are left out)."""
         if min_count < 1 or (max_size is not None and max_size < 0):
             raise DataError(
                 f"a vocabulary needs min_count >= 1 and max_size >= 0, got {min_count=}, {max_size=}"
             )
-        flat = np.asarray(array).reshape(-1)
-        kind: Kind = "int" if flat.dtype.kind in "iub" else "str"
-        ordered = _count_ints(flat) if kind == "int" else _count_strings(flat)
-        kept = [(v, c) for v, c in ordered if c >= min_count][:max_size]
-        counts = [0, *(c for _, c in kept)]
-        counts[0] = flat.size - sum(counts)
-        return cls(tuple(v for v, _ in kept), np.array(counts, dtype=np.int64), kind)
+        order = np.argsort(-counts, kind="stable")
+        kept = order[: int((counts >= min_count).sum())][:max_size]
+        known = np.concatenate([[0], counts[kept]]).astype(np.int64)
+        known[0] = total - known.sum()
+        return cls._trusted(tuple(values[kept].tolist()), known, "int" if values.dtype.kind == "i" else "str")
+
+    @classmethod
+    def _trusted(cls, values: tuple[Any, ...], counts: Longs, kind: Kind) -> Vocabulary:
+        """Without the checks of the constructor, which look at every value."""
+        made = object.__new__(cls)
+        counts.setflags(write=False)
+        for name, value in (("values", values), ("counts", counts), ("kind", kind)):
+            object.__setattr__(made, name, value)
+        return made
 
     @classmethod
     def of(cls, values: Sequence[str] | Sequence[int]) -> Vocabulary:
@@ -127,12 +148,14 @@ class Vocabulary:
         out[1:] = self.values
         return out
 
-    def lookup(self, array: ArrayLike) -> Ints:
+    def lookup(self, array: ArrayLike | Coded) -> Ints:
         """Slots (int32, same shape) of the values of `array`; 0 where unknown or missing.
 
         A "str" vocabulary takes integers too and reads them as their decimal form. Raises DataError
         for values that can never match: floats, or strings against an "int" vocabulary.
         """
+        if isinstance(array, Coded):  # every distinct text once; the last slot is that of code -1
+            return np.concatenate([self.lookup(array.values), np.zeros(1, np.int32)])[array.codes]
         values = np.asarray(array)
         if self.kind == "int":
             return self._lookup_ints(values)
@@ -177,7 +200,7 @@ def _check(values: Sequence[object], counts: Longs, kind: str) -> None:
         raise DataError(f"a vocabulary is of kind 'str' or 'int', got {kind!r}")
     if counts.shape != (len(values) + 1,):
         raise DataError(f"{len(values)} values need counts of shape ({len(values) + 1},), got {counts.shape}")
-    if any(type(value) is not wanted for value in values):
+    if set(map(type, values)) - {wanted}:
         strange = next(value for value in values if type(value) is not wanted)
         raise DataError(f"expected values of type {kind}, got {strange!r}")
     distinct = set(values)
@@ -210,14 +233,22 @@ def _string(value: object, row: int) -> str:
     raise DataError(f"row {row}: expected a string, got {value!r} ({type(value).__name__})")
 
 
-def _count_strings(flat: Array) -> list[tuple[Any, int]]:
+def _count_strings(flat: Array) -> tuple[Array, Longs]:
+    """Distinct texts, ascending, and their counts."""
     counted = Counter(_strings(flat))
     counted.pop("", None)
-    return sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
+    values = sorted(counted)
+    return np.array([*values, None], object)[:-1], np.array([counted[v] for v in values], np.int64)
 
 
-def _count_ints(flat: Array) -> list[tuple[Any, int]]:
-    values, counts = np.unique(flat.astype(np.int64), return_counts=True)
-    order = np.lexsort((values, -counts))
-    pairs = zip(values[order].tolist(), counts[order].tolist(), strict=True)
-    return [pair for pair in pairs if pair[0] != MISSING_INT]
+def _count_ints(flat: Array) -> tuple[Longs, Longs]:
+    """Distinct integers, ascending, and their counts; block by block, as the column may be on disk."""
+    values, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for block in blocks(flat.size):
+        more, seen = np.unique(flat[block].astype(np.int64), return_counts=True)
+        values, at = np.unique(np.concatenate([values, more]), return_inverse=True)
+        both = np.concatenate([counts, seen])
+        counts = np.zeros(len(values), np.int64)
+        np.add.at(counts, at, both)
+    known = values != MISSING_INT
+    return values[known], counts[known]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shortlist._typing import Doubles, Floats, Ints
+from shortlist._typing import Floats, Ints, Longs
+from shortlist.data.coded import blocks
 from shortlist.features.encoder import Encoded
 
 
@@ -16,6 +17,7 @@ class Examples:
 
     query: feature key -> array, one row an interaction. candidates: int32 [n] catalogue positions.
     labels: name -> float32 [n]. weights: float32 [n]. users: int32 [n], rows of the seen sets (-1 unknown).
+    The arrays may be mapped files, larger than memory (`features.store`).
     """
 
     query: Encoded
@@ -47,13 +49,21 @@ class Catalogue:
         return len(self.log_q)
 
 
+def item_counts(candidates: Ints, num_items: int, weights: Floats | None = None) -> Longs:
+    """How many training rows each item has; int64 [num_items]. Rows of weight 0 do not count."""
+    counts = np.zeros(num_items, np.int64)
+    for block in blocks(len(candidates)):
+        rows = candidates[block] if weights is None else candidates[block][weights[block] > 0]
+        counts += np.bincount(rows, minlength=num_items)
+    return counts
+
+
 def log_sampling_probability(candidates: Ints, num_items: int, weights: Floats | None = None) -> Floats:
     """log of each item's share of the training rows; float32 [num_items], -inf for items without rows.
 
     A row counts once whatever its weight, as it does when it is drawn into a batch; one of weight 0 does not.
     """
-    rows = candidates if weights is None else candidates[weights > 0]
-    counts: Doubles = np.bincount(rows, minlength=num_items).astype(np.float64)
+    counts = item_counts(candidates, num_items, weights).astype(np.float64)
     with np.errstate(divide="ignore"):
         logs: Floats = np.log(counts / counts.sum()).astype(np.float32)
     return logs

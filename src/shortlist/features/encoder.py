@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from shortlist._typing import Array, Columns
+from shortlist._typing import Array
+from shortlist.data.coded import Coded, Column, Table, expanded
 from shortlist.errors import DataError, did_you_mean
-from shortlist.features.fitted import ColumnType, Fitted, fit_feature, load_feature
+from shortlist.features.fitted import ColumnType, Fitted, Lookup, Words, fit_feature, load_feature
 from shortlist.specs.features import FeatureSpec
 from shortlist.specs.models import Model
 
@@ -30,10 +31,10 @@ class Side:
         """The raw columns it needs, and their types."""
         return {f.spec.column: f.type for f in self.features}
 
-    def encode(self, columns: Columns) -> Encoded:
+    def encode(self, columns: Table) -> Encoded:
         """Raw columns of n rows -> encoded arrays of n rows. DataError names a column that is not there."""
         need(columns, self.columns)
-        return {f.spec.key: f.encode(columns[f.spec.column]) for f in self.features}
+        return {f.spec.key: _encoded(f, columns[f.spec.column]) for f in self.features}
 
     def to_list(self) -> list[dict[str, Any]]:
         return [{"spec": f.spec.to_dict(), "type": f.type, "fitted": f.to_dict()} for f in self.features]
@@ -55,7 +56,7 @@ class Encoder:
     candidate: Side
 
     @classmethod
-    def fit(cls, model: Model, queries: Columns, candidates: Columns) -> Encoder:
+    def fit(cls, model: Model, queries: Table, candidates: Table) -> Encoder:
         """Fit on training rows: `queries` holds one row an interaction, `candidates` one row an item."""
         return cls(
             _fit_side("query", model.query.features, queries),
@@ -85,14 +86,20 @@ class Encoder:
         return sha256(msgspec.json.encode(self.to_dict(), order="deterministic")).hexdigest()
 
 
-def need(columns: Columns, names: dict[str, ColumnType]) -> None:
+def _encoded(feature: Fitted, column: Column) -> Array:
+    if isinstance(feature, Lookup | Words):
+        return feature.encode(column)
+    return feature.encode(expanded(column))
+
+
+def need(columns: Table, names: dict[str, ColumnType]) -> None:
     """Check that the named columns are there."""
     for name in names:
         if name not in columns:
             raise DataError(f"feature column {name!r} is not in the table", hint=did_you_mean(name, columns))
 
 
-def _fit_side(side: str, specs: tuple[FeatureSpec, ...], columns: Columns) -> Side:
+def _fit_side(side: str, specs: tuple[FeatureSpec, ...], columns: Table) -> Side:
     fitted = []
     for spec in specs:
         if spec.column not in columns:
@@ -103,5 +110,6 @@ def _fit_side(side: str, specs: tuple[FeatureSpec, ...], columns: Columns) -> Si
             )
         if not len(columns[spec.column]):
             raise DataError(f"no training rows to fit {type(spec).__name__}({spec.column!r}) on")
-        fitted.append(fit_feature(spec, np.asarray(columns[spec.column])))
+        column = columns[spec.column]
+        fitted.append(fit_feature(spec, column if isinstance(column, Coded) else np.asarray(column)))
     return Side(tuple(fitted))

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from shortlist._typing import MISSING_INT, Array, Doubles, Floats, Ints
+from shortlist.data.coded import Coded, Column, blocks
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError
 from shortlist.specs.features import (
@@ -46,7 +47,7 @@ class Lookup:
     def rows(self) -> int | None:
         return self.vocabulary.size
 
-    def encode(self, column: Array) -> Ints:
+    def encode(self, column: Column) -> Ints:
         return self.vocabulary.lookup(column)
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,12 +68,25 @@ class Words:
     def rows(self) -> int | None:
         return self.vocabulary.size
 
-    def encode(self, column: Array) -> Ints:
+    def encode(self, column: Column) -> Ints:
+        if isinstance(column, Coded):
+            return self._encode_coded(column)
         words = column if column.ndim == 2 else tokenize(column, self.length)
         out = np.full((len(words), self.length), -1, np.int32)
         used = words[:, : self.length]
         present = used != ""
         out[:, : used.shape[1]][present] = self.vocabulary.lookup(used[present])
+        return out
+
+    def _encode_coded(self, column: Coded) -> Ints:
+        """The same from every distinct text once; the last row is that of code -1."""
+        if column.ndim == 1:
+            found = self.encode(np.append(column.values, ""))
+            return found[column.codes]
+        slots = np.append(self.vocabulary.lookup(column.values), np.int32(-1))
+        out = np.full((len(column), self.length), -1, np.int32)
+        used = column.codes[:, : self.length]
+        out[:, : used.shape[1]] = slots[used]
         return out
 
     def to_dict(self) -> dict[str, Any]:
@@ -206,7 +220,7 @@ def tokenize(texts: Array, length: int) -> Array:
     return out
 
 
-def type_of(column: Array) -> ColumnType:
+def type_of(column: Column) -> ColumnType:
     """The canonical type of a raw column."""
     if column.ndim == 2:
         return "strings" if column.dtype.kind == "O" else "vector"
@@ -214,7 +228,7 @@ def type_of(column: Array) -> ColumnType:
     return types[column.dtype.kind]
 
 
-def fit_feature(spec: FeatureSpec, column: Array) -> Fitted:
+def fit_feature(spec: FeatureSpec, column: Column) -> Fitted:
     """Fit one feature on a training column; DataError where its type does not suit."""
     kind = type_of(column)
     allowed, fit = _FITS[type(spec)]
@@ -245,35 +259,67 @@ def load_feature(spec: FeatureSpec, kind: ColumnType, plain: dict[str, Any]) -> 
             return Given(spec, plain["size"])
 
 
-def _lookup(spec: Id | Category, column: Array, kind: ColumnType) -> Fitted:
+def _lookup(spec: Id | Category, column: Column, kind: ColumnType) -> Fitted:
     min_count = spec.min_count if isinstance(spec, Category) else 1
     return Lookup(spec, Vocabulary.fit(column, min_count=min_count), kind)
 
 
-def _tags(spec: Tags, column: Array, kind: ColumnType) -> Fitted:
-    present = column[column != ""]
-    return Words(spec, Vocabulary.fit(present, min_count=spec.min_count), kind, max(1, column.shape[1]))
+def _tags(spec: Tags, column: Column, kind: ColumnType) -> Fitted:
+    if isinstance(column, Coded):
+        counts = column.counts()
+        vocabulary = Vocabulary.counted(column.values, counts, int(counts.sum()), spec.min_count)
+    else:
+        vocabulary = Vocabulary.fit(column[column != ""], min_count=spec.min_count)
+    return Words(spec, vocabulary, kind, max(1, column.shape[1]))
 
 
-def _text(spec: Text, column: Array, kind: ColumnType) -> Fitted:
-    words = tokenize(column, spec.length)
-    return Words(spec, Vocabulary.fit(words[words != ""], max_size=spec.vocabulary), kind, spec.length)
+def _text(spec: Text, column: Column, kind: ColumnType) -> Fitted:
+    if isinstance(column, Coded):
+        vocabulary = _counted_words(spec, column)
+    else:
+        words = tokenize(column, spec.length)
+        vocabulary = Vocabulary.fit(words[words != ""], max_size=spec.vocabulary)
+    return Words(spec, vocabulary, kind, spec.length)
+
+
+def _counted_words(spec: Text, column: Coded) -> Vocabulary:
+    """The words of distinct texts, each counted as often as its text has rows."""
+    words = tokenize(column.values, spec.length)
+    counts: dict[str, int] = {}
+    for text, count in zip(words.tolist(), column.counts().tolist(), strict=True):
+        for word in text:
+            counts[word] = counts.get(word, 0) + count
+    counts.pop("", None)
+    values = sorted(counts)
+    known = np.array([counts[word] for word in values], np.int64)
+    return Vocabulary.counted(
+        np.array([*values, None], object)[:-1], known, int(known.sum()), max_size=spec.vocabulary
+    )
+
+
+QUANTILE_ROWS = 1 << 22
+"""Quantiles of a longer column are those of at most this many of its rows, evenly spaced."""
 
 
 def _bucket(spec: Bucket, column: Array, kind: ColumnType) -> Fitted:
-    values = _known(spec, column)
     if spec.method == "uniform":
-        boundaries = np.linspace(values.min(), values.max(), spec.num_buckets)
-    else:
-        boundaries = np.quantile(values, np.linspace(0, 1, spec.num_buckets))
-    return Buckets(spec, np.unique(boundaries), kind)
+        low, high = _range(spec, column)
+        return Buckets(spec, np.unique(np.linspace(low, high, spec.num_buckets)), kind)
+    _range(spec, column)  # checks every row
+    values = _known(column[:: -(-len(column) // QUANTILE_ROWS)])
+    if not values.size:
+        raise DataError(
+            f"column {spec.column!r} holds hardly a value in the training rows", hint="leave the feature out"
+        )
+    return Buckets(spec, np.unique(np.quantile(values, np.linspace(0, 1, spec.num_buckets))), kind)
 
 
 def _standard(spec: Normalize, column: Array, kind: ColumnType) -> Fitted:
-    values = _known(spec, column)
     # rounding can give a constant column a deviation of 1e-17, which would blow up any other value
-    low, high = float(values.min()), float(values.max())
-    return Standard(spec, float(values.mean()), float(values.std()) if high > low else 1.0, low, high, kind)
+    low, high = _range(spec, column)
+    mean = _mean(column)
+    deviation = float(np.sqrt(_mean(column, about=mean))) if high > low else 1.0
+    return Standard(spec, mean, deviation, low, high, kind)
 
 
 def _cycle(spec: Cyclic, column: Array, kind: ColumnType) -> Fitted:
@@ -281,24 +327,46 @@ def _cycle(spec: Cyclic, column: Array, kind: ColumnType) -> Fitted:
 
 
 def _vector(spec: Vector, column: Array, kind: ColumnType) -> Fitted:
-    _known(spec, column)
+    _range(spec, column)
     return Given(spec, column.shape[1])
 
 
-def _known(spec: FeatureSpec, column: Array) -> Doubles:
-    """The values that are there, as float64; DataError where there is none, or one is infinite."""
-    gone = missing(column) if column.ndim == 1 else np.isnan(column).any(axis=1)
-    values = column[~gone].astype(np.float64)
-    if not values.size:
+def _range(spec: FeatureSpec, column: Array) -> tuple[float, float]:
+    """The smallest and the largest value that is there; DataError where there is none, or one is infinite."""
+    low, high = np.inf, -np.inf
+    for block in blocks(len(column)):
+        part = column[block]
+        infinite = np.isinf(part).reshape(len(part), -1).any(axis=1)
+        if infinite.any():
+            row = int(np.argmax(infinite))
+            found = part[row][np.isinf(part[row])][0] if part.ndim == 2 else part[row]
+            raise DataError(
+                f"column {spec.column!r}, row {block.start + row}: {found}, expected a finite number"
+            )
+        values = _known(part)
+        low, high = min(low, values.min(initial=np.inf)), max(high, values.max(initial=-np.inf))
+    if low > high:
         raise DataError(
             f"column {spec.column!r} holds no value in the training rows", hint="leave the feature out"
         )
-    infinite = np.isinf(column).reshape(len(column), -1).any(axis=1)
-    if infinite.any():
-        row = int(np.argmax(infinite))
-        found = column[row][np.isinf(column[row])][0] if column.ndim == 2 else column[row]
-        raise DataError(f"column {spec.column!r}, row {row}: {found}, expected a finite number")
-    return values
+    return float(low), float(high)
+
+
+def _mean(column: Array, about: float | None = None) -> float:
+    """The mean of the values that are there, or of their squared distance from `about`."""
+    total, count = 0.0, 0
+    for block in blocks(len(column)):
+        values = _known(column[block])
+        total += float((values if about is None else np.square(values - about)).sum())
+        count += len(values)
+    return total / count
+
+
+def _known(column: Array) -> Doubles:
+    """The values that are there, as float64."""
+    gone = missing(column) if column.ndim == 1 else np.isnan(column).any(axis=1)
+    known: Doubles = column[~gone].astype(np.float64)
+    return known
 
 
 _FITS: dict[type, tuple[tuple[str, ...], Callable[..., Fitted]]] = {
