@@ -50,7 +50,16 @@ def _make(folder: Path) -> None:
     made = subprocess.run([base, "-m", "venv", str(folder)], capture_output=True, check=False)
     if made.returncode:
         subprocess.run([base, "-m", "venv", "--clear", "--without-pip", str(folder)], check=True)
-        pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet", "pip"]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            str(folder / "bin" / "python"),
+            "install",
+            "--quiet",
+            "pip",
+        ]
         subprocess.run(pip, check=True)
 
 

@@ -66,7 +66,9 @@ def _told(ran: Ran, experiment: str) -> dict[str, Any]:
     return {"seconds": round(ran.seconds, 2), "peak_mib": ran.peak_mib, **parts, "figures": detail["figures"]}
 
 
-def tutorial_entries(folder: Path, wanted: list[str], rounds: int, *, again: bool = False) -> list[dict[str, Any]]:
+def tutorial_entries(
+    folder: Path, wanted: list[str], rounds: int, *, again: bool = False
+) -> list[dict[str, Any]]:
     """The entries of the ids wanted."""
     peer = peer_seconds(folder, again=again)
     ours = _ours(rounds)
@@ -122,7 +124,10 @@ def _ours(rounds: int) -> dict[str, Any]:
     print("our tutorials, six processes, cold and warm", file=sys.stderr, flush=True)
     with empty_cache() as cache:
         for state in runs:
-            each = {name: round(run("our tutorials", [name], SHORTLIST_CACHE=cache).seconds, 3) for name in EXPERIMENTS}
+            each = {
+                name: round(run("our tutorials", [name], SHORTLIST_CACHE=cache).seconds, 3)
+                for name in EXPERIMENTS
+            }
             found[f"six processes, {state}"] = {"seconds": round(sum(each.values()), 3), "each": each}
     return found
 

@@ -62,7 +62,9 @@ def evaluate_million() -> None:
         seconds=seconds,
         block=f"{rows} x {columns}",
         tried_scores_per_second=tried,
-        measured_extra_mib=extra_memory(lambda: counted(queries[:rows], items, targets[:rows], rows, columns)),
+        measured_extra_mib=extra_memory(
+            lambda: counted(queries[:rows], items, targets[:rows], rows, columns)
+        ),
         sum_of_ranks=float(found.sum()),
     )
 

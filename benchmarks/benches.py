@@ -1,0 +1,143 @@
+"""Which measurements make which entry. A new bench is a line here, a function on each side, a line in the README."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from measure import PROGRAMS, Ran, in_turn, run
+from results import Entry, entry
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One entry: a measurement of ours against one of a peer.
+
+    ours, peer: (program, measurement), see `measure.PROGRAMS` and the programs' own tables. more: measurements
+    that explain, run once and kept in the detail. scale: from the measurement's seconds to the unit.
+    """
+
+    name: str
+    unit: str
+    ours: tuple[str, str]
+    peer: tuple[str, str]
+    ours_is: str
+    peer_is: str
+    more: tuple[tuple[str, str], ...] = ()
+    scale: float = 1.0
+
+
+BENCHES = (
+    Bench(
+        "ranker-torch",
+        "examples/s",
+        ("ours", "ranker"),
+        ("torch", "ranker"),
+        "shortlist.fit, from epoch to epoch, real examples only",
+        "PyTorch eager, tensors in memory, dense tables, torch.optim.Adagrad",
+        (("torch", "ranker-compiled"),),
+    ),
+    Bench(
+        "ranker-tfrs",
+        "examples/s",
+        ("ours", "ranker"),
+        ("tfrs", "ranker"),
+        "shortlist.fit, from epoch to epoch, real examples only",
+        "tfrs.models.Model.fit over a cached pipeline, integer ids, no metric in training, ten steps an execution",
+    ),
+    Bench(
+        "softmax-catalogue-torch",
+        "ms",
+        ("ours", "softmax-catalogue"),
+        ("torch", "softmax-catalogue"),
+        "retrieval_loss and its gradients, compiled, the form chosen by itself",
+        "PyTorch eager, B x B matrix, offsets and masks in place, an allocator that keeps memory",
+        (
+            ("ours", "softmax-sizes"),
+            ("torch", "softmax-compiled"),
+            ("torch as it comes", "softmax-catalogue"),
+        ),
+        1e3,
+    ),
+    Bench(
+        "softmax-catalogue-tfrs",
+        "ms",
+        ("ours", "softmax-catalogue"),
+        ("tfrs", "softmax-catalogue"),
+        "retrieval_loss and its gradients, compiled, the form chosen by itself",
+        "tfrs.tasks.Retrieval in a tf.function, XLA: logQ, accidental hits; it knows no known positives",
+        (("tfrs", "softmax-without-xla"),),
+        1e3,
+    ),
+    Bench(
+        "softmax-distinct-torch",
+        "ms",
+        ("ours", "softmax-distinct"),
+        ("torch", "softmax-distinct"),
+        "retrieval_loss and its gradients, compiled, the form chosen by itself",
+        "PyTorch eager, B x B matrix, offsets and masks in place, an allocator that keeps memory",
+        scale=1e3,
+    ),
+    Bench(
+        "evaluate-tfrs",
+        "ms",
+        ("ours", "evaluate"),
+        ("tfrs", "evaluate"),
+        "compiled counter, raw and filtered ranks, hit rate, NDCG, MRR, user recall at 5 cut-offs",
+        "tfrs.metrics.FactorizedTopK, streamed corpus, in a tf.function: raw hit rates at 5 cut-offs",
+        (("ours", "evaluate-bundle"),),
+        1e3,
+    ),
+    Bench(
+        "evaluate-million",
+        "scores/s",
+        ("ours", "evaluate-million"),
+        ("numpy", "evaluate-million"),
+        "compiled counter in blocks",
+        "NumPy in its fastest of several blockings, reused buffers",
+    ),
+)
+
+
+def small_entries(wanted: list[str], rounds: int) -> list[Entry]:
+    """The entries of the ids wanted: every program runs once a round with all its measurements."""
+    chosen = [bench for bench in BENCHES if bench.name in wanted]
+    jobs: dict[str, list[str]] = {}
+    for bench in chosen:
+        for program, measurement in (bench.ours, bench.peer):
+            names = jobs.setdefault(program, [])
+            if measurement not in names:
+                names.append(measurement)
+    ran = in_turn(jobs, rounds)
+    explained = {
+        (program, measurement): _once(program, measurement)
+        for program, measurement in dict.fromkeys(pair for bench in chosen for pair in bench.more)
+    }
+    return [_entry(bench, ran, jobs, explained) for bench in chosen]
+
+
+def _once(program: str, measurement: str) -> dict[str, Any]:
+    ran = run(program, [measurement])
+    return {name: {"value": value, **ran.details[name]} for name, value in ran.values.items()}
+
+
+def _entry(
+    bench: Bench,
+    ran: dict[str, list[Ran]],
+    jobs: dict[str, list[str]],
+    explained: dict[tuple[str, str], dict[str, Any]],
+) -> Entry:
+    sides = {"ours": bench.ours, "peer": bench.peer}
+    values = {
+        side: [one.values[name] * bench.scale for one in ran[program]]
+        for side, (program, name) in sides.items()
+    }
+    detail: dict[str, Any] = {
+        "ours_is": bench.ours_is,
+        "peer_is": bench.peer_is,
+        **{side: ran[program][-1].details[name] for side, (program, name) in sides.items()},
+        "commands": {side: PROGRAMS[program].describe([name]) for side, (program, name) in sides.items()},
+    }
+    if bench.more:
+        detail["once"] = {f"{p} {m}": told for p, m in bench.more for told in [explained[p, m]]}
+    return entry(bench.name, values["ours"], values["peer"], bench.unit, detail)

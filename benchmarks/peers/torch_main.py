@@ -1,0 +1,160 @@
+"""PyTorch's side of the small benchmarks: `torch_main.py MEASUREMENT ...`, one JSON line each. Eager throughout,
+but where a name says compiled."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import softmax_case
+import torch
+from clock import emit, emit_seconds, folder, run_named
+from torch import nn
+from torch.nn import functional
+
+BATCH, EPOCHS, WARM = 8192, 8, 2
+FAR = -1e9
+DENSE_ENTRIES = 2**24
+
+
+class Ranker(nn.Module):
+    """Two tables of 32 numbers an id, then 256, 64 and 1."""
+
+    def __init__(self, num_users: int, num_items: int) -> None:
+        super().__init__()
+        self.users, self.items = nn.Embedding(num_users, 32), nn.Embedding(num_items, 32)
+        self.rating = nn.Sequential(
+            nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 1)
+        )
+
+    def forward(self, users: Any, items: Any) -> Any:
+        return self.rating(torch.cat([self.users(users), self.items(items)], dim=1)).squeeze(1)
+
+
+def ranker(name: str = "ranker", compiled: bool = False) -> None:
+    """Examples a second over epochs of the 80,000 rows, held in memory and gathered by a permutation (a
+    DataLoader is slower). The last batch is as short as it comes."""
+    data = np.load(folder() / "steps.npz")
+    users, items = (torch.from_numpy(data[f"train_{part}"].astype(np.int64)) for part in ("users", "titles"))
+    ratings = torch.from_numpy(data["train_ratings"])
+    torch.manual_seed(42)
+    model = Ranker(943, 1664)
+    optimizer = torch.optim.Adagrad(model.parameters(), lr=0.1, initial_accumulator_value=0.1)
+    forward = torch.compile(model) if compiled else model
+    seconds, losses = [], []
+    for _ in range(WARM + EPOCHS):
+        start = time.perf_counter()
+        for rows in torch.randperm(len(users)).split(BATCH):
+            optimizer.zero_grad()
+            loss = functional.mse_loss(forward(users[rows], items[rows]), ratings[rows])
+            loss.backward()
+            optimizer.step()
+        losses.append(loss.item())
+        seconds.append(time.perf_counter() - start)
+    emit(
+        name,
+        len(users) / statistics.median(seconds[WARM:]),
+        epochs_counted=EPOCHS,
+        sustained=len(users) * EPOCHS / sum(seconds[WARM:]),
+        first_epoch_seconds=seconds[0],
+        last_loss=losses[-1],
+    )
+
+
+def in_batch_softmax(
+    case: softmax_case.Case, dtype: torch.dtype = torch.float32
+) -> Callable[[], tuple[Any, ...]]:
+    """Loss and gradients of a batch by the B x B matrix, the fastest eager form found (see the README).
+
+    What is subtracted and masked is put into one matrix without gradient, to which the product is added in
+    place. Each row's own item is among what its user knows, so that the mask of known positives covers
+    accidental hits as well; the diagonal is put back.
+    """
+    queries = torch.from_numpy(case.queries).to(dtype).requires_grad_()
+    table = torch.from_numpy(case.table).to(dtype).requires_grad_()
+    users, rows = (torch.from_numpy(part.astype(np.int64)) for part in (case.users, case.rows))
+    log_q = torch.from_numpy(case.log_q).to(dtype)
+    small = case.num_users * len(case.table) <= DENSE_ENTRIES
+    offsets = (_by_matrix if small else _by_lists)(case, dtype)
+    labels = torch.arange(len(rows))
+
+    def step() -> tuple[Any, ...]:
+        queries.grad = table.grad = None
+        candidates = functional.embedding(rows, table)
+        scores = offsets(users, rows, log_q[rows])
+        scores.diagonal().copy_(-log_q[rows])
+        scores.addmm_(queries, candidates.T)
+        loss = functional.cross_entropy(scores, labels, reduction="sum")
+        loss.backward()
+        return loss, queries.grad, table.grad
+
+    return step
+
+
+def _by_matrix(case: softmax_case.Case, dtype: torch.dtype) -> Callable[..., Any]:
+    """Who knows what as a matrix of offsets: for catalogues that allow it."""
+    known = torch.zeros(case.num_users, len(case.table), dtype=dtype)
+    known[torch.from_numpy(case.known_users).long(), torch.from_numpy(case.known_items).long()] = FAR
+    return lambda users, rows, log_q: (known.index_select(1, rows) - log_q).index_select(0, users)
+
+
+def _by_lists(case: softmax_case.Case, dtype: torch.dtype) -> Callable[..., Any]:
+    """Who knows what as padded lists, looked up among the batch's items. Right only where no item stands in the
+    batch twice, which spares PyTorch a case that ours has to be ready for."""
+    owners, items = (torch.from_numpy(part).long() for part in (case.known_users, case.known_items))
+    counts, nowhere = torch.bincount(owners, minlength=case.num_users), len(case.table)
+    lists = torch.full((case.num_users, int(counts.max())), nowhere)
+    lists[owners, torch.arange(len(owners)) - (torch.cumsum(counts, 0) - counts)[owners]] = items
+
+    def offsets(users: Any, rows: Any, log_q: Any) -> Any:
+        column = torch.full((nowhere + 1,), -1)
+        column[rows] = torch.arange(len(rows))
+        known = column[lists[users]]
+        places = torch.nonzero(known >= 0, as_tuple=True)
+        scores = (-log_q).repeat(len(rows), 1)
+        scores[places[0], known[places]] = FAR
+        return scores
+
+    return offsets
+
+
+def _softmax(name: str, make: Callable[..., softmax_case.Case], repeats: int = 5) -> None:
+    small = make(softmax_case.SMALL)
+    found = [part.detach().numpy() for part in in_batch_softmax(small)()]
+    step = in_batch_softmax(make())
+    emit_seconds(
+        name,
+        step,
+        repeats=repeats,
+        warm=1,
+        matrix_mib=BATCH * BATCH * 4 / 2**20,
+        relative_errors=softmax_case.errors(small, *found),
+        loss=step()[0].item(),
+    )
+
+
+def softmax_compiled() -> None:
+    """The same through torch.compile, and at B = 2,048 eager."""
+    case = softmax_case.catalogue()
+    step = in_batch_softmax(softmax_case.catalogue(2048))
+    emit_seconds("softmax-2048", step, repeats=8)
+    start = time.perf_counter()
+    compiled = torch.compile(in_batch_softmax(case))
+    compiled()
+    emit_seconds("softmax-compiled", compiled, repeats=3, first_call_seconds=time.perf_counter() - start)
+
+
+MEASUREMENTS: dict[str, Callable[[], None]] = {
+    "ranker": ranker,
+    "ranker-compiled": lambda: ranker("ranker-compiled", compiled=True),
+    "softmax-catalogue": lambda: _softmax("softmax-catalogue", softmax_case.catalogue),
+    "softmax-distinct": lambda: _softmax("softmax-distinct", softmax_case.distinct),
+    "softmax-compiled": softmax_compiled,
+}
+
+if __name__ == "__main__":
+    run_named(MEASUREMENTS, sys.argv[1:])

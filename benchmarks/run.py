@@ -1,0 +1,84 @@
+"""Runs the benchmarks: `python benchmarks/run.py [--full] [--only ID ...] [--rounds N]`.
+
+Makes the peers' environments, runs what is asked for, writes `results/latest.json` and `results/latest.md`.
+With `--only` the other entries stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benches import BENCHES, small_entries
+from environments import BUILD, PEERS, install, python_of
+from inputs import write_inputs
+from machine import hardware, versions
+from results import Entry, markdown, merged, over_runs, read, write_atomic
+from tutorials import IDS, RESULTS, tutorial_entries
+
+ORDER = [*IDS, *(bench.name for bench in BENCHES)]
+ROUNDS, TUTORIAL_ROUNDS, FULL_RUNS = 5, 3, 3
+
+
+def main() -> None:
+    """Parse the arguments, run, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--full", action="store_true", help="everything three times, the peers' long runs too"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=ORDER, metavar="ID", default=ORDER, help=", ".join(ORDER)
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of the small benchmarks ({ROUNDS})")
+    chosen = parser.parse_args()
+    start = time.perf_counter()
+    for environment in PEERS:
+        install(environment)
+    write_inputs(BUILD / "data")
+    runs = [
+        one_run(chosen.only, chosen.rounds, again=chosen.full) for _ in range(FULL_RUNS if chosen.full else 1)
+    ]
+    entries = over_runs(runs) if chosen.full else runs[0]
+    write(entries, RESULTS)
+    print((RESULTS / "latest.md").read_text(encoding="utf-8"))
+    print(f"{time.perf_counter() - start:.0f} s in all", file=sys.stderr)
+
+
+def one_run(wanted: list[str], rounds: int, *, again: bool) -> list[Entry]:
+    """The entries wanted, measured once each round; `again` repeats the peers' long runs as well."""
+    found: list[Entry] = []
+    if long := [name for name in IDS if name in wanted]:
+        found += tutorial_entries(RESULTS, long, min(rounds, TUTORIAL_ROUNDS), again=again)
+    if small := [name for name in wanted if name not in IDS]:
+        found += small_entries(small, rounds)
+    return found
+
+
+def write(entries: list[Entry], folder: Path) -> None:
+    """latest.json (entries only), machine.json (what they were measured on), latest.md (both, to be read)."""
+    kept = merged(read(folder / "latest.json"), entries, ORDER)
+    described = describe()
+    write_atomic(folder / "latest.json", json.dumps(kept, indent=1) + "\n")
+    write_atomic(folder / "machine.json", json.dumps(described, indent=1) + "\n")
+    write_atomic(folder / "latest.md", markdown(kept, described))
+
+
+def describe() -> dict[str, Any]:
+    """Machine, versions of each side, date."""
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "machine": hardware(),
+        "versions": {
+            "project": versions(python_of("project")),
+            **{environment: versions(python_of(environment)) for environment in PEERS},
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()
