@@ -9,10 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from shortlist.api.encoding import encode as encode
     from shortlist.api.evaluating import evaluate as evaluate
     from shortlist.api.fitting import Fitted as Fitted
     from shortlist.api.fitting import fit as fit
     from shortlist.api.recommending import combine as combine
+    from shortlist.api.stored import Stored as Stored
     from shortlist.bundle import load as load
     from shortlist.data import datasets as datasets
     from shortlist.data import splits as splits
@@ -65,6 +67,7 @@ _HOMES = {
     "ShortlistError": "shortlist.errors",
     "Slate": "shortlist.pipeline.slate",
     "Split": "shortlist.data.splits",
+    "Stored": "shortlist.api.stored",
     "Tags": "shortlist.specs.features",
     "Text": "shortlist.specs.features",
     "Tower": "shortlist.specs.models",
@@ -72,6 +75,7 @@ _HOMES = {
     "TwoTower": "shortlist.specs.models",
     "Vector": "shortlist.specs.features",
     "combine": "shortlist.api.recommending",
+    "encode": "shortlist.api.encoding",
     "evaluate": "shortlist.api.evaluating",
     "fit": "shortlist.api.fitting",
     "load": "shortlist.bundle",

@@ -16,6 +16,8 @@ import polars as pl
 
 from shortlist._typing import Array
 from shortlist.api.preparing import Prepared, label, positions_of, prepare, query_columns, user_indices
+from shortlist.api.stored import Stored
+from shortlist.data.coded import blocks
 from shortlist.data.download import cache_folder
 from shortlist.data.splits import Split
 from shortlist.errors import DataError, TrainingError
@@ -95,7 +97,7 @@ class Fitted:
 
 def fit(
     model: Model,
-    split: Split,
+    split: Split | Stored,
     *,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -105,11 +107,12 @@ def fit(
     training: Training | None = None,
     listen: Callable[[Progress], None] | None = None,
 ) -> Fitted:
-    """Train a model on the training rows of a split.
+    """Train a model on the training rows of a split, or on rows that `encode` stored.
 
     Args:
         model: TwoTower, Ranker or MultiTask.
         split: only its `train` is learned from; `validation`, where it has rows, gives a figure an epoch.
+            Stored rows are read from disk as they are needed, and may be larger than memory.
         epochs, batch_size, optimizer, seed, patience: replace those of `training`, whose own defaults are
             8 epochs of 1,000 rows, Adam at 1e-2 falling along a cosine, seed 42, no early stopping.
         listen: told of every epoch.
@@ -118,6 +121,8 @@ def fit(
     validation figure (NDCG@10 of rows if the model retrieves, else RMSE) and the best epoch is kept.
     Raises DataError for tables that do not fit the model, TrainingError without rows, NonFiniteLoss.
     """
+    stored = split if isinstance(split, Stored) else None
+    split = stored.split if stored else split
     if not isinstance(split, Split):
         raise DataError(
             f"fit needs a Split, got {type(split).__name__}", hint="shortlist.splits.random(data, test=0.2)"
@@ -129,7 +134,7 @@ def fit(
             "patience needs validation rows to judge by",
             hint="split with validation=0.1, or leave patience at 0",
         )
-    prepared = prepare(model, split)
+    prepared = stored.prepared_for(model) if stored else prepare(model, split)
     judge = _Judge(model, split, prepared) if split.validation.height else None
     events = _events(model, prepared, course)
     params, history, best, seconds = _listen(events, course, judge, prepared, listen)
@@ -240,5 +245,10 @@ def _course(training: Training | None, *given: Any) -> Training:
 
 
 def _mean(prepared: Prepared, name: str) -> float:
-    examples = prepared.examples
-    return float(np.average(examples.labels[name].astype(np.float64), weights=examples.weights))
+    """A label's weighted mean, block by block: the rows may be on disk."""
+    total, count = 0.0, 0.0
+    for block in blocks(len(prepared.examples)):
+        weights = prepared.examples.weights[block].astype(np.float64)
+        total += float((prepared.examples.labels[name][block].astype(np.float64) * weights).sum())
+        count += float(weights.sum())
+    return total / count

@@ -170,12 +170,13 @@ def label(rows: pl.DataFrame, name: str) -> Floats:
     return narrow
 
 
-def weights_of(rows: pl.DataFrame) -> Floats:
-    """The weight of each row, 1 where there are none; float32 [n]. DataError for impossible ones."""
+def weights_of(rows: pl.DataFrame, *, zeros: bool = False) -> Floats:
+    """The weight of each row, 1 where there are none; float32 [n]. DataError for negative ones and, unless
+    these are a part of the rows (`zeros`), where all are zero."""
     if "weight" not in rows.columns:
         return np.ones(rows.height, np.float32)
     weights = label(rows, "weight")
-    if weights.min() < 0 or weights.sum() <= 0:
+    if weights.min() < 0 or (weights.sum() <= 0 and not zeros):
         raise DataError(f"weights must not be negative nor all zero; the smallest is {weights.min()}")
     return weights
 

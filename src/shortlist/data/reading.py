@@ -79,12 +79,24 @@ def _from_path(path: Path, strings: Collection[str]) -> pl.DataFrame:
     )
 
 
-def _from_folder(path: Path) -> pl.DataFrame:
+def parquet_files(path: Path) -> list[Path]:
+    """The Parquet files of a folder in name order, or the file itself. DataError where there is none."""
+    if path.is_file() and path.suffix.lower() in _PARQUET:
+        return [path]
+    if not path.is_dir():
+        raise DataError(
+            f"{path} is no Parquet file, nor a folder of them", hint="write the table as Parquet first"
+        )
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in _PARQUET)
     if not files:
         raise DataError(
             f"the folder {path} holds no Parquet file", hint="name the file itself for other formats"
         )
+    return files
+
+
+def _from_folder(path: Path) -> pl.DataFrame:
+    files = parquet_files(path)
     try:
         return pl.concat([pl.read_parquet(file) for file in files])
     except (pl.exceptions.PolarsError, OSError) as error:

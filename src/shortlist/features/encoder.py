@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 import numpy as np
 
 from shortlist._typing import Array
-from shortlist.data.coded import Coded, Column, Table, expanded
+from shortlist.data.coded import Coded, Column, Table, blocks, expanded
 from shortlist.errors import DataError, did_you_mean
 from shortlist.features.fitted import ColumnType, Fitted, Lookup, Words, fit_feature, load_feature
 from shortlist.specs.features import FeatureSpec
@@ -35,6 +36,15 @@ class Side:
         """Raw columns of n rows -> encoded arrays of n rows. DataError names a column that is not there."""
         need(columns, self.columns)
         return {f.spec.key: _encoded(f, columns[f.spec.column]) for f in self.features}
+
+    def encode_blocks(self, columns: Table) -> Iterator[tuple[str, Array]]:
+        """As `encode`, feature by feature and block by block: (feature key, rows of its array)."""
+        need(columns, self.columns)
+        for feature in self.features:
+            column = columns[feature.spec.column]
+            encode = _block_encoder(feature, column)
+            for block in blocks(len(column)):
+                yield feature.spec.key, encode(column[block])
 
     def to_list(self) -> list[dict[str, Any]]:
         return [{"spec": f.spec.to_dict(), "type": f.type, "fitted": f.to_dict()} for f in self.features]
@@ -90,6 +100,14 @@ def _encoded(feature: Fitted, column: Column) -> Array:
     if isinstance(feature, Lookup | Words):
         return feature.encode(column)
     return feature.encode(expanded(column))
+
+
+def _block_encoder(feature: Fitted, column: Column) -> Callable[[Any], Array]:
+    """Of coded columns each distinct text is looked up once for all blocks."""
+    if isinstance(column, Coded) and isinstance(feature, Lookup | Words):
+        table = feature.table_of(column)
+        return lambda block: feature.gather(table, block.codes)
+    return lambda block: _encoded(feature, block)
 
 
 def need(columns: Table, names: dict[str, ColumnType]) -> None:

@@ -48,7 +48,16 @@ class Lookup:
         return self.vocabulary.size
 
     def encode(self, column: Column) -> Ints:
+        if isinstance(column, Coded):
+            return self.gather(self.table_of(column), column.codes)
         return self.vocabulary.lookup(column)
+
+    def table_of(self, column: Coded) -> Ints:
+        """The slots of a coded column's values and, last, of a missing one: [m + 1]."""
+        return np.append(self.vocabulary.lookup(column.values), np.int32(0))
+
+    def gather(self, table: Ints, codes: Ints) -> Ints:
+        return table[codes]
 
     def to_dict(self) -> dict[str, Any]:
         return {"vocabulary": self.vocabulary.to_dict()}
@@ -70,7 +79,7 @@ class Words:
 
     def encode(self, column: Column) -> Ints:
         if isinstance(column, Coded):
-            return self._encode_coded(column)
+            return self.gather(self.table_of(column), column.codes)
         words = column if column.ndim == 2 else tokenize(column, self.length)
         out = np.full((len(words), self.length), -1, np.int32)
         used = words[:, : self.length]
@@ -78,15 +87,19 @@ class Words:
         out[:, : used.shape[1]][present] = self.vocabulary.lookup(used[present])
         return out
 
-    def _encode_coded(self, column: Coded) -> Ints:
-        """The same from every distinct text once; the last row is that of code -1."""
-        if column.ndim == 1:
-            found = self.encode(np.append(column.values, ""))
-            return found[column.codes]
-        slots = np.append(self.vocabulary.lookup(column.values), np.int32(-1))
-        out = np.full((len(column), self.length), -1, np.int32)
-        used = column.codes[:, : self.length]
-        out[:, : used.shape[1]] = slots[used]
+    def table_of(self, column: Coded) -> Ints:
+        """For Tags the slots of a coded column's values [m + 1], for Text the rows of its texts
+        [m + 1, length]; the last is what is missing."""
+        if column.ndim == 2:
+            return np.append(self.vocabulary.lookup(column.values), np.int32(-1))
+        return self.encode(np.append(column.values, ""))
+
+    def gather(self, table: Ints, codes: Ints) -> Ints:
+        if codes.ndim == 1:
+            return table[codes]
+        out = np.full((len(codes), self.length), -1, np.int32)
+        used = codes[:, : self.length]
+        out[:, : used.shape[1]] = table[used]
         return out
 
     def to_dict(self) -> dict[str, Any]:
