@@ -52,6 +52,20 @@ class HeadLayer(eqx.Module):
         both = p * c
         return self.mlp(jnp.concatenate([p, c, both]), noise=noise)[0] + both.sum() + bias
 
+    def splits(self, *, dropout: bool) -> bool:
+        """Whether `join` of the two sides' terms is what calling gives: the first layer's product with
+        [query, candidate] is a sum of one term a side, if nothing is dropped from its input."""
+        return self.spec.interaction == "concat" and bool(self.mlp.hidden) and not dropout
+
+    def term(self, side: str, vectors: Array) -> Array:
+        """A side's half of the first layer's product: vectors [..., dim] -> [..., width]."""
+        weight, dim = self.mlp.hidden[0].weight, vectors.shape[-1]
+        return vectors @ (weight[:dim] if side == "query" else weight[-dim:])
+
+    def join(self, query: Array, candidate: Array, bias: Array | float) -> Array:
+        """Both sides' terms [width] and the sum of their biases -> scalar."""
+        return self.mlp.above(query + candidate)[0] + bias
+
 
 def weight_penalty(head: HeadLayer) -> Array:
     """Sum of squares of a head's weight matrices, without its biases."""

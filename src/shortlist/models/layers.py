@@ -72,6 +72,14 @@ class MLP(eqx.Module):
             x = ACTIVATIONS[self.activation](layer(x))
         return x if self.last is None else self.last(x)
 
+    def above(self, x: Array) -> Array:
+        """The first hidden layer's outcome before its bias and activation -> the result, without dropout."""
+        first, *others = self.hidden
+        x = ACTIVATIONS[self.activation](x if first.bias is None else x + first.bias)
+        for layer in others:
+            x = ACTIVATIONS[self.activation](layer(x))
+        return x if self.last is None else self.last(x)
+
 
 def drop(x: Array, rate: float, noise: Array | None) -> Array:
     """Dropout by random bits `noise`, uint32 of the shape of x; none without (Srivastava et al., JMLR 2014).
