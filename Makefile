@@ -10,7 +10,7 @@ demo_command = $(bin)/shortlist train ml100k-joint --output runs/demo --force &&
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow test-dist test-all lint format types dist lock check-locks architecture \
-	readme figures clean
+	readme figures bench bench-full clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,12 @@ figures: demo  ## run the demo and the tutorials, keep their figures in docs/res
 	rm -rf build/programs  # seconds count compilation
 	JAX_COMPILATION_CACHE_DIR=build/programs $(bin)/shortlist reproduce tutorials --json docs/results/tutorials.json
 	$(bin)/python tools/readme.py
+
+bench: setup  ## measure ours beside the peers (their environments go to build/), rewrite benchmarks/results
+	$(bin)/python benchmarks/run.py $(ARGS)
+
+bench-full: setup  ## everything three times, the peers' long runs too
+	$(bin)/python benchmarks/run.py --full $(ARGS)
 
 clean:  ## remove the environment, builds and caches (runs/ stays)
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

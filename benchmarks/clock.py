@@ -1,4 +1,4 @@
-"""What every measuring process shares, ours and the peers' alike: repeated timing, memory, one JSON line each."""
+"""What every measuring process shares: repeated timing, memory, one JSON line a measurement."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def seconds_each(work: Callable[[], Any], *, repeats: int, warm: int = 2) -> lis
 
 
 def emit_seconds(name: str, work: Callable[[], Any], *, repeats: int, warm: int = 2, **detail: Any) -> None:
-    """The median of `repeats` calls, with the smallest and the largest, and the memory one more call needs."""
+    """The median of `repeats` calls, the smallest and the largest, and the memory one more call needs."""
     found = seconds_each(work, repeats=repeats, warm=warm)
     emit(
         name,

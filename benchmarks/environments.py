@@ -64,7 +64,7 @@ def _make(folder: Path) -> None:
 
 
 def variables(environment: str, **more: str) -> dict[str, str]:
-    """The environment variables of a measuring process: the caller's, less what would favour or hamper a side.
+    """The environment variables of a measuring process: the caller's, less what would favour or hamper it.
 
     Byte code may be cached (imports are timed); JAX's own switches and TensorFlow's chatter are off; only the
     project's side inherits PYTHONPATH. The bench's shared modules can be imported by all.

@@ -66,4 +66,5 @@ def _cpu() -> str:
     facts = {key.strip(): value.strip() for key, value in said.items()}
     flags = set(facts.get("flags", "").split())
     wide = next((name for name in ("avx512f", "avx2", "avx") if name in flags), "no avx")
-    return f"{facts.get('model name', 'unknown')} family {facts.get('cpu family')} model {facts.get('model')} {wide}"
+    family = f"family {facts.get('cpu family')} model {facts.get('model')}"
+    return f"{facts.get('model name', 'unknown')} {family} {wide}"

@@ -39,8 +39,8 @@ class Ran:
     details: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-# PyTorch's guide to performance advises an allocator that keeps memory; these settings make the C library's own
-# one do so. B x B matrices are then not handed back and faulted in again at every step: twice the speed.
+# PyTorch's guide to performance advises an allocator that keeps memory; these settings make the C library's
+# own one do so. B x B matrices are then not given back and faulted in again at each step: twice the speed.
 KEEP_MEMORY = (
     ("MALLOC_MMAP_MAX_", "0"),
     ("MALLOC_TRIM_THRESHOLD_", "100000000000"),

@@ -14,7 +14,7 @@ Entry = dict[str, Any]
 
 
 def entry(bench: str, ours: list[float], peer: list[float], unit: str, detail: dict[str, Any]) -> Entry:
-    """One comparison. Rates ("../s") are better when higher, all else when lower; a ratio above 1: ours is better.
+    """One comparison. Rates ("../s") are better when higher, all else when lower; above 1 ours is better.
 
     The ratio is the median over rounds of each round's own ratio; "ours" and "peer" are the values of that
     round (the better half's lower one with an even number), so that the three fit together. Medians, spreads
@@ -58,7 +58,7 @@ def rounded(value: float) -> float:
 
 
 def over_runs(runs: list[list[Entry]]) -> list[Entry]:
-    """One entry an id from several whole runs: the run with the median ratio, every run's ratio in its detail."""
+    """One entry an id from several whole runs: the one with the median ratio, every run's in its detail."""
     out = []
     for same in zip(*runs, strict=True):
         order = sorted(same, key=lambda one: one["ratio"])
@@ -85,8 +85,8 @@ def markdown(entries: list[Entry], described: dict[str, Any]) -> str:
         "",
         *(f"- {side}: {_listed(found)}" for side, found in versions.items()),
         "",
-        "A ratio above 1 means that ours is better. Written by `benchmarks/run.py`; what each line compares is in",
-        "`benchmarks/README.md`, every round in `latest.json`.",
+        "A ratio above 1 means that ours is better. Written by `benchmarks/run.py`; what each line",
+        "compares is in `benchmarks/README.md`, every round in `latest.json`.",
         "",
         "| bench | ours | peer | unit | ratio | smallest to largest of the rounds |",
         "|---|---|---|---|---|---|",

@@ -55,7 +55,7 @@ def one_run(wanted: list[str], rounds: int, *, again: bool) -> list[Entry]:
     if long := [name for name in IDS if name in wanted]:
         found += tutorial_entries(RESULTS, long, min(rounds, TUTORIAL_ROUNDS), again=again)
     if small := [name for name in wanted if name not in IDS]:
-        found += small_entries(small, rounds)
+        found += small_entries(small, rounds, full=again)
     return found
 
 

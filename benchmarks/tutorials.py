@@ -1,4 +1,4 @@
-"""The tutorials end to end: the peer's six processes once a machine, ours in one process or six, cold and warm."""
+"""The tutorials end to end: the peer's six processes once a machine, ours in one or six, cold and warm."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def evaluate() -> None:
     def whole() -> dict[str, float]:
         return rows.figures(*ranks.count_ranks(rows.queries, rows.items, rows.targets, rows.seen, rows.users))
 
-    emit_seconds("evaluate", whole, repeats=9, figures=whole())
+    emit_seconds("evaluate", whole, repeats=15, figures=whole())
 
 
 def evaluate_bundle() -> None:

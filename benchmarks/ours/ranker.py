@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from itertools import pairwise
 
 from clock import emit
 
@@ -25,7 +26,7 @@ MODEL = Ranker(
 def ranker() -> None:
     """Real examples a second, from the end of one epoch to the end of a later one.
 
-    80,000 rows make 10 batches of 8,192; the last is filled up, and what fills it is computed but not counted.
+    80,000 rows make 10 batches of 8,192; the last is filled up, which is computed but not counted.
     """
     split = random(deduplicate_titles(movielens("100k")), seed=42)
     ends: list[tuple[float, float]] = []
@@ -35,7 +36,7 @@ def ranker() -> None:
 
     fitted = fit(MODEL, split, epochs=EPOCHS, batch_size=BATCH, optimizer=Adagrad(0.1), listen=listen)
     times = [at for at, _ in ends[WARM:]]
-    seconds = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    seconds = [later - earlier for earlier, later in pairwise(times)]
     rows = split.train.height
     emit(
         "ranker",

@@ -1,4 +1,4 @@
-"""The tutorials' six experiments in one process of ours: `tutorials.py [EXPERIMENT ...]`, all of them by default.
+"""The tutorials' six experiments in one process of ours: `tutorials.py [EXPERIMENT ...]`, all by default.
 
 Each is fitted as the tutorial prints it and judged on its test rows by the tutorial's own figures.
 """

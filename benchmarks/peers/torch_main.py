@@ -1,5 +1,7 @@
-"""PyTorch's side of the small benchmarks: `torch_main.py MEASUREMENT ...`, one JSON line each. Eager throughout,
-but where a name says compiled."""
+"""PyTorch's side of the small benchmarks: `torch_main.py MEASUREMENT ...`, a JSON line each.
+
+Eager throughout, but where a name says compiled.
+"""
 
 from __future__ import annotations
 
@@ -103,8 +105,8 @@ def _by_matrix(case: softmax_case.Case, dtype: torch.dtype) -> Callable[..., Any
 
 
 def _by_lists(case: softmax_case.Case, dtype: torch.dtype) -> Callable[..., Any]:
-    """Who knows what as padded lists, looked up among the batch's items. Right only where no item stands in the
-    batch twice, which spares PyTorch a case that ours has to be ready for."""
+    """Who knows what as padded lists, looked up among the batch's items. Right only where no item stands
+    in the batch twice, which spares PyTorch a case that ours has to be ready for."""
     owners, items = (torch.from_numpy(part).long() for part in (case.known_users, case.known_items))
     counts, nowhere = torch.bincount(owners, minlength=case.num_users), len(case.table)
     lists = torch.full((case.num_users, int(counts.max())), nowhere)

@@ -1,8 +1,8 @@
-"""TensorFlow Recommenders on the tutorials' six experiments, as printed: `tutorials.py EXPERIMENT [--metrics-off]`.
+"""TensorFlow Recommenders on the tutorials' six experiments: `tutorials.py EXPERIMENT [--metrics-off]`.
 
 Models, hyper-parameters, data pipelines and metrics are those of "Recommending movies: ranking", "Multi-task
-recommenders" and "Taking advantage of context features". `--metrics-off` leaves FactorizedTopK out of training,
-as TFRS's documentation advises where time matters; the evaluation on the test rows stays.
+recommenders" and "Taking advantage of context features". `--metrics-off` leaves FactorizedTopK out of
+training, as TFRS's documentation advises where time matters; the evaluation on the test rows stays.
 """
 
 from __future__ import annotations
