@@ -53,6 +53,8 @@ PROGRAMS = {
     "torch": Program("peers/torch_main.py", "torch", KEEP_MEMORY),
     "torch as it comes": Program("peers/torch_main.py", "torch"),
     "tfrs": Program("peers/tfrs_main.py", "tensorflow"),
+    # by itself: after other work in the process FactorizedTopK was seen to take longer
+    "tfrs evaluation": Program("peers/tfrs_main.py", "tensorflow"),
     "our tutorials": Program("ours/tutorials.py", "project"),
     "tfrs tutorials": Program("peers/tutorials.py", "tensorflow"),
 }
