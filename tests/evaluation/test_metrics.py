@@ -14,7 +14,7 @@ from sklearn.metrics import (
 from shortlist.evaluation import metrics
 from shortlist.evaluation.figures import tallies
 from shortlist.evaluation.rows import Predictions, TestRows
-from shortlist.index.exact import Ranks, count_ranks
+from shortlist.index.ranks import Ranks, count_ranks
 
 USERS, ITEMS = 23, 40
 

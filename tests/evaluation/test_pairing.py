@@ -9,7 +9,7 @@ from shortlist._typing import Doubles
 from shortlist.evaluation.compare import evaluate
 from shortlist.evaluation.intervals import Tally, bootstrap, estimate
 from shortlist.evaluation.rows import Predictions, TestRows
-from shortlist.index.exact import Ranks
+from shortlist.index.ranks import Ranks
 
 USERS, ITEMS, GAP = 60, 40, 0.05
 

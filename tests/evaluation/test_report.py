@@ -12,7 +12,7 @@ from shortlist.errors import DataError
 from shortlist.evaluation.compare import evaluate
 from shortlist.evaluation.report import Report
 from shortlist.evaluation.rows import Predictions, Skipped, TestRows
-from shortlist.index.exact import Ranks
+from shortlist.index.ranks import Ranks
 
 USERS, N = 60, 200
 

@@ -9,7 +9,7 @@ from shortlist.baselines.popularity import Popular
 from shortlist.evaluation.compare import evaluate
 from shortlist.evaluation.rows import Predictions, Skipped, TestRows
 from shortlist.evaluation.suite import baseline_predictions, ranks_by_user, top_lists
-from shortlist.index.exact import count_ranks
+from shortlist.index.ranks import count_ranks
 
 USERS, N = 40, 25
 

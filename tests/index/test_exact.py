@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import rankdata
 
 from shortlist._typing import Array
 from shortlist.errors import DataError, RequestError
-from shortlist.index.exact import count_ranks, search, top_k
+from shortlist.index.exact import search, top_k
 from shortlist.state.seen import Seen
 
 # few distinct values, so that ties are everywhere, the k-th place included
@@ -71,33 +70,3 @@ def test_search_edges() -> None:
         search(items[:, :2], items, 1)
     with pytest.raises(DataError, match=r"row 1 .*NaN"):
         search(np.array([[0, 0, 0], [np.nan, 0, 0]], np.float32), items, 1)
-
-
-@settings(deadline=None)
-@given(scores=SCORES, seed=st.integers(0, 99), block=st.sampled_from([1, 2, None]))
-def test_ranks_agree_with_rankdata(scores: Array, seed: int, block: int | None) -> None:
-    rng, (num_rows, num_items) = np.random.default_rng(seed), scores.shape
-    targets, users = rng.integers(0, num_items, num_rows), rng.integers(-1, 3, num_rows)
-    seen = Seen.from_pairs(rng.integers(0, 3, 12), rng.integers(0, num_items, 12), 3)
-    found = count_ranks(lambda rows: scores[rows], targets, seen, users, num_items=num_items, block=block)
-    for row, target in enumerate(targets):
-        assert found.raw[row] == rankdata(-scores[row])[target]
-        left = [i for i in range(num_items) if i == target or i not in seen.of(int(users[row]))]
-        assert found.filtered[row] == rankdata(-scores[row, left])[left.index(target)]
-
-
-def test_equal_scores_give_the_middle_rank() -> None:
-    ranks = count_ranks(lambda rows: np.zeros((rows.stop - rows.start, 99)), np.arange(20))
-    assert (ranks.raw == 50).all() and (ranks.filtered == 50).all()
-
-
-@pytest.mark.parametrize("num_items", [None, 4])
-@pytest.mark.parametrize("target", [-1, 4])
-def test_a_target_outside_the_catalogue_is_an_error(target: int, num_items: int | None) -> None:
-    with pytest.raises(DataError, match=f"row 1: target {target} is not in the catalogue of 4 items"):
-        count_ranks(lambda rows: np.zeros((2, 4)), [0, target], num_items=num_items)
-
-
-def test_nan_scores_have_no_ranks() -> None:
-    with pytest.raises(DataError, match="NaN"):
-        count_ranks(lambda rows: np.array([[0.0, np.nan]]), [0])

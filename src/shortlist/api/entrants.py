@@ -11,7 +11,8 @@ from shortlist._typing import Array, Bools, Columns, Doubles, Floats, Ints
 from shortlist.api.cases import Case
 from shortlist.evaluation import metrics
 from shortlist.evaluation.rows import Predictions, TestRows
-from shortlist.index.exact import Ranks, block_rows, count_ranks, search
+from shortlist.index.exact import block_rows, search
+from shortlist.index.ranks import Ranks, product_ranks
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.stages import Candidates, Utility, choose, most_popular, order, rank, retrieve
 from shortlist.state.seen import Seen
@@ -22,7 +23,7 @@ Counter = Callable[[Floats, Floats, Ints, Seen, Ints], Ranks]
 
 def numpy_counter(queries: Floats, items: Floats, targets: Ints, seen: Seen, users: Ints) -> Ranks:
     """Ranks of inner products, counted by NumPy."""
-    return count_ranks(lambda rows: queries[rows] @ items.T, targets, seen, users, num_items=len(items))
+    return product_ranks(queries, items, targets, seen, users)
 
 
 def compiled_counter(queries: Floats, items: Floats, targets: Ints, seen: Seen, users: Ints) -> Ranks:

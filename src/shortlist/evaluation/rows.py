@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from shortlist._typing import Bools, Doubles, Ints, Longs
 from shortlist.errors import DataError
-from shortlist.index.exact import Ranks
+from shortlist.index.ranks import Ranks
 
 HEAD_SHARE = 0.2
 

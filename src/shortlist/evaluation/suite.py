@@ -24,7 +24,8 @@ from shortlist.baselines.tuning import (
 from shortlist.errors import DataError, MissingExtra
 from shortlist.evaluation import metrics
 from shortlist.evaluation.rows import Predictions, Skipped, TestRows
-from shortlist.index.exact import Ranks, block_rows, count_ranks, top_k
+from shortlist.index.exact import block_rows, top_k
+from shortlist.index.ranks import Ranks, count_ranks
 from shortlist.state.seen import Seen
 
 Progress = Callable[[str, int, int], None]

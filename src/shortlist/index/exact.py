@@ -1,19 +1,16 @@
-"""Exact search and exact ranks: blocked matrix products, filters applied inside, ties settled by rule.
+"""Exact search: blocked matrix products, filters applied inside, ties settled by rule.
 
-Slates are ordered by score descending, then catalogue position ascending. Ranks count greater
-scores and place ties at their mean, so that a model with all scores equal gets the middle rank.
+Slates are ordered by score descending, then catalogue position ascending.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from shortlist._typing import Array, Bools, Doubles, Floats, Ints, Longs
+from shortlist._typing import Array, Bools, Floats, Ints, Longs
 from shortlist.errors import DataError, RequestError
+from shortlist.index.ranks import require_no_nan
 from shortlist.state.seen import Seen
 
 _BLOCK_SCORES = 1 << 22  # scores held at once: 16 MiB in float32, near what a core's caches like
@@ -22,16 +19,6 @@ _BLOCK_SCORES = 1 << 22  # scores held at once: 16 MiB in float32, near what a c
 def block_rows(num_items: int) -> int:
     """How many rows of scores over `num_items` candidates are worked on at once."""
     return max(1, _BLOCK_SCORES // max(1, num_items))
-
-
-def _require_no_nan(scores: Array) -> None:
-    # min() carries NaN through and allocates nothing, unlike isnan().any()
-    if scores.size and np.isnan(scores.min()):
-        row = int(np.argmax(np.isnan(scores).any(axis=1)))
-        raise DataError(
-            f"row {row} of the scores holds NaN, so nothing can be ordered",
-            hint="look for a diverged training run or a missing feature value",
-        )
 
 
 def top_k(scores: Array, k: int, mask: Bools | None = None) -> tuple[Ints, Array]:
@@ -44,7 +31,7 @@ def top_k(scores: Array, k: int, mask: Bools | None = None) -> tuple[Ints, Array
     """
     if k < 1:
         raise RequestError(f"k is {k}; at least one candidate must be asked for", hint="use k >= 1")
-    _require_no_nan(scores)
+    require_no_nan(scores)
     if mask is not None:
         scores = np.where(mask, scores, np.asarray(-np.inf, scores.dtype))
     num_rows, num_items = scores.shape
@@ -138,87 +125,3 @@ def _allowed(
     elif exclude is not None:
         mask &= ~exclude[rows]
     return mask
-
-
-@dataclass(frozen=True, eq=False)
-class Ranks:
-    """Rank of each row's target over the full catalogue, float64 [n], 1 = best, ties at their mean.
-
-    `raw` leaves every item among the candidates; `filtered` removes the user's training items, the
-    target itself excepted.
-    """
-
-    raw: Doubles
-    filtered: Doubles
-
-    def __len__(self) -> int:
-        return len(self.raw)
-
-    def __getitem__(self, rows: Array | slice) -> Ranks:
-        return Ranks(self.raw[rows], self.filtered[rows])
-
-
-def count_ranks(
-    scores_of: Callable[[slice], Array],
-    targets: ArrayLike,
-    seen: Seen | None = None,
-    users: ArrayLike | None = None,
-    *,
-    num_items: int | None = None,
-    block: int | None = None,
-) -> Ranks:
-    """Exact ranks by counting, a block of rows at a time.
-
-    Args:
-        scores_of: gives the scores [b, N] of a slice of rows.
-        targets: catalogue position of each row's true item [n].
-        seen: items to remove for the filtered ranks, looked up by `users` [n] (-1: nothing seen).
-        num_items: N, if known beforehand: targets are then checked before any work is done.
-        block: rows worked on at once; chosen from `num_items` when not given.
-
-    Raises `DataError` when a target is not in the catalogue or a score is NaN.
-    """
-    target = np.asarray(targets, np.int64)
-    if num_items is not None:
-        _require_targets(target, num_items)
-    user = np.full(len(target), -1, np.int64) if users is None else np.asarray(users, np.int64)
-    block = block or (block_rows(num_items) if num_items else 256)
-    raw, filtered = np.empty(len(target)), np.empty(len(target))
-    for start in range(0, len(target), block):
-        rows = slice(start, min(start + block, len(target)))
-        scores = scores_of(rows)
-        _require_targets(target[rows], scores.shape[1], start)
-        _require_no_nan(scores)
-        own = scores[np.arange(len(scores)), target[rows]]
-        raw[rows] = _counted(scores, own)
-        filtered[rows] = raw[rows]
-        if seen is not None:
-            filtered[rows] -= _places_of_seen(scores, own, target[rows], seen.rows(user[rows]))
-    return Ranks(raw, filtered)
-
-
-def _require_targets(targets: Longs, num_items: int, offset: int = 0) -> None:
-    outside = np.flatnonzero((targets < 0) | (targets >= num_items))
-    if outside.size:
-        raise DataError(
-            f"row {offset + int(outside[0])}: target {targets[outside[0]]} is not in the catalogue of "
-            f"{num_items} items ({outside.size} such rows in this block), so it has no rank",
-            hint="give the items table every item that occurs in the test rows",
-        )
-
-
-def _counted(scores: Array, own: Array) -> Doubles:
-    """1 + greater + half the other ties; the target ties with itself, hence the minus one."""
-    greater = np.count_nonzero(scores > own[:, None], axis=1)
-    at_least = np.count_nonzero(scores >= own[:, None], axis=1)
-    return np.asarray(1.0 + greater + (at_least - greater - 1) / 2.0)
-
-
-def _places_of_seen(scores: Array, own: Array, targets: Longs, seen: Seen) -> Doubles:
-    """How many places the seen items other than the target hold before it (a tie holds half of one)."""
-    rows, items = seen.pairs()
-    inside = (items < scores.shape[1]) & (items != targets[rows])
-    rows, items = rows[inside], items[inside]
-    values = scores[rows, items]
-    held = (values > own[rows]) + 0.5 * (values == own[rows])
-    return np.bincount(rows, weights=held, minlength=len(scores)).astype(np.float64)
