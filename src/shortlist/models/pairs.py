@@ -51,7 +51,7 @@ def pair_loss(
         # where, not a product: a padding row's loss may be anything, NaN included
         return jnp.sum(jnp.where(data[1] > 0, data[1] * losses, 0.0))
 
-    size = HELD // max(net.heads[name].spec.hidden)
+    size = max(1, HELD // max(net.heads[name].spec.hidden))
     return sum_over_rows(block, size, arrays, sides, (labels, weights))
 
 
