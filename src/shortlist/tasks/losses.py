@@ -10,11 +10,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-BLOCK = 512
-"""Rows scored at a time: the B x C matrix is never held whole."""
+from shortlist.tasks.known import KnownPositives
+
+BLOCK_SCORES = 2**21
+"""Scores held at a time (8 MiB): the B x C matrix is never held whole."""
+BLOCK_ROWS = 512
+"""The most rows scored at a time: with few columns, larger blocks leave the cache and gain nothing."""
+REACH = 50.0
+"""exp(score - own score) stays far from overflow, summed over columns too, while no score is this much above
+the row's own."""
 NEGLIGIBLE = -1e30
 """Stands in for log(0): finite, so that removed entries have gradient zero, not NaN."""
 
@@ -24,28 +30,40 @@ class Candidates(NamedTuple):
 
     vectors: [C, d]. log_weight: [C], log of how often each stands in the sample, less its log_q where
     corrected; NEGLIGIBLE where it is not in the sample. own_log_weight: [C], the same for a candidate as a
-    row's own positive, which counts once. column_of: int [N], an item's column (any column where it has
-    none). items: int [C], a column's item.
+    row's own positive, which counts once. column_of: int [N], an item's column, C where it has none.
     """
 
     vectors: Array
     log_weight: Array
     own_log_weight: Array
     column_of: Array
-    items: Array
-
-
-class Known(NamedTuple):
-    """Each row's items that are no negatives: rows' users int [B] (-1: none known) into a CSR."""
-
-    users: Array
-    indptr: Array
-    items: Array
 
 
 def squared_error(predictions: Array, labels: Array) -> Array:
     """(prediction - label)^2; [B], [B] -> [B]."""
     return jnp.square(predictions - labels)
+
+
+class _Rows(NamedTuple):
+    """Rows less their queries: own int [R], the columns of their positives; weights [R]; users int [R]."""
+
+    own: Array
+    weights: Array
+    users: Array
+
+
+class _Sample(NamedTuple):
+    """Candidates less their vectors, and what is known of users."""
+
+    log_weight: Array
+    own_log_weight: Array
+    column_of: Array
+    known: KnownPositives | None
+
+
+class _Options(NamedTuple):
+    accidental_hits: bool
+    hard_negatives: int
 
 
 def softmax_loss(
@@ -55,8 +73,8 @@ def softmax_loss(
     weights: Array,
     *,
     accidental_hits: bool = True,
-    known: Known | None = None,
-    longest: int = 0,
+    known: KnownPositives | None = None,
+    users: Array | None = None,
     hard_negatives: int = 0,
 ) -> Array:
     """Sum over rows of weights [B] times -log softmax of the row's own candidate; a scalar.
@@ -66,124 +84,129 @@ def softmax_loss(
     form is exact however small C is. With scores corrected by log_q it estimates the softmax over the whole
     catalogue (Bengio and Senecal 2008; Yi et al., RecSys 2019).
 
-    accidental_hits: drop the row's own item from its negatives. known: also drop these; `longest` is the
-    largest number of items a user has. hard_negatives: keep only so many of the highest-scoring distinct
-    candidates of a row, each with its weight (0: all).
+    accidental_hits: drop the row's own item from its negatives. known: also drop what a row's user, users
+    int [B] (-1: nothing is known), has chosen. hard_negatives: keep only so many of the highest-scoring
+    distinct candidates of a row, each with its weight (0: all).
 
     Computed a block of rows at a time; gradients are made in the same pass over the scores, so that the
-    B x C matrix is neither stored nor computed twice.
+    B x C matrix is neither stored nor computed twice. Gradients reach queries and vectors only.
     """
-    count = queries.shape[0]
-    block = min(BLOCK, count)
-    pad = -count % block
-    padded = (jnp.pad(queries, ((0, pad), (0, 0))), jnp.pad(positive, (0, pad)), jnp.pad(weights, (0, pad)))
-    if known is not None:
-        known = known._replace(users=jnp.pad(known.users, (0, pad), constant_values=-1))
-    options = _Options(block, accidental_hits, longest, hard_negatives)
-    if hard_negatives:
-        return _total(*padded, candidates, known, options)
-    return _one_pass(*padded, candidates, known, options)
+    count, block = len(positive), block_rows(len(positive), len(candidates.vectors))
+    if users is None:
+        users = jnp.full(count, -1)
+
+    def blocks(x: Array, fill: int = 0) -> Array:
+        padding = [(0, -count % block), *[(0, 0)] * (x.ndim - 1)]
+        return jnp.pad(x, padding, constant_values=fill).reshape(-1, block, *x.shape[1:])
+
+    rows = _Rows(blocks(positive), blocks(weights), blocks(users, -1))
+    sample = _Sample(*candidates[1:], known)
+    total = _hardest if hard_negatives else _one_pass
+    return total(blocks(queries), candidates.vectors, rows, sample, _Options(accidental_hits, hard_negatives))
 
 
-class _Options(NamedTuple):
-    block: int
-    accidental_hits: bool
-    longest: int
-    hard_negatives: int
+def block_rows(num_rows: int, num_columns: int) -> int:
+    """Rows a block: about BLOCK_SCORES scores, at most BLOCK_ROWS, blocks of nearly equal size."""
+    most = min(BLOCK_ROWS, max(16, BLOCK_SCORES // num_columns // 16 * 16))
+    if num_rows <= most:
+        return num_rows
+    even = -(-num_rows // -(-num_rows // most))
+    return -(-even // 16) * 16
 
 
-def _scores(
-    q: Array, own: Array, users: Array | None, candidates: Candidates, known: Known | None, options: _Options
-) -> tuple[Array, Array]:
-    """A block's weighted scores [block, C], and each row's own score [block]."""
-    raw = q @ candidates.vectors.T
-    scores = raw + candidates.log_weight
-    if known is not None and users is not None:
-        scores = jnp.where(_known_mask(users, known, candidates, options.longest), NEGLIGIBLE, scores)
-    mine = jnp.arange(raw.shape[1])[None, :] == own[:, None]
-    positive = jnp.take_along_axis(raw, own[:, None], 1)[:, 0] + candidates.own_log_weight[own]
-    kept = positive[:, None] if options.accidental_hits else raw + candidates.log_weight
-    scores = jnp.where(mine, kept, scores)
-    if options.hard_negatives:
-        others = jnp.where(mine, NEGLIGIBLE, scores)
-        count = min(options.hard_negatives, raw.shape[1])
-        scores = jnp.concatenate([positive[:, None], jax.lax.top_k(others, count)[0]], axis=1)
-    return scores, positive
+def _known_bits(rows: _Rows, sample: _Sample) -> tuple[Array, Array] | None:
+    if sample.known is None:
+        return None
+    return sample.known.bits(rows.users, sample.column_of, len(sample.log_weight))
 
 
-def _known_mask(users: Array, known: Known, candidates: Candidates, longest: int) -> Array:
-    """bool [block, C]: the candidates each row's user is known to have chosen."""
-    start = known.indptr[jnp.maximum(users, 0)]
-    length = jnp.where(users < 0, 0, known.indptr[jnp.maximum(users, 0) + 1] - start)
-    offsets = jnp.arange(longest)
-    items = known.items.at[start[:, None] + offsets].get(mode="clip")
-    columns = candidates.column_of[items]
-    real = (offsets < length[:, None]) & (candidates.items[columns] == items)
-    num_columns = candidates.vectors.shape[0]
-    columns = jnp.where(real, columns, num_columns)  # one column past the end is dropped
-    rows = jnp.arange(users.shape[0])[:, None]
-    return jnp.zeros((users.shape[0], num_columns), bool).at[rows, columns].set(True, mode="drop")
+def _removed(own: Array, known: tuple[Array, Array] | None, num_columns: int) -> Array:
+    """bool [R, C]: a row's own column and what its user is known to have chosen."""
+    removed = jnp.arange(num_columns) == own[:, None]
+    if known is None:
+        return removed
+    words, index = known
+    return removed | ((words[index // 32] >> (index % 32).astype(words.dtype)[:, None]) & 1).astype(bool)
 
 
-def _blocks(q: Array, own: Array, weights: Array, known: Known | None, block: int) -> tuple[Array, ...]:
-    parts = (q.reshape(-1, block, q.shape[1]), own.reshape(-1, block), weights.reshape(-1, block))
-    return parts if known is None else (*parts, known.users.reshape(-1, block))
+def _hardest(queries: Array, vectors: Array, rows: _Rows, sample: _Sample, options: _Options) -> Array:
+    """The loss over each row's hardest negatives."""
 
-
-def _total(
-    q: Array, own: Array, weights: Array, candidates: Candidates, known: Known | None, options: _Options
-) -> Array:
     @jax.checkpoint
-    def one(part: tuple[Array, ...]) -> Array:
-        users = part[3] if known is not None else None
-        scores, positive = _scores(part[0], part[1], users, candidates, known, options)
-        return jnp.sum(part[2] * (jax.nn.logsumexp(scores, axis=1) - positive))
+    def one(block: tuple[Array, _Rows]) -> Array:
+        q, part = block
+        own = part.own
+        removed = _removed(own, _known_bits(part, sample), len(vectors))
+        scores = jnp.where(removed, NEGLIGIBLE, q @ vectors.T + sample.log_weight)
+        positive = jnp.sum(q * vectors[own], axis=1) + sample.own_log_weight[own]
+        if not options.accidental_hits:  # the other entries of the row's own item are a negative
+            more = _own_count(own, sample) - 1
+            again = jnp.where(more > 0.5, positive + jnp.log(jnp.maximum(more, 1)), NEGLIGIBLE)
+            scores = scores.at[jnp.arange(len(own)), own].set(again)
+        hardest = jax.lax.top_k(scores, min(options.hard_negatives, scores.shape[1]))[0]
+        kept = jnp.concatenate([positive[:, None], hardest], axis=1)
+        return jnp.sum(part.weights * (jax.nn.logsumexp(kept, axis=1) - positive))
 
-    losses: Array = jax.lax.map(one, _blocks(q, own, weights, known, options.block))
+    losses: Array = jax.lax.map(one, (queries, rows))
     return losses.sum()
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5,))
-def _one_pass(
-    q: Array, own: Array, weights: Array, candidates: Candidates, known: Known | None, options: _Options
-) -> Array:
-    return _total(q, own, weights, candidates, known, options)
+def _own_count(own: Array, sample: _Sample) -> Array:
+    """How often a row's own item stands in the sample [R]; at least once."""
+    return jnp.maximum(jnp.exp(sample.log_weight[own] - sample.own_log_weight[own]), 1.0)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _one_pass(queries: Array, vectors: Array, rows: _Rows, sample: _Sample, options: _Options) -> Array:
+    return _forward(queries, vectors, rows, sample, options)[0]
 
 
 def _forward(
-    q: Array, own: Array, weights: Array, candidates: Candidates, known: Known | None, options: _Options
-) -> tuple[Array, tuple[Any, ...]]:
-    vectors = candidates.vectors
+    queries: Array, vectors: Array, rows: _Rows, sample: _Sample, options: _Options
+) -> tuple[Array, tuple[Array, Array]]:
+    """The loss, and its gradients by queries [B / R, R, d] and vectors [C, d].
 
-    def one(d_vectors: Array, part: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
-        users = part[3] if known is not None else None
-        scores, positive = _scores(part[0], part[1], users, candidates, known, options)
-        top = scores.max(axis=1, keepdims=True)
-        e = jnp.exp(scores - top)
-        z = e.sum(axis=1, keepdims=True)
-        p = e * (part[2][:, None] / z)
-        loss = jnp.sum(part[2] * (top[:, 0] + jnp.log(z[:, 0]) - positive))
-        return d_vectors + p.T @ part[0], (loss, p @ vectors)
+    Sums over negatives are not divided by z: z goes into the small factors of each product instead.
+    """
+    turned = vectors.T  # two of the three products are fastest this way around
+    reach = jnp.sqrt(jnp.max(jnp.sum(jnp.square(vectors), axis=1)))
+    top_weight = sample.log_weight.max()
 
-    start = jnp.zeros_like(vectors)
-    d_vectors, (losses, d_q) = jax.lax.scan(one, start, _blocks(q, own, weights, known, options.block))
-    d_q = d_q.reshape(q.shape) - weights[:, None] * vectors[own]
-    d_vectors = d_vectors.at[own].add(-weights[:, None] * q)
-    return losses.sum(), (d_q, d_vectors, own, weights, candidates, known)
+    def one(d_turned: Array, block: tuple[Array, _Rows]) -> tuple[Array, tuple[Array, Array, Array]]:
+        q, part = block
+        own_vectors = vectors[part.own]
+        positive = jnp.sum(q * own_vectors, axis=1) + sample.own_log_weight[part.own]
+        raw = q @ turned
+        known = _known_bits(part, sample)
+
+        def highest() -> Array:
+            removed = _removed(part.own, known, len(vectors))  # made anew: not a matrix to be kept
+            scores = jnp.where(removed, NEGLIGIBLE, raw + sample.log_weight)
+            return jnp.maximum(scores.max(axis=1), positive)
+
+        # where no score can lie far above the row's own, that shifts as safely as the highest one would
+        bound = jnp.sqrt(jnp.sum(jnp.square(q), axis=1)) * reach + top_weight
+        shift = jax.lax.cond(jnp.all(bound - positive < REACH), lambda: positive, highest)
+        e = jnp.exp(raw + (sample.log_weight - shift[:, None]))
+        e = jnp.where(_removed(part.own, known, len(vectors)), 0.0, e)
+        others = e.sum(axis=1)
+        count = 1.0 if options.accidental_hits else _own_count(part.own, sample)
+        own = count * jnp.exp(positive - shift)
+        z = own + others
+        loss = jnp.sum(part.weights * (shift - positive + jnp.log1p(own - 1 + others)))
+        share = (part.weights / z)[:, None]
+        missed = -(share[:, 0] * others)  # weight * (own / z - 1), free of cancellation
+        d_q = (e @ vectors) * share + missed[:, None] * own_vectors
+        return d_turned + (q * share).T @ e, (loss, d_q, missed)
+
+    d_turned, (losses, d_q, missed) = jax.lax.scan(one, jnp.zeros_like(turned), (queries, rows))
+    d_vectors = d_turned.T.at[rows.own].add(missed[..., None] * queries)
+    return losses.sum(), (d_q, d_vectors)
 
 
-def _backward(options: _Options, saved: tuple[Any, ...], g: Array) -> tuple[Any, ...]:
-    d_q, d_vectors, own, weights, candidates, known = saved
-    nothing = jax.tree.map(_no_gradient, (own, weights, candidates, known))
-    d_candidates = nothing[2]._replace(vectors=g * d_vectors)
-    return g * d_q, nothing[0], nothing[1], d_candidates, nothing[3]
-
-
-def _no_gradient(x: Array) -> Any:
-    """Zero: weights, counts and log_q are data."""
-    if jnp.issubdtype(x.dtype, jnp.floating):
-        return jnp.zeros_like(x)
-    return np.zeros(x.shape, jax.dtypes.float0)
+def _backward(_options: _Options, gradients: tuple[Array, Array], g: Array) -> tuple[Any, ...]:
+    """Weights, counts and log_q are data: they have no gradient."""
+    return g * gradients[0], g * gradients[1], None, None
 
 
 _one_pass.defvjp(_forward, _backward)

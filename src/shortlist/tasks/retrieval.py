@@ -9,12 +9,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from shortlist.specs.tasks import Retrieval
-from shortlist.tasks.losses import NEGLIGIBLE, Candidates, Known, softmax_loss
+from shortlist.tasks.known import KnownPositives
+from shortlist.tasks.losses import NEGLIGIBLE, Candidates, softmax_loss
+
+MORE_SCORES = 2**23
+"""Scores a batch may make beyond those of its own items before these are sorted out: about the same cost."""
 
 
 class Columns(NamedTuple):
     """The distinct items of a batch: items int [C]; counts float [C], how many rows hold each (0: padding);
-    column_of int [N]; row_column int [B]."""
+    column_of int [N], C where an
+    item has no column; row_column int [B]."""
 
     items: Array
     counts: Array
@@ -22,13 +27,18 @@ class Columns(NamedTuple):
     row_column: Array
 
 
+def takes_whole(num_items: int, batch_size: int) -> bool:
+    """Whether every item is a column: the catalogue is not much larger than a batch, nothing is sorted."""
+    beyond = (num_items - batch_size) * batch_size
+    return num_items <= 2 * batch_size and beyond <= MORE_SCORES
+
+
 def distinct(candidates: Array, real: Array, num_items: int, *, whole: bool) -> Columns:
     """The distinct items among candidates int [B], where real bool [B].
 
-    A catalogue that is not much larger than a batch is taken whole: every item is a column, and no sorting is
-    needed. `whole` asks for that at any size.
+    `whole`: every item is a column, in the catalogue's order, as `takes_whole` chooses by itself.
     """
-    if whole or num_items <= 2 * candidates.shape[0]:
+    if whole or takes_whole(num_items, candidates.shape[0]):
         items = jnp.arange(num_items)
         counts = jnp.zeros(num_items).at[candidates].add(real.astype(jnp.float32))
         return Columns(items, counts, items, candidates)
@@ -37,9 +47,10 @@ def distinct(candidates: Array, real: Array, num_items: int, *, whole: bool) -> 
     items, column = jnp.unique(marked, size=candidates.shape[0], fill_value=0, return_inverse=True)
     column = column.reshape(-1)
     counts = jnp.zeros(items.shape[0]).at[column].add(real.astype(jnp.float32))
-    # unused columns at the end name item 0 as well: writing the larger index keeps the real one
-    used = jnp.where(counts > 0, jnp.arange(items.shape[0]), 0)
-    column_of = jnp.zeros(num_items, jnp.int32).at[items].max(used)
+    # unused columns at the end name item 0 as well, and are not written
+    size = items.shape[0]
+    used = jnp.where(counts > 0, items, num_items)
+    column_of = jnp.full(num_items, size, jnp.int32).at[used].set(jnp.arange(size), mode="drop")
     return Columns(items, counts, column_of, column)
 
 
@@ -63,13 +74,13 @@ def in_batch_candidates(
         jnp.where(jnp.isfinite(item_log_q), item_log_q, 0.0) if task.log_q else jnp.zeros_like(item_log_q)
     )
     log_count = jnp.where(counts > 0, jnp.log(jnp.maximum(counts, 1e-9)), NEGLIGIBLE)
-    return Candidates(vectors, log_count - correction, -correction, columns.column_of, columns.items)
+    return Candidates(vectors, log_count - correction, -correction, columns.column_of)
 
 
 def full_candidates(vectors: Array, columns: Columns) -> Candidates:
     """Every item of the catalogue, once."""
     zeros = jnp.zeros(vectors.shape[0])
-    return Candidates(vectors, zeros, zeros, columns.column_of, columns.items)
+    return Candidates(vectors, zeros, zeros, columns.column_of)
 
 
 def retrieval_loss(
@@ -80,11 +91,11 @@ def retrieval_loss(
     weights: Array,
     log_q: Array,
     *,
-    known: Known | None,
-    longest: int,
+    known: KnownPositives | None,
+    users: Array | None,
     key: Array,
 ) -> Array:
-    """Summed loss of a batch: queries [B, d] against vectors [C, d] of the batch's columns."""
+    """Summed loss of a batch: queries [B, d] of users int [B], vectors [C, d] of the batch's columns."""
     extra = None
     if task.extra_negatives:
         extra = jax.random.randint(key, (task.extra_negatives,), 0, log_q.shape[0])
@@ -99,7 +110,7 @@ def retrieval_loss(
         weights,
         accidental_hits=task.accidental_hits,
         known=known if task.known_positives else None,
-        longest=longest,
+        users=users,
         hard_negatives=task.hard_negatives,
     )
 
