@@ -133,10 +133,9 @@ def said_of_repeats(case: Case) -> str:
 
 
 def _repeated(recommender: Recommender, rows: TestRows) -> Bools:
-    user, item = recommender.users.seen.rows(rows.users).pairs()
-    known = np.zeros(len(rows), bool)
-    known[user[item == rows.targets[user]]] = True
-    return known
+    # by pair: what each row's user has seen would be millions of items where users have many rows
+    user, item = recommender.users.seen.pairs()
+    return np.isin(rows.users * rows.num_items + rows.targets, user * rows.num_items + item)
 
 
 def ratings_of(rows: pl.DataFrame) -> Doubles | None:

@@ -53,7 +53,9 @@ def entrant(
             raw, filtered = (np.where(unknown, popular[targets], r) for r in (found.raw, found.filtered))
             return Ranks(raw, filtered)
 
-        ranks, user_ranks = count(vectors), count(asked) if users else None
+        ranks = count(vectors)
+        if users:  # without context every row asks what the user's first asks
+            user_ranks = ranks if np.array_equal(asked, vectors) else count(asked)
         top = search(vectors[first], items, 10)[0]
     if recommender.ranker is not None and rows.ratings is not None:
         represented, _ = recommender.ranker.encode_query(case.queries)

@@ -160,7 +160,7 @@ class _Hidden:
             starts = np.flatnonzero(np.diff(words, prepend=-1))
             bits = np.left_shift(np.uint32(1), (items % 32).astype(np.uint32))
             table[words[starts]] = np.bitwise_or.reduceat(bits, starts)
-        found = table.reshape(-1, width)[self.which]
+        found: Words = table.reshape(-1, width)[self.which]
         inside = np.flatnonzero((targets >= first) & (targets < first + self.span))
         at = targets[inside] - first
         found[inside, at // 32] &= ~np.left_shift(np.uint32(1), (at % 32).astype(np.uint32))
@@ -216,13 +216,16 @@ def _count(
         # rows of zeros fill the last block: they score exactly 0
         filling = jnp.where(at == num_blocks - 1, padding, 0) * _places_of(jnp.zeros_like(true), true)[:, 0]
         counted = rows(out) + counted - (itself + filling) * _BOTH
-        return lax.dynamic_update_slice_in_dim(out, counted, row * block, 0)
+        done: Array = lax.dynamic_update_slice_in_dim(out, counted, row * block, 0)
+        return done
 
     def all_rows(at: Array, out: Array) -> Array:
-        return lax.fori_loop(0, blocks, lambda row, out: step(row, at, out), out)
+        done: Array = lax.fori_loop(0, blocks, lambda row, out: step(row, at, out), out)
+        return done
 
     # a block of items stays in the caches for all rows
-    return lax.fori_loop(0, num_blocks, all_rows, jnp.zeros(len(queries), jnp.uint32))
+    total: Array = lax.fori_loop(0, num_blocks, all_rows, jnp.zeros(len(queries), jnp.uint32))
+    return total
 
 
 def _places_of(scores: Array, true: Array) -> Array:
