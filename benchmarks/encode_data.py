@@ -17,8 +17,8 @@ ROWS, USERS, ITEMS, FILES = 20_000_000, 1_000_000, 100_000, 10
 def write_rows(folder: Path, rows: int = ROWS) -> Path:
     """Write the rows as Parquet into `folder`, unless they are there.
 
-    user_id: half of the rows even over a million users, half by a law whose share falls as 1/rank (heavy users
-    first), which leaves nobody out; item_id: the same law over 100,000. The heavy ones have no low numbers.
+    user_id: half of the rows evenly over a million users, half by a law whose share falls as 1/rank; heavy
+    users are spread over the numbers. item_id: the same law over 100,000. timestamp: the row's number.
     """
     if folder.exists():
         return folder

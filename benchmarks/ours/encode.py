@@ -1,7 +1,7 @@
 """Our side of `encode`: from Parquet to a fitted vocabulary and one id column as int32 on disk.
 
-`encode.py FOLDER [column | whole]`: FOLDER holds the rows `encode_data.py` wrote. `column` is one id column as
-the first pass of `shortlist.encode` reads it; `whole` is `shortlist.encode` itself, with two id columns, times,
+`encode.py FOLDER [column | whole]`: FOLDER holds the rows `encode_data.py` wrote. `column` is one id column,
+in the parts `shortlist.encode` is made of; `whole` is `shortlist.encode` itself, with two id columns, times,
 seen sets and item counts. One JSON line.
 """
 

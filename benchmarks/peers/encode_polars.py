@@ -1,7 +1,7 @@
 """The peer of `encode`: polars' own streaming count of one id column over the same Parquet files.
 
-`encode_polars.py FOLDER [memory]`: by the streaming engine, or with everything in memory. It finds the distinct
-ids and their counts; unlike ours it encodes no row. One JSON line.
+`encode_polars.py FOLDER [memory]`: by the streaming engine, or with everything in memory. It finds the
+distinct ids and their counts; unlike ours it encodes no row. One JSON line.
 """
 
 from __future__ import annotations

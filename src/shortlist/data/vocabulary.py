@@ -82,7 +82,11 @@ class Vocabulary:
         kept = order[: int((counts >= min_count).sum())][:max_size]
         known = np.concatenate([[0], counts[kept]]).astype(np.int64)
         known[0] = total - known.sum()
-        return cls._trusted(tuple(values[kept].tolist()), known, "int" if values.dtype.kind == "i" else "str")
+        made = cls._trusted(tuple(values[kept].tolist()), known, "int" if values.dtype.kind == "i" else "str")
+        slots = np.zeros(len(values), np.int32)
+        slots[kept] = np.arange(1, made.size, dtype=np.int32)
+        object.__setattr__(made, "_counted_on", (values, slots))  # these need no looking up
+        return made
 
     @classmethod
     def _trusted(cls, values: tuple[Any, ...], counts: Longs, kind: Kind) -> Vocabulary:
@@ -155,13 +159,18 @@ class Vocabulary:
         for values that can never match: floats, or strings against an "int" vocabulary.
         """
         if isinstance(array, Coded):  # every distinct text once; the last slot is that of code -1
-            return np.concatenate([self.lookup(array.values), np.zeros(1, np.int32)])[array.codes]
+            return np.append(self.slots_of(array), np.int32(0))[array.codes]
         values = np.asarray(array)
         if self.kind == "int":
             return self._lookup_ints(values)
         strings = _strings(values.reshape(-1))
         found = np.fromiter(map(self._slots.__getitem__, strings), dtype=np.int32, count=len(strings))
         return found.reshape(values.shape)
+
+    def slots_of(self, column: Coded) -> Ints:
+        """The slots of a coded column's distinct values; int32 [m]."""
+        values, slots = self.__dict__.get("_counted_on", (None, None))
+        return slots if values is column.values and slots is not None else self.lookup(column.values)
 
     def _lookup_ints(self, values: Array) -> Ints:
         if values.dtype.kind not in "iub" and values.size:

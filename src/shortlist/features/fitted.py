@@ -54,7 +54,7 @@ class Lookup:
 
     def table_of(self, column: Coded) -> Ints:
         """The slots of a coded column's values and, last, of a missing one: [m + 1]."""
-        return np.append(self.vocabulary.lookup(column.values), np.int32(0))
+        return np.append(self.vocabulary.slots_of(column), np.int32(0))
 
     def gather(self, table: Ints, codes: Ints) -> Ints:
         return table[codes]
@@ -91,7 +91,7 @@ class Words:
         """For Tags the slots of a coded column's values [m + 1], for Text the rows of its texts
         [m + 1, length]; the last is what is missing."""
         if column.ndim == 2:
-            return np.append(self.vocabulary.lookup(column.values), np.int32(-1))
+            return np.append(self.vocabulary.slots_of(column), np.int32(-1))
         return self.encode(np.append(column.values, ""))
 
     def gather(self, table: Ints, codes: Ints) -> Ints:
