@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from clock import emit
 
-from shortlist.specs.training import Adagrad, Adam
+from shortlist.specs.training import Adagrad, Adam, Training
 from shortlist.training.optimizers import rule_of
 from shortlist.training.pages import use_huge_pages
 from shortlist.training.tables import Group, distinct_rows, update_rows
@@ -41,7 +41,14 @@ def _sparse(carry: Any, given: Any, *, rows: int, kind: str) -> Any:
         table, state, scratch, count = carry
         owner, _, scratch = distinct_rows(now[0], rows, scratch)
         tables, states = update_rows(
-            group, rule, {"table": table}, {"table": state}, owner, {"table": now[1]}, 0.1, count + 1
+            group,
+            rule,
+            {"table": table},
+            {"table": state},
+            owner,
+            {"table": now[1]},
+            jnp.float32(0.1),
+            count + 1,
         )
         return (tables["table"], states["table"], scratch, count + 1), None
 
@@ -55,8 +62,8 @@ def _dense(carry: Any, given: Any, *, rows: int, kind: str) -> Any:
     def step(carry: Any, now: Any) -> Any:
         table, state, scratch, count = carry
         gradient = jnp.zeros_like(table).at[now[0]].add(now[1])
-        change, state = rule.change(gradient, state, count + 1)
-        return (table + 0.1 * change, state, scratch, count + 1), None
+        change, state = rule.change(gradient, state, jnp.float32(0.1), count + 1)
+        return (table + change, state, scratch, count + 1), None
 
     return jax.lax.scan(step, carry, given)[0]
 
@@ -100,7 +107,7 @@ def tables_choice() -> None:
     for kind in RULES:
         for rows in CHOICES:
             both = {"dense": _seconds(_dense, rows, kind), "sparse": _seconds(_sparse, rows, kind)}
-            chosen = both["sparse" if _group(rows).sparse("auto") else "dense"]
+            chosen = both["sparse" if _group(rows).sparse(Training(optimizer=RULES[kind])) else "dense"]
             detail[f"{kind}, {rows:,} rows"] = {k: round(v * 1e3, 3) for k, v in both.items()}
             if chosen / min(both.values()) > worst:
                 worst = chosen / min(both.values())

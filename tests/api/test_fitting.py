@@ -18,7 +18,8 @@ from shortlist.data.splits import Split
 from shortlist.data.synthetic import synthetic
 from shortlist.errors import DataError, TrainingError
 from shortlist.models.scorer import JaxScorer
-from shortlist.training import loop
+from shortlist.training import steps
+from shortlist.training.steps import copied
 
 
 def table(rows: int = 30, users: int = 5, items: int = 4, **columns: Any) -> Split:
@@ -92,7 +93,7 @@ def test_one_row_scores_like_a_row_among_many(joint: Fitted, small_split: Split)
 def test_weights_of_tasks_are_handed_in_and_compile_nothing(
     joint_model: Any, joint: Fitted, small_split: Split
 ) -> None:
-    known = len(loop._PROGRAMS)
+    known = len(steps._PROGRAMS)
     retrieval, rating = joint_model.tasks
     import msgspec
 
@@ -100,7 +101,7 @@ def test_weights_of_tasks_are_handed_in_and_compile_nothing(
     other = fit(
         msgspec.structs.replace(joint_model, tasks=tasks), small_split, epochs=3, batch_size=512, seed=42
     )
-    assert len(loop._PROGRAMS) == known
+    assert len(steps._PROGRAMS) == known
     assert other.history["loss of retrieval"] != joint.history["loss of retrieval"]
 
 
@@ -119,7 +120,7 @@ def test_early_stopping_keeps_the_best_epoch_and_stops(
     params: list[Any] = []
 
     def judge(self: Any, given: Any) -> tuple[float, dict[str, float]]:
-        params.append(given)
+        params.append(copied(given))  # what is judged is lent
         score = next(figures)
         return score, {"validation figure": score}
 

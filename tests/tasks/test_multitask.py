@@ -14,7 +14,7 @@ from shortlist.models.build import build
 from shortlist.specs.features import Bucket, Id, Text
 from shortlist.specs.models import Model, MultiTask, Ranker, Tower, TwoTower
 from shortlist.specs.tasks import Rating, Retrieval
-from shortlist.tasks.multitask import Batch, Corpus, batch_loss
+from shortlist.tasks.multitask import Batch, Corpus, batch_loss, look
 
 B, N = 8, 12  # the catalogue is taken whole
 USERS = np.array([1, 2, 1, 0, 3, 3, 3, 2], np.int32)
@@ -44,8 +44,6 @@ def batch(weights: np.ndarray | None = None, at: Any = slice(None)) -> Batch:
 CORPUS = Corpus(
     {"item_id.id": jnp.arange(1, N + 1), "title.text": jnp.asarray(WORDS)},
     jnp.asarray(LOG_Q),
-    jnp.zeros(2, jnp.int32),
-    jnp.zeros(1, jnp.int32),
 )
 
 
@@ -61,14 +59,14 @@ def made(model: Model, noise: float = 0.3) -> Any:
 @eqx.filter_jit
 def run(params: Any, given: Batch, key: Any = None, **weights: Any) -> Any:
     def loss(params: Any) -> Any:
-        return batch_loss(params, given, CORPUS, weights, longest=0, key=key)
+        return batch_loss(params, given, look(params[0].spec, given, CORPUS), CORPUS, weights, key=key)
 
     return eqx.filter_value_and_grad(loss, has_aux=True)(params)
 
 
 @eqx.filter_jit
 def value(params: Any, given: Batch, key: Any = None, **weights: Any) -> Any:
-    return batch_loss(params, given, CORPUS, weights, longest=0, key=key)
+    return batch_loss(params, given, look(params[0].spec, given, CORPUS), CORPUS, weights, key=key)
 
 
 def loss_of(params: Any, given: Batch, key: Any = None, **weights: float) -> tuple[float, dict[str, float]]:

@@ -18,14 +18,14 @@ from shortlist.specs.tasks import Rating
 from shortlist.specs.training import Adagrad, Adam, Training
 from shortlist.tasks.multitask import _draw
 from shortlist.training import loop
-from shortlist.training.optimizers import optimizer
+from shortlist.training.optimizers import rule_of
 
 # Bits
 
 
 def drawn(dims: tuple[int, int, int], key: Any, rows: int = 6, items: int = 5) -> tuple[Any, ...]:
     net: Any = SimpleNamespace(noise_dims=dims)
-    return tuple(None if part is None else np.asarray(part) for part in _draw(net, rows, items, key))
+    return tuple(None if part is None else np.asarray(part) for part in _draw(net, rows, rows, items, key))
 
 
 def test_towers_and_heads_get_bits_of_their_own() -> None:
@@ -46,10 +46,10 @@ def test_who_has_no_dropout_gets_no_bits() -> None:
 
 
 def test_keys_differ_between_steps_epochs_and_seeds() -> None:
-    keys = np.concatenate([loop._keys(seed, epoch, 50) for seed in (0, 1) for epoch in range(4)])
+    keys = np.concatenate([loop._keys(seed, epoch, 0, 50) for seed in (0, 1) for epoch in range(4)])
     assert keys.shape == (400, 2) and keys.dtype == np.uint32
     assert len(np.unique(keys, axis=0)) == 400
-    assert np.array_equal(loop._keys(1, 2, 50), loop._keys(1, 2, 50))
+    assert np.array_equal(loop._keys(1, 2, 0, 50)[20:], loop._keys(1, 2, 20, 30))
 
 
 def test_every_step_of_a_run_drops_other_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_every_step_of_a_run_drops_other_inputs(monkeypatch: pytest.MonkeyPatch)
         np.zeros(1, np.int32),
     )
     losses: list[float] = []
-    compiled = loop._program
+    compiled = loop.program
 
     def program(*inputs: Any) -> Any:
         run = compiled(*inputs)
@@ -89,7 +89,7 @@ def test_every_step_of_a_run_drops_other_inputs(monkeypatch: pytest.MonkeyPatch)
 
         return listened
 
-    monkeypatch.setattr(loop, "_program", program)
+    monkeypatch.setattr(loop, "program", program)
     course = Training(epochs=epochs, batch_size=batch_size, optimizer=Adam(1e-12))
     list(loop.train(net, tables, examples, catalogue, course, task_weights={"rating": 1.0}))
     assert len(losses) == epochs * rows // batch_size
@@ -102,11 +102,13 @@ GRADS = np.array([[0.5, -2.0, 1e-3], [-0.1, 3.0, 2e-3], [0.7, 0.4, -5e-3]], np.f
 
 
 def updates(spec: Adam | Adagrad) -> np.ndarray:
-    """What the rule adds to the parameters, at a rate of 1, step after step."""
-    rule = optimizer(spec)
-    state, out = rule.init(jnp.zeros(3)), []
-    for gradient in GRADS:
-        update, state = rule.update(jnp.asarray(gradient, jnp.float32), state)
+    """What the rule adds to the parameters at a rate of 1, step after step."""
+    rule = rule_of(spec)
+    state, out = rule.start(jnp.zeros(3)), []
+    for step, gradient in enumerate(GRADS, 1):
+        update, state = rule.change(
+            jnp.asarray(gradient, jnp.float32), state, jnp.float32(1), jnp.int32(step)
+        )
         out.append(np.asarray(update))
     return np.stack(out)
 

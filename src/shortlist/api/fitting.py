@@ -219,14 +219,16 @@ def _listen(
         figures = {f"loss of {name}": value for name, value in event.losses.items()}
         score = float(event.epoch)  # without validation the last epoch is the best
         if judge is not None:
-            judged, validation = judge(event.params)
+            judged, validation = judge(event.live)
             figures |= validation
             score = judged if course.patience else score
         for name, value in figures.items():
             history.setdefault(name, []).append(value)
         _tell(listen, Progress(event.epoch + 1, course.epochs, figures, event.examples_per_second))
         if score > best:
-            best, best_epoch, kept = score, event.epoch + 1, event.params
+            # what an event lends is gone when the run goes on: copied where a later epoch may be worse
+            best, best_epoch = score, event.epoch + 1
+            kept = event.params if course.patience else event.live
         if course.patience and event.epoch + 1 - best_epoch >= course.patience:
             break
     assert kept is not None

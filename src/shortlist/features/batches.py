@@ -29,6 +29,12 @@ class Examples:
     def __len__(self) -> int:
         return len(self.candidates)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns, in memory or in a file."""
+        columns = [self.candidates, self.weights, self.users, *self.query.values(), *self.labels.values()]
+        return sum(column.nbytes for column in columns)
+
 
 @dataclass(frozen=True)
 class Catalogue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -124,9 +125,37 @@ def _side_tables(spec: Model, side: str, sizes: Mapping[str, int], seed: int) ->
         if not isinstance(feature, TableSpec):
             continue
         name = f"{side}/{feature.key}"
-        values = generator(seed, name).uniform(-feature.scale, feature.scale, (sizes[name], feature.dim))
-        tables[name] = parameter(values)
+        tables[name] = _uniform(generator(seed, name), feature.scale, sizes[name], feature.dim)
         if isinstance(feature, Id | Category | Bucket):
             for slot in bias_slots(spec, side):
                 tables[f"{name}#{slot}"] = parameter(np.zeros((sizes[name], 1)))
     return tables
+
+
+PIECE = 2**22
+"""Numbers of a large table that are drawn at a time."""
+
+
+def _uniform(rng: np.random.Generator, scale: float, num_rows: int, dim: int) -> Array:
+    """A table drawn from [-scale, scale], float32 [num_rows, dim]: a large one piece by piece, with no more
+    memory than itself and a piece. The numbers are those of one draw."""
+    rows = max(1, PIECE // dim)
+    if num_rows <= rows:
+        return parameter(rng.uniform(-scale, scale, (num_rows, dim)))
+    table: Array = _zeros(num_rows, dim)
+    for start in range(0, num_rows, rows):
+        piece = rng.uniform(-scale, scale, (min(rows, num_rows - start), dim)).astype(np.float32)
+        table = _written(table, piece, np.int32(start))
+        table.block_until_ready()  # else pieces pile up
+    return table
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _zeros(num_rows: int, dim: int) -> Array:
+    return jnp.zeros((num_rows, dim))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _written(table: Array, piece: Array, start: Array) -> Array:
+    changed: Array = jax.lax.dynamic_update_slice(table, piece, (start, 0))
+    return changed

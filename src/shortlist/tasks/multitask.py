@@ -8,13 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from shortlist.models.blocks import Side
 from shortlist.models.build import Net, Tables, represent
 from shortlist.models.heads import weight_penalty
 from shortlist.models.layers import lookup
+from shortlist.models.pairs import pair_loss
 from shortlist.specs.features import Bucket, Category, Id, TableSpec
 from shortlist.specs.models import Model
-from shortlist.specs.tasks import Retrieval, TaskSpec
-from shortlist.tasks.losses import Known
+from shortlist.specs.tasks import Rating, Retrieval, TaskSpec
+from shortlist.tasks.known import KnownPositives
+from shortlist.tasks.losses import squared_error
 from shortlist.tasks.ranking import Pairs, head_loss
 from shortlist.tasks.retrieval import Columns, distinct, needs_whole_catalogue, retrieval_loss
 
@@ -32,12 +35,29 @@ class Batch(NamedTuple):
 
 
 class Corpus(NamedTuple):
-    """The encoded catalogue of N items; see `features.batches.Catalogue`."""
+    """The encoded catalogue of N items; see `features.batches.Catalogue`.
+
+    known: each user's items, where a task asks for them. audience: encoded query features of each user,
+    where a query is its user and nothing more; a batch's own are then not read.
+    """
 
     items: dict[str, Array]
     log_q: Array
-    known_indptr: Array
-    known_items: Array
+    known: KnownPositives | None = None
+    audience: dict[str, Array] | None = None
+
+
+class View(NamedTuple):
+    """The distinct rows of both sides that a batch looks at: features and places, no parameters.
+
+    query: encoded features of Q queries; query_row int [B], each row's place among them (None: its own).
+    columns: the C distinct items; items: their encoded features.
+    """
+
+    query: dict[str, Array]
+    query_row: Array | None
+    columns: Columns
+    items: dict[str, Array]
 
 
 def active_tasks(spec: Model) -> tuple[TaskSpec, ...]:
@@ -45,56 +65,70 @@ def active_tasks(spec: Model) -> tuple[TaskSpec, ...]:
     return tuple(t for t in spec.all_tasks if t.weight != 0)
 
 
+def active_retrieval(spec: Model) -> Retrieval | None:
+    """The retrieval task, if it is trained."""
+    return next((t for t in active_tasks(spec) if isinstance(t, Retrieval)), None)
+
+
+def look(spec: Model, batch: Batch, corpus: Corpus) -> View:
+    """What a batch looks at."""
+    num_items = corpus.log_q.shape[0]
+    whole = needs_whole_catalogue(active_retrieval(spec))
+    columns = distinct(batch.candidates, batch.weights > 0, num_items, whole=whole)
+    all_items = len(columns.items) == num_items
+    items = corpus.items if all_items else {k: v[columns.items] for k, v in corpus.items.items()}
+    if corpus.audience is not None:
+        return View(corpus.audience, batch.users, columns, items)
+    return View(batch.query, None, columns, items)
+
+
 def batch_loss(
     params: Params,
     batch: Batch,
+    view: View,
     corpus: Corpus,
     task_weights: dict[str, Array],
     *,
-    longest: int,
     key: Array | None,
 ) -> tuple[Array, dict[str, Array]]:
     """(weighted sum of the tasks' losses and penalties, each task's own mean loss). No key: no dropout."""
     net, tables = params
     spec = net.spec
     tasks = active_tasks(spec)
-    retrieval = next((t for t in tasks if isinstance(t, Retrieval)), None)
-    num_items = corpus.log_q.shape[0]
-    real = batch.weights > 0
-    columns = distinct(batch.candidates, real, num_items, whole=needs_whole_catalogue(retrieval))
-    items = (
-        {k: v[columns.items] for k, v in corpus.items.items()}
-        if len(columns.items) != num_items
-        else corpus.items
-    )
-    query_noise, item_noise, head_noise = _draw(net, len(batch.weights), len(columns.items), key)
-    queries = represent(net, tables, "query", batch.query, noise=query_noise)
-    candidates = represent(net, tables, "candidate", items, noise=item_noise)
+    retrieval = active_retrieval(spec)
+    columns = view.columns
+    num_queries = len(batch.weights) if view.query_row is None else len(next(iter(view.query.values())))
+    query_noise, item_noise, head_noise = _draw(net, num_queries, len(batch.weights), len(columns.items), key)
+    queries = represent(net, tables, "query", view.query, noise=query_noise)
+    candidates = represent(net, tables, "candidate", view.items, noise=item_noise)
 
     total_weight = jnp.maximum(batch.weights.sum(), 1e-9)
     sums: dict[str, Array] = {}
     if retrieval is not None:
+        vectors = jax.vmap(net.query_vector)(queries)
         sums["retrieval"] = retrieval_loss(
             retrieval,
-            jax.vmap(net.query_vector)(queries),
+            vectors if view.query_row is None else vectors[view.query_row],
             jax.vmap(net.candidate_vector)(candidates),
             columns,
             batch.weights,
             corpus.log_q,
-            known=Known(batch.users, corpus.known_indptr, corpus.known_items),
-            longest=longest,
+            known=corpus.known,
+            users=batch.users,
             key=jax.random.fold_in(jax.random.key(0) if key is None else key, 1),
         )
-    sums |= _head_sums(net, batch, queries, candidates[columns.row_column], head_noise)
+    sums |= _head_sums(net, batch, view, queries, candidates, head_noise)
     means = {name: value / total_weight for name, value in sums.items()}
     reduced = {t.name: sums[t.name] if t.reduction == "sum" else means[t.name] for t in tasks}
     loss = sum((task_weights[n] * value for n, value in reduced.items()), start=jnp.zeros(()))
-    return loss + _penalties(net, tables, batch, columns, items, total_weight), means
+    return loss + _penalties(net, tables, batch, view, total_weight), means
 
 
-def _draw(net: Net, num_rows: int, num_items: int, key: Array | None) -> tuple[Array | None, ...]:
+def _draw(
+    net: Net, num_queries: int, num_rows: int, num_items: int, key: Array | None
+) -> tuple[Array | None, ...]:
     """Random bits for the query tower, the candidate tower and the heads, from one draw; None: none due."""
-    dims, counts = net.noise_dims, (num_rows, num_items, num_rows)
+    dims, counts = net.noise_dims, (num_queries, num_items, num_rows)
     if key is None or not any(dims):
         return None, None, None
     sizes = [dim * count for dim, count in zip(dims, counts, strict=True)]
@@ -107,49 +141,63 @@ def _draw(net: Net, num_rows: int, num_items: int, key: Array | None) -> tuple[A
 
 
 def _head_sums(
-    net: Net, batch: Batch, queries: Array, candidates: Array, noise: Array | None
+    net: Net, batch: Batch, view: View, queries: Array, candidates: Array, noise: Array | None
 ) -> dict[str, Array]:
-    """Each active head's summed loss."""
-    tasks = [h for h in net.spec.heads if h.weight != 0]
-    if not tasks:
-        return {}
-    scores = jax.vmap(lambda q, c, bits: net.predict(q, c, noise=bits))(queries, candidates, noise)
+    """Each active head's summed loss, over distinct queries [Q, r] and candidates [C, r]."""
     sums = {}
-    for task in tasks:
+    sides = Side(queries, view.query_row), Side(candidates, view.columns.row_column)
+    tasks = [h for h in net.spec.heads if h.weight != 0]
+    alone = [
+        t for t in tasks if isinstance(t, Rating) and net.heads[t.name].splits(dropout=noise is not None)
+    ]
+    for task in alone:
+        labels = batch.labels[task.label]
+        sums[task.name] = pair_loss(net, task.name, squared_error, *sides, labels, batch.weights)
+    rest = [t for t in tasks if t.name not in sums]
+    if not rest:
+        return sums
+    queries, candidates = (side.at_rows() for side in sides)
+    scores = jax.vmap(lambda q, c, bits: net.predict(q, c, noise=bits))(queries, candidates, noise)
+    for other in rest:
         pairs = Pairs(
-            scores[task.name],
-            batch.labels[task.label],
+            scores[other.name],
+            batch.labels[other.label],
             queries[:, : net.query.width],
             candidates[:, : net.candidate.width],
             batch.candidates,
             batch.users,
         )
         # where, not a product: a padding row's loss may be anything, NaN included
-        sums[task.name] = jnp.sum(jnp.where(batch.weights > 0, batch.weights * head_loss(task, pairs), 0.0))
+        losses = jnp.where(batch.weights > 0, batch.weights * head_loss(other, pairs), 0.0)
+        sums[other.name] = jnp.sum(losses)
     return sums
 
 
-def _penalties(
-    net: Net, tables: Tables, batch: Batch, columns: Columns, items: dict[str, Array], total: Array
-) -> Array:
+def _penalties(net: Net, tables: Tables, batch: Batch, view: View, total: Array) -> Array:
     """L2 on the rows a batch touches, averaged over its examples, and on heads' weights."""
     loss = jnp.zeros(())
     spec = net.spec
     share = batch.weights / total
-    by_column = jnp.zeros(len(columns.items)).at[columns.row_column].add(share)
-    shares = {"query": share, "candidate": by_column}
-    encoded = {"query": batch.query, "candidate": items}
-    for side, tower in (("query", spec.query), ("candidate", spec.candidate)):
+    by_column = jnp.zeros(len(view.columns.items)).at[view.columns.row_column].add(share)
+    by_query = share
+    if view.query_row is not None:
+        num_queries = len(next(iter(view.query.values())))
+        by_query = jnp.zeros(num_queries).at[view.query_row].add(share)
+    sides = {
+        "query": (spec.query, view.query, by_query),
+        "candidate": (spec.candidate, view.items, by_column),
+    }
+    for side, (tower, encoded, shares) in sides.items():
         for feature in tower.features:
             if not isinstance(feature, TableSpec):
                 continue
-            name, rows = f"{side}/{feature.key}", encoded[side][feature.key]
+            name, rows = f"{side}/{feature.key}", encoded[feature.key]
             if feature.l2:
-                loss += feature.l2 * _touched(tables[name], rows, shares[side])
+                loss += feature.l2 * _touched(tables[name], rows, shares)
             if isinstance(feature, Id | Category | Bucket):
                 for head in spec.heads:
                     if head.biases and head.bias_l2 and head.weight:
-                        loss += head.bias_l2 * _touched(tables[f"{name}#{head.name}"], rows, shares[side])
+                        loss += head.bias_l2 * _touched(tables[f"{name}#{head.name}"], rows, shares)
     for head in spec.heads:
         if head.l2 and head.weight:
             loss += head.l2 * weight_penalty(net.heads[head.name])

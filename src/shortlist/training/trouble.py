@@ -17,23 +17,26 @@ LARGE = 50.0
 
 def check_finite(
     losses: dict[str, Array],
-    epoch: int,
-    num_batches: int,
+    at: tuple[int, int, int],
     examples: Examples,
     catalogue: Catalogue,
     order: Ints,
 ) -> None:
-    """Raise NonFiniteLoss at the first step of the epoch whose loss is NaN or infinite."""
-    first = {name: int(np.argmin(np.isfinite(v))) for name, v in losses.items() if not np.isfinite(v).all()}
-    if not first:
+    """Raise NonFiniteLoss at the first step whose loss is NaN or infinite.
+
+    at: (epoch, steps an epoch, the epoch's step these losses begin with); order: the steps' rows of examples.
+    """
+    epoch, num_steps, first = at
+    bad = {name: int(np.argmin(np.isfinite(v))) for name, v in losses.items() if not np.isfinite(v).all()}
+    if not bad:
         return
-    task, step = min(first.items(), key=lambda item: item[1])
+    task, step = min(bad.items(), key=lambda item: item[1])
     rows = order[step][order[step] >= 0]
     suspect = _label_suspect(examples, rows) or _feature_suspect(examples, catalogue, rows)
     reason = suspect or "no feature stands out, so the updates diverged"
     raise NonFiniteLoss(
-        f"the loss of task {task!r} became {losses[task][step]} at step {epoch * num_batches + step}"
-        f" (epoch {epoch + 1}, batch {step + 1}); {reason}",
+        f"the loss of task {task!r} became {losses[task][step]} at step {epoch * num_steps + first + step}"
+        f" (epoch {epoch + 1}, batch {first + step + 1}); {reason}",
         hint="leave that feature out, or wrap it in Normalize or Bucket"
         if suspect
         else "lower the learning rate, or add warmup",
@@ -42,7 +45,9 @@ def check_finite(
 
 def check_parameters(parameters: Iterable[Any], epoch: int) -> None:
     """Raise NonFiniteLoss where a parameter is NaN or infinite: the next loss would be."""
-    if not all(bool(np.isfinite(np.asarray(x)).all()) for x in parameters):
+    # both carry NaN through and, unlike isfinite, need no memory
+    extremes = [edge for x in parameters if x.size for edge in (np.min(x), np.max(x))]
+    if not np.isfinite(extremes).all():
         raise NonFiniteLoss(
             f"a parameter became NaN or infinite after epoch {epoch + 1}: the updates diverged",
             hint="lower the learning rate, or add warmup",

@@ -1,0 +1,196 @@
+"""The compiled program: many steps of training in one call, parameters updated in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+from jax import Array
+
+from shortlist.models.build import Net, Tables
+from shortlist.models.precision import precision
+from shortlist.specs.tasks import Custom
+from shortlist.specs.training import OptimizerSpec, Training
+from shortlist.tasks.multitask import Batch, Corpus, Params, View, active_tasks, batch_loss, look
+from shortlist.tasks.ranking import registered_loss
+from shortlist.training.optimizers import Rule, State, rule_of
+from shortlist.training.pages import use_huge_pages
+from shortlist.training.tables import Group, groups_of, narrow, update_rows
+
+
+class Carry(NamedTuple):
+    """What a step hands to the next. state: of the net's parameters, in order, and of the tables, by name;
+    scratch: int32 [rows] for each group of tables that is updated row by row; step: how many there were."""
+
+    params: Params
+    state: tuple[list[State], dict[str, State]]
+    scratch: dict[str, Array]
+    step: Array
+
+
+class Steps(NamedTuple):
+    """The steps of a call: rows int [num_steps, B] (-1: padding), key data uint32 [num_steps, 2], rates."""
+
+    rows: Array
+    key: Array
+    rate: Array
+
+
+class Work(NamedTuple):
+    """Everything a program reads and does not change."""
+
+    data: Batch
+    corpus: Corpus
+    steps: Steps
+    weights: dict[str, Array]
+
+
+class Plan(NamedTuple):
+    """What a program depends on beside the shapes of its arguments: all tables, and how each is updated."""
+
+    groups: tuple[Group, ...]
+    training: Training
+
+    @property
+    def sparse(self) -> tuple[Group, ...]:
+        return tuple(g for g in self.groups if g.sparse(self.training))
+
+
+def plan_of(params: Params, data: Batch, corpus: Corpus, training: Training, batch_size: int) -> Plan:
+    """Which tables are updated row by row, by what a step looks up in them."""
+    net, tables = params
+
+    def view(data: Batch, corpus: Corpus) -> View:
+        rows = jax.tree.map(lambda x: x[jnp.zeros(batch_size, int)], data)
+        return look(net.spec, rows, corpus)
+
+    return Plan(groups_of(net.spec, tables, jax.eval_shape(view, data, corpus)), training)
+
+
+def first_carry(params: Params, plan: Plan) -> Carry:
+    """Parameters with the optimiser's first state, made without a copy of either."""
+    rule = _course_free(plan.training.optimizer)
+    key = (rule, tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(learned(params))))
+    if key not in _STARTS:
+        start = rule_of(rule).start
+        _STARTS[key] = jax.jit(
+            lambda net, tables: ([start(x) for x in net], {k: start(x) for k, x in tables.items()})
+        )
+    net, tables = params
+    state = _STARTS[key](jax.tree.leaves(learned(net)), tables)
+    scratch = jax.device_put({g.name: np.zeros(g.num_rows, np.int32) for g in plan.sparse})
+    for group in plan.sparse:
+        use_huge_pages(x for name in group.tables for x in (tables[name], *state[1][name]))
+    return Carry(params, state, scratch, jax.device_put(np.int32(0)))
+
+
+def program(carry: Carry, work: Work, plan: Plan) -> Callable[[Carry, Work], tuple[Carry, dict[str, Array]]]:
+    """The compiled program for arguments of these shapes: (carry, work) -> (carry, losses), where losses
+    holds each task's mean [num_steps]. The first carry's arrays are given away. One compilation a distinct
+    program and process; of `work` shapes suffice."""
+    arrays, static = eqx.partition(carry, eqx.is_array)
+    inputs = (arrays, work)
+    shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(inputs))
+    rule, form = _course_free(plan.training.optimizer), plan.training.precision
+    known = (jax.tree.structure(inputs), *_code(static), shapes, rule, plan.sparse, form)
+    if known not in _PROGRAMS:
+
+        def run(arrays: Any, work: Work) -> Any:
+            with precision(form):
+                return _run(arrays, work, static, rule_of(rule), plan.sparse)
+
+        while len(_PROGRAMS) >= KEPT:
+            _PROGRAMS.pop(next(iter(_PROGRAMS)))
+        _PROGRAMS[known] = jax.jit(run, donate_argnums=0).lower(*inputs).compile()
+    compiled = _PROGRAMS[known]
+
+    def call(carry: Carry, work: Work) -> tuple[Carry, dict[str, Array]]:
+        arrays, losses = compiled(eqx.filter(carry, eqx.is_array), work)
+        return eqx.combine(arrays, static), losses
+
+    return call
+
+
+KEPT = 64
+"""Programs kept in a process; the oldest goes when another comes."""
+_PROGRAMS: dict[Any, Any] = {}
+_STARTS: dict[Any, Any] = {}
+
+
+def learned(params: Any) -> Any:
+    """What gradients reach: a module of one's own may also hold whole numbers, functions and settings."""
+    return eqx.filter(params, eqx.is_inexact_array)
+
+
+def _run(
+    arrays: Any, work: Work, static: Any, rule: Rule, groups: tuple[Group, ...]
+) -> tuple[Any, dict[str, Array]]:
+    def step(arrays: Any, now: Steps) -> tuple[Any, dict[str, Array]]:
+        carry, losses = _step(eqx.combine(arrays, static), now, work, rule, groups)
+        return eqx.filter(carry, eqx.is_array), losses
+
+    return jax.lax.scan(step, arrays, work.steps)
+
+
+def _step(
+    carry: Carry, now: Steps, work: Work, rule: Rule, groups: tuple[Group, ...]
+) -> tuple[Carry, dict[str, Array]]:
+    net, tables = carry.params
+    batch = jax.tree.map(lambda x: x[jnp.maximum(now.rows, 0)], work.data)
+    batch = batch._replace(weights=jnp.where(now.rows >= 0, batch.weights, 0.0))
+    view = look(net.spec, batch, work.corpus)
+    small = narrow(groups, tables, carry.scratch, view)
+    key = jax.random.wrap_key_data(now.key)
+
+    def loss(params: Params) -> tuple[Array, dict[str, Array]]:
+        return batch_loss(params, batch, small.view, work.corpus, work.weights, key=key)
+
+    (d_net, d_tables), losses = eqx.filter_grad(loss, has_aux=True)((net, {**tables, **small.rows}))
+    count = carry.step + 1
+    net, net_state = _dense_net(net, d_net, carry.state[0], rule, now.rate, count)
+    tables, states = dict(tables), dict(carry.state[1])
+    for group in groups:
+        owner = small.owners[group.name]
+        tables, states = update_rows(group, rule, tables, states, owner, d_tables, now.rate, count)
+    for name in [n for n in tables if n not in small.rows]:  # in order: the same program every time
+        change, states[name] = rule.change(d_tables[name], states[name], now.rate, count)
+        tables[name] = tables[name] + change
+    return Carry((net, tables), (net_state, states), small.scratch, count), losses
+
+
+def _dense_net(
+    net: Net, gradient: Any, state: list[State], rule: Rule, rate: Array, count: Array
+) -> tuple[Net, list[State]]:
+    leaves, form = jax.tree.flatten(learned(net))
+    slopes = jax.tree.leaves(gradient)
+    changed = [rule.change(g, s, rate, count) for g, s in zip(slopes, state, strict=True)]
+    moved = [x + change for x, (change, _) in zip(leaves, changed, strict=True)]
+    rest = eqx.filter(net, eqx.is_inexact_array, inverse=True)
+    return eqx.combine(jax.tree.unflatten(form, moved), rest), [s for _, s in changed]
+
+
+def _course_free(rule: OptimizerSpec) -> OptimizerSpec:
+    """The rule without its rates, which are handed in: what a compiled program depends on."""
+    return msgspec.structs.replace(rule, learning_rate=1.0, schedule="constant", warmup=0.0)
+
+
+def _code(static: Carry) -> tuple[Any, ...]:
+    """What a program depends on beside arrays: structure, functions and settings inside modules, and the
+    losses registered now, which may have been redefined under their old names."""
+    leaves = tuple(x if isinstance(x, Hashable) else id(x) for x in jax.tree.leaves(static))
+    tasks = active_tasks(static.params[0].spec)
+    losses = tuple(registered_loss(t.loss) for t in tasks if isinstance(t, Custom))
+    return jax.tree.structure(static), leaves, losses
+
+
+def copied(params: Params) -> tuple[Net, Tables]:
+    """The same with arrays of its own: those of a carry are given away to the program."""
+    copy: Params = jax.tree.map(
+        lambda x: jax.device_put(np.array(x)) if eqx.is_array(x) or isinstance(x, np.ndarray) else x, params
+    )
+    return copy
