@@ -89,6 +89,24 @@ class Vocabulary:
         return made
 
     @classmethod
+    def union(
+        cls, parts: Sequence[Vocabulary], *, min_count: int = 1, max_size: int | None = None
+    ) -> Vocabulary:
+        """As `fit`, on everything that `parts` were fitted on, each without leaving values out. If some are
+        of kind "int" and others "str", integers are read as their decimal form."""
+        kinds = {part.kind for part in parts}
+        counted: Counter[Any] = Counter()
+        for part in parts:
+            known = map(str, part.values) if len(kinds) > 1 else part.values
+            for value, count in zip(known, part.counts[1:].tolist(), strict=True):
+                counted[value] += count
+        order = sorted(counted)
+        values = np.array([*order, None], object)[:-1] if kinds != {"int"} else np.array(order, np.int64)
+        total = sum(int(part.counts.sum()) for part in parts)
+        counts = np.array([counted[value] for value in order], np.int64)
+        return cls.counted(values, counts, total, min_count, max_size)
+
+    @classmethod
     def _trusted(cls, values: tuple[Any, ...], counts: Longs, kind: Kind) -> Vocabulary:
         """Without the checks of the constructor, which look at every value."""
         made = object.__new__(cls)

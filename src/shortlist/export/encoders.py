@@ -5,6 +5,7 @@ Numbers are compared and scaled in double, as in NumPy: float32 would blur Unix 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 from zlib import crc32
@@ -21,6 +22,7 @@ from shortlist.features.encoder import Side
 from shortlist.features.fitted import Buckets, ColumnType, Cycle, Fitted, Given, Lookup, Standard, Words
 from shortlist.specs.features import PERIODS
 
+DECIMAL = re.compile("0|-?[1-9][0-9]{0,18}")
 Encode: TypeAlias = Callable[[GraphBuilder, Any, Ref], Value]
 
 
@@ -69,13 +71,22 @@ def _input(g: GraphBuilder, name: str, kind: ColumnType, size: int) -> Ref:
 
 def _slots(g: GraphBuilder, vocabulary: Vocabulary, values: Ref, *, missing: int) -> Ref:
     """Vocabulary slots as int64, 0 where unknown, `missing` where missing."""
-    slots = [missing, *range(1, vocabulary.size)]
-    known: dict[str, Any] = {"values_int64s": slots, "default_int64": 0}
-    if vocabulary.kind == "str":
-        known["keys_strings"] = ["", *vocabulary.values]
-    else:
-        known["keys_int64s"] = [MISSING_INT, *vocabulary.values]
+    slots: dict[Any, int] = {value: slot for slot, value in enumerate(vocabulary.values, start=1)}
+    whole = values.dtype.kind == "i"
+    if whole and vocabulary.kind == "str":  # a table shared with texts: whole numbers in decimal form
+        slots = {int(value): slot for value, slot in slots.items() if _is_decimal(value)}
+    keys = [MISSING_INT if whole else "", *slots]
+    known: dict[str, Any] = {
+        "keys_int64s" if whole else "keys_strings": keys,
+        "values_int64s": [missing, *slots.values()],
+        "default_int64": 0,
+    }
     return g.op("LabelEncoder", [values], values.shape, np.int64, domain="ai.onnx.ml", **known)
+
+
+def _is_decimal(text: Any) -> bool:
+    """Whether it is what `str` makes of an int64 that is not missing."""
+    return bool(DECIMAL.fullmatch(text)) and MISSING_INT < int(text) < 2**63
 
 
 def _lookup(g: GraphBuilder, feature: Lookup, column: Ref) -> Value:

@@ -13,7 +13,7 @@ import numpy as np
 from shortlist._typing import Array
 from shortlist.data.coded import Coded, Column, Table, blocks, expanded
 from shortlist.errors import DataError, did_you_mean
-from shortlist.features.fitted import ColumnType, Fitted, Lookup, Words, fit_feature, load_feature
+from shortlist.features.fitted import ColumnType, Fitted, Lookup, Words, fit_feature, fit_shared, load_feature
 from shortlist.specs.features import FeatureSpec
 from shortlist.specs.models import Model
 
@@ -47,15 +47,28 @@ class Side:
                 yield feature.spec.key, encode(column[block])
 
     def to_list(self) -> list[dict[str, Any]]:
-        return [{"spec": f.spec.to_dict(), "type": f.type, "fitted": f.to_dict()} for f in self.features]
+        """Plain values; of features that share a table, the first has the vocabulary."""
+        plain: list[dict[str, Any]] = []
+        named: set[str] = set()
+        for f in self.features:
+            fitted = f.to_dict()
+            if f.spec.table_name in named:
+                del fitted["vocabulary"]
+            named.add(f.spec.table_name)
+            # a table of its own goes without saying: encoders from before tables had names keep their hash
+            spec = {name: value for name, value in f.spec.to_dict().items() if (name, value) != ("table", "")}
+            plain.append({"spec": spec, "type": f.type, "fitted": fitted})
+        return plain
 
     @classmethod
     def from_list(cls, plain: list[dict[str, Any]]) -> Side:
-        return cls(
-            tuple(
-                load_feature(msgspec.convert(p["spec"], FeatureSpec), p["type"], p["fitted"]) for p in plain
-            )
-        )
+        features: list[Fitted] = []
+        known: dict[str, dict[str, Any]] = {}
+        for p in plain:
+            spec: FeatureSpec = msgspec.convert(p["spec"], FeatureSpec)
+            shared = known.setdefault(spec.table_name, {"vocabulary": p["fitted"].get("vocabulary")})
+            features.append(load_feature(spec, p["type"], shared | p["fitted"]))
+        return cls(tuple(features))
 
 
 @dataclass(frozen=True)
@@ -75,10 +88,11 @@ class Encoder:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Rows of each table and widths of each array without one, by "side/feature key"."""
+        """Rows of each table and widths of each array without one, by "side/table name" (the feature's key,
+        unless it names a table)."""
         sides = {"query": self.query, "candidate": self.candidate}
         return {
-            f"{name}/{f.spec.key}": f.rows if f.rows is not None else f.width
+            f"{name}/{f.spec.table_name}": f.rows if f.rows is not None else f.width
             for name, side in sides.items()
             for f in side.features
         }
@@ -118,16 +132,25 @@ def need(columns: Table, names: dict[str, ColumnType]) -> None:
 
 
 def _fit_side(side: str, specs: tuple[FeatureSpec, ...], columns: Table) -> Side:
-    fitted = []
+    readers: dict[str, list[FeatureSpec]] = {}
     for spec in specs:
-        if spec.column not in columns:
-            raise DataError(
-                f"the {side} tower's feature {type(spec).__name__}({spec.column!r}) names a column"
-                " that is not there",
-                hint=did_you_mean(spec.column, columns),
-            )
-        if not len(columns[spec.column]):
-            raise DataError(f"no training rows to fit {type(spec).__name__}({spec.column!r}) on")
-        column = columns[spec.column]
-        fitted.append(fit_feature(spec, column if isinstance(column, Coded) else np.asarray(column)))
-    return Side(tuple(fitted))
+        readers.setdefault(spec.table_name, []).append(spec)
+    fitted: dict[str, Fitted] = {}
+    for group in readers.values():
+        own = [_training_column(side, spec, columns) for spec in group]
+        found = fit_shared(group, own) if len(group) > 1 else [fit_feature(group[0], own[0])]
+        fitted |= {f.spec.key: f for f in found}
+    return Side(tuple(fitted[spec.key] for spec in specs))
+
+
+def _training_column(side: str, spec: FeatureSpec, columns: Table) -> Column:
+    if spec.column not in columns:
+        raise DataError(
+            f"the {side} tower's feature {type(spec).__name__}({spec.column!r}) names a column"
+            " that is not there",
+            hint=did_you_mean(spec.column, columns),
+        )
+    column = columns[spec.column]
+    if not len(column):
+        raise DataError(f"no training rows to fit {type(spec).__name__}({spec.column!r}) on")
+    return column if isinstance(column, Coded) else np.asarray(column)

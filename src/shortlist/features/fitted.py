@@ -7,10 +7,11 @@ holds where there is no table. Multi-valued arrays are padded with -1.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from shortlist._typing import MISSING_INT, Array, Doubles, Floats, Ints
@@ -28,6 +29,7 @@ from shortlist.specs.features import (
     Tags,
     Text,
     Vector,
+    WithVocabulary,
 )
 
 WORD = re.compile(r"[A-Za-z0-9]+")
@@ -253,6 +255,27 @@ def fit_feature(spec: FeatureSpec, column: Column) -> Fitted:
         )
     fitted: Fitted = fit(spec, column, kind)
     return fitted
+
+
+def fit_shared(specs: Sequence[FeatureSpec], columns: Sequence[Column]) -> list[Fitted]:
+    """Fit features that share a table on a column each: one vocabulary, in which a value counts as often as
+    it occurs in all of them."""
+    first, whole = specs[0], [fit_feature(_unlimited(s), c) for s, c in zip(specs, columns, strict=True)]
+    assert isinstance(first, WithVocabulary)
+    min_count, max_size = first.limits
+    parts = [f.vocabulary for f in whole if isinstance(f, Lookup | Words)]
+    shared: dict[str, Any] = {"vocabulary": Vocabulary.union(parts, min_count=min_count, max_size=max_size)}
+    return [replace(f, **shared | {"spec": s}) for f, s in zip(whole, specs, strict=True)]
+
+
+def _unlimited(spec: FeatureSpec) -> FeatureSpec:
+    """The feature with a row for every value."""
+    match spec:
+        case Category() | Tags():
+            return msgspec.structs.replace(spec, min_count=1)
+        case Text():
+            return msgspec.structs.replace(spec, vocabulary=2**62)
+    return spec
 
 
 def load_feature(spec: FeatureSpec, kind: ColumnType, plain: dict[str, Any]) -> Fitted:

@@ -15,7 +15,7 @@ from shortlist.errors import SpecError
 from shortlist.models.heads import HeadLayer
 from shortlist.models.layers import generator, normalize, parameter
 from shortlist.models.towers import TowerLayer, gather
-from shortlist.specs.features import Bucket, Category, Id, TableSpec
+from shortlist.specs.features import HasBiases, TableSpec
 from shortlist.specs.models import Model
 
 Tables = dict[str, Array]
@@ -114,7 +114,8 @@ def represent(
     net: Net, tables: Tables, side: str, encoded: dict[str, Array], *, noise: Array | None = None
 ) -> Array:
     """n encoded rows of a side -> representations [n, r]; noise: uint32 [n, noise_dim] while training."""
-    rows = gather(tables, side, encoded)
+    tower = net.spec.query if side == "query" else net.spec.candidate
+    rows = gather(tables, tower, side, encoded)
     return jax.vmap(lambda r, e, bits: net.represent(side, r, e, noise=bits))(rows, encoded, noise)
 
 
@@ -124,11 +125,13 @@ def _side_tables(spec: Model, side: str, sizes: Mapping[str, int], seed: int) ->
     for feature in tower.features:
         if not isinstance(feature, TableSpec):
             continue
-        name = f"{side}/{feature.key}"
-        tables[name] = _uniform(generator(seed, name), feature.scale, sizes[name], feature.dim)
-        if isinstance(feature, Id | Category | Bucket):
-            for slot in bias_slots(spec, side):
-                tables[f"{name}#{slot}"] = parameter(np.zeros((sizes[name], 1)))
+        name = f"{side}/{feature.table_name}"
+        if name not in tables:
+            tables[name] = _uniform(generator(seed, name), feature.scale, sizes[name], feature.dim)
+        slots = bias_slots(spec, side) if isinstance(feature, HasBiases) else []
+        for bias in (f"{name}#{slot}" for slot in slots):
+            if bias not in tables:
+                tables[bias] = parameter(np.zeros((sizes[name], 1)))
     return tables
 
 

@@ -12,7 +12,7 @@ from jax import Array
 
 from shortlist.errors import SpecError, did_you_mean
 from shortlist.models.layers import MLP, Dense, drop, generator, lookup, masked_mean
-from shortlist.specs.features import FeatureSpec, Tags, Text, Vector
+from shortlist.specs.features import FeatureSpec, HasBiases, Tags, Text, Vector
 from shortlist.specs.features import TableSpec as HasTable
 from shortlist.specs.models import Tower
 
@@ -59,7 +59,7 @@ class TowerLayer(eqx.Module):
         projections: dict[str, Dense] = {}
         shared = next(iter(spec.table_dims)) if spec.combine == "sum" else None
         for feature in spec.features:
-            size = sizes[f"{side}/{feature.key}"]
+            size = sizes[f"{side}/{feature.table_name}"]
             width = feature.dim if isinstance(feature, HasTable) else size
             target = feature.dim if isinstance(feature, Vector) else width
             if shared is not None and not isinstance(feature, HasTable):
@@ -137,12 +137,14 @@ def _own_layer(spec: Tower, out: int, side: str, widths: dict[str, int], seed: i
     return layer
 
 
-def gather(tables: dict[str, Array], side: str, encoded: dict[str, Array]) -> dict[str, Array]:
+def gather(tables: dict[str, Array], tower: Tower, side: str, encoded: dict[str, Array]) -> dict[str, Array]:
     """The rows that encoded features [n, ...] name, by feature key ("key#head" for biases): [n, ..., dim]."""
-    own = {
-        name.removeprefix(f"{side}/"): table for name, table in tables.items() if name.startswith(f"{side}/")
-    }
-    return {
-        name: lookup(table, encoded[name if name in encoded else name.rpartition("#")[0]])
-        for name, table in own.items()
-    }
+    rows: dict[str, Array] = {}
+    for feature in tower.features:
+        if isinstance(feature, HasTable):
+            name = f"{side}/{feature.table_name}"
+            biases = [t for t in tables if t.startswith(f"{name}#")] if isinstance(feature, HasBiases) else []
+            for table in (name, *biases):
+                own = f"{feature.key}{table.removeprefix(name)}"
+                rows[own] = lookup(tables[table], encoded[feature.key])
+    return rows

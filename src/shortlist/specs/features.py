@@ -3,6 +3,9 @@
 Each is fitted on training rows only. Those with a table (`Id`, `Category`, `Tags`, `Text`, `Bucket`) learn
 one vector of `dim` numbers per value; unknown and missing values share slot 0. A side of a model takes any
 list of features; a context feature is switched off by leaving it out.
+
+Features of one tower that name the same `table` look up the same rows: one vocabulary, fitted on all their
+values, and one table, to which each brings its own dropout and l2.
 """
 
 from __future__ import annotations
@@ -31,6 +34,11 @@ class Feature(Spec, frozen=True, tag_field="kind"):
         """Its name inside a model: unique within a side."""
         return f"{self.column}.{self.__struct_config__.tag}"
 
+    @property
+    def table_name(self) -> str:
+        """The name of its table, or of its array where it has none: unique within a side, unless shared."""
+        return self.key
+
     def check(self) -> None:
         if not self.column:
             raise SpecError(f"{type(self).__name__} needs the name of a column")
@@ -38,7 +46,27 @@ class Feature(Spec, frozen=True, tag_field="kind"):
             raise SpecError(f"a column's name must not hold '#': {self.column!r}", hint="rename the column")
 
 
-class Id(Feature, frozen=True, tag="id"):
+class WithVocabulary(Feature, frozen=True, kw_only=True):
+    """A column of values to be told apart, a row of a table each; `table` names one to share."""
+
+    table: str = ""
+
+    @property
+    def table_name(self) -> str:
+        return self.table or self.key
+
+    @property
+    def limits(self) -> tuple[int, int | None]:
+        """How often a value must be seen to get a row, and how many get one at most."""
+        return 1, None
+
+    def check(self) -> None:
+        super().check()
+        if "#" in self.table:
+            raise SpecError(f"a table's name must not hold '#': {self.table!r}", hint="rename the table")
+
+
+class Id(WithVocabulary, frozen=True, tag="id"):
     """An entity's own identifier (strings or integers), one vector each.
 
     `dropout` zeroes numbers of the vector while training, `l2` penalises the squared norm of touched rows,
@@ -57,7 +85,7 @@ class Id(Feature, frozen=True, tag="id"):
         not_negative(self, "l2", "scale")
 
 
-class Category(Feature, frozen=True, tag="category"):
+class Category(WithVocabulary, frozen=True, tag="category"):
     """A column with few distinct values, such as a country.
 
     Values seen fewer than `min_count` times are unknown.
@@ -69,6 +97,10 @@ class Category(Feature, frozen=True, tag="category"):
     l2: float = 0.0
     scale: float = 0.05
 
+    @property
+    def limits(self) -> tuple[int, int | None]:
+        return self.min_count, None
+
     def check(self) -> None:
         super().check()
         positive(self, "dim", "min_count")
@@ -76,7 +108,7 @@ class Category(Feature, frozen=True, tag="category"):
         not_negative(self, "l2", "scale")
 
 
-class Tags(Feature, frozen=True, tag="tags"):
+class Tags(WithVocabulary, frozen=True, tag="tags"):
     """A column holding several values a row, such as genres; their vectors are averaged."""
 
     dim: int = 16
@@ -85,6 +117,10 @@ class Tags(Feature, frozen=True, tag="tags"):
     l2: float = 0.0
     scale: float = 0.05
 
+    @property
+    def limits(self) -> tuple[int, int | None]:
+        return self.min_count, None
+
     def check(self) -> None:
         super().check()
         positive(self, "dim", "min_count")
@@ -92,7 +128,7 @@ class Tags(Feature, frozen=True, tag="tags"):
         not_negative(self, "l2", "scale")
 
 
-class Text(Feature, frozen=True, tag="text"):
+class Text(WithVocabulary, frozen=True, tag="text"):
     """Words of a text, averaged: lower-cased, then every match of `[a-z0-9]+`.
 
     `vocabulary` keeps the most frequent words; the first `length` words of a text count. Of MovieLens 100K's
@@ -106,6 +142,10 @@ class Text(Feature, frozen=True, tag="text"):
     dropout: float = 0.0
     l2: float = 0.0
     scale: float = 0.05
+
+    @property
+    def limits(self) -> tuple[int, int | None]:
+        return 1, self.vocabulary
 
     def check(self) -> None:
         super().check()
@@ -176,4 +216,6 @@ class Vector(Feature, frozen=True, tag="vector"):
 
 FeatureSpec = Id | Category | Tags | Text | Bucket | Normalize | Cyclic | Vector
 TableSpec = Id | Category | Tags | Text | Bucket
-"""The features that look vectors up in a table of their own."""
+"""The features that look vectors up in a table."""
+HasBiases = Id | Category | Bucket
+"""Those of one value a row: where a head has biases, each adds its row's, from beside its table."""

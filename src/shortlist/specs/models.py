@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any, Literal
 
 import msgspec
 
 from shortlist.errors import SpecError
-from shortlist.specs.features import FeatureSpec, TableSpec
+from shortlist.specs.features import Feature, FeatureSpec, TableSpec, Text, WithVocabulary
 from shortlist.specs.spec import Spec, share
 from shortlist.specs.tasks import Activation, Head, Retrieval, TaskSpec
 
@@ -39,6 +40,7 @@ class Tower(Spec, frozen=True):
         twice = {k for k in keys if keys.count(k) > 1}
         if twice:
             raise SpecError(f"a Tower holds the feature {sorted(twice)[0]!r} twice")
+        self._check_shared()
         if self.dropout and (self.layer or not self.hidden):
             raise SpecError(
                 "Tower.dropout acts before hidden layers, and there are none",
@@ -57,9 +59,38 @@ class Tower(Spec, frozen=True):
                 hint="give the features the same dim",
             )
 
+    def _check_shared(self) -> None:
+        """Features that share a table have one vocabulary and one start: they must declare the same."""
+        by_name = sorted(self.features, key=lambda f: f.table_name)
+        for name, group in groupby(by_name, key=lambda f: f.table_name):
+            first, *others = group
+            for other in others:
+                one, two = _table_of(first), _table_of(other)
+                for what in one:
+                    if one[what] != two[what]:
+                        raise SpecError(
+                            f"{_named(first)} and {_named(other)} share the table {name!r}, but {what}"
+                            f" is {one[what]} of one and {two[what]} of the other",
+                            hint="declare the same for both, or give each a table of its own",
+                        )
+
     @property
     def table_dims(self) -> set[int]:
         return {f.dim for f in self.features if isinstance(f, TableSpec)}
+
+
+def _named(feature: Feature) -> str:
+    return f"{type(feature).__name__}({feature.column!r})"
+
+
+def _table_of(feature: FeatureSpec) -> dict[str, Any]:
+    """What features must agree on to share a table."""
+    if not isinstance(feature, WithVocabulary):
+        return {"what has a row": "nothing"}
+    min_count, vocabulary = feature.limits
+    words = "a word" if isinstance(feature, Text) else "a whole value"
+    start = {"dim": feature.dim, "scale": feature.scale}
+    return {"what has a row": words, **start, "min_count": min_count, "vocabulary": vocabulary}
 
 
 class Model(Spec, frozen=True, tag_field="kind"):

@@ -13,7 +13,7 @@ from shortlist.models.build import Net, Tables, represent
 from shortlist.models.heads import weight_penalty
 from shortlist.models.layers import lookup
 from shortlist.models.pairs import pair_loss
-from shortlist.specs.features import Bucket, Category, Id, TableSpec
+from shortlist.specs.features import HasBiases, TableSpec
 from shortlist.specs.models import Model
 from shortlist.specs.tasks import Rating, Retrieval, TaskSpec
 from shortlist.tasks.known import KnownPositives
@@ -191,10 +191,10 @@ def _penalties(net: Net, tables: Tables, batch: Batch, view: View, total: Array)
         for feature in tower.features:
             if not isinstance(feature, TableSpec):
                 continue
-            name, rows = f"{side}/{feature.key}", encoded[feature.key]
+            name, rows = f"{side}/{feature.table_name}", encoded[feature.key]
             if feature.l2:
                 loss += feature.l2 * _touched(tables[name], rows, shares)
-            if isinstance(feature, Id | Category | Bucket):
+            if isinstance(feature, HasBiases):
                 for head in spec.heads:
                     if head.biases and head.bias_l2 and head.weight:
                         loss += head.bias_l2 * _touched(tables[f"{name}#{head.name}"], rows, shares)

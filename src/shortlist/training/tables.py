@@ -28,7 +28,8 @@ form visits a row more often, and does not do the same: small tables keep the mo
 
 @dataclass(frozen=True)
 class Group:
-    """Tables that are read by the same ids: a feature's vectors and its biases.
+    """Tables that are read by the same ids: the vectors of a feature, or of several that share them, and
+    their biases.
 
     tables: their names. readers: (side, feature key) of each feature that reads them. num_rows: of each
     table. num_ids: looked up in a step, repeats and padding included.
@@ -65,13 +66,14 @@ def groups_of(spec: Model, tables: Mapping[str, Array], view: View) -> tuple[Gro
     sides = {"query": (spec.query, view.query), "candidate": (spec.candidate, view.items)}
     groups = []
     for side, (tower, encoded) in sides.items():
+        readers: dict[str, list[str]] = {}
         for feature in tower.features:
-            if not isinstance(feature, TableSpec):
-                continue
-            name = f"{side}/{feature.key}"
+            if isinstance(feature, TableSpec):
+                readers.setdefault(f"{side}/{feature.table_name}", []).append(feature.key)
+        for name, keys in readers.items():
             names = tuple(t for t in tables if t == name or t.startswith(f"{name}#"))
-            num_ids = encoded[feature.key].size
-            groups.append(Group(names, ((side, feature.key),), tables[name].shape[0], num_ids))
+            num_ids = sum(encoded[key].size for key in keys)
+            groups.append(Group(names, tuple((side, key) for key in keys), tables[name].shape[0], num_ids))
     return tuple(groups)
 
 
