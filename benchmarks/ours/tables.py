@@ -73,7 +73,7 @@ def _case(rows: int, kind: str = "adagrad") -> tuple[Any, Any]:
     ids = [rng.choice(rows, BATCH, replace=rows < BATCH) for _ in range(STEPS)]
     gradients = rng.standard_normal((STEPS, BATCH, DIM), np.float32)
     table = jax.jit(lambda: jnp.zeros((rows, DIM)))()
-    state = jax.jit(rule_of(RULES[kind]).start)(table)
+    state = tuple(jnp.full((rows, DIM), value) for value in rule_of(RULES[kind]).start)
     use_huge_pages((table, *state))
     carry = (table, state, jnp.zeros(rows, jnp.int32), jnp.int32(0))
     return carry, (jnp.asarray(np.stack(ids), jnp.int32), jnp.asarray(gradients))
@@ -101,7 +101,7 @@ def tables() -> None:
 
 
 def tables_choice() -> None:
-    """What the automatic choice costs at the size where it is worst against the better form, of both rules."""
+    """What the automatic choice costs where it is worst against the better form, of both rules."""
     worst, detail = 0.0, {}
     value: dict[str, float] = {}
     for kind in RULES:

@@ -104,7 +104,7 @@ GRADS = np.array([[0.5, -2.0, 1e-3], [-0.1, 3.0, 2e-3], [0.7, 0.4, -5e-3]], np.f
 def updates(spec: Adam | Adagrad) -> np.ndarray:
     """What the rule adds to the parameters at a rate of 1, step after step."""
     rule = rule_of(spec)
-    state, out = rule.start(jnp.zeros(3)), []
+    state, out = tuple(jnp.full(3, x) for x in rule.start), []
     for step, gradient in enumerate(GRADS, 1):
         update, state = rule.change(
             jnp.asarray(gradient, jnp.float32), state, jnp.float32(1), jnp.int32(step)

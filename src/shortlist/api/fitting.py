@@ -164,7 +164,7 @@ def use_compilation_cache() -> None:
     if config.jax_compilation_cache_dir is None and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = Path(cache_folder()) / "programs"
         config.update("jax_compilation_cache_dir", str(folder))
-        config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+        config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
 
 
 class _Judge:

@@ -10,6 +10,7 @@ from jax import Array
 
 from shortlist.errors import SpecError
 from shortlist.models.layers import MLP, Dense, generator, parameter
+from shortlist.models.precision import product
 from shortlist.specs.tasks import Head
 
 
@@ -60,7 +61,7 @@ class HeadLayer(eqx.Module):
     def term(self, side: str, vectors: Array) -> Array:
         """A side's half of the first layer's product: vectors [..., dim] -> [..., width]."""
         weight, dim = self.mlp.hidden[0].weight, vectors.shape[-1]
-        return vectors @ (weight[:dim] if side == "query" else weight[-dim:])
+        return product(vectors, weight[:dim] if side == "query" else weight[-dim:])
 
     def join(self, query: Array, candidate: Array, bias: Array | float) -> Array:
         """Both sides' terms [width] and the sum of their biases -> scalar."""

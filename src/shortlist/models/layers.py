@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from shortlist.models.precision import product
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
     "gelu": jax.nn.gelu,
@@ -32,7 +34,7 @@ class Dense(eqx.Module):
         self.bias = parameter(np.zeros(out_dim)) if use_bias else None
 
     def __call__(self, x: Array) -> Array:
-        y = x @ self.weight
+        y = product(x, self.weight)
         return y if self.bias is None else y + self.bias
 
 

@@ -63,13 +63,13 @@ def _predict(net: Net, query: Any, candidate: Any) -> tuple[Any, ...]:
 
 
 def _in_blocks(compute: Any, arrays: Encoded) -> list[Floats]:
-    """Run `compute` over rows in blocks of at most LARGEST, padded by repeating the last row."""
+    """Run `compute` over blocks of LARGEST rows, or one smaller block, padded by repeating the last row."""
     count = len(next(iter(arrays.values())))
     parts = []
     for start in range(0, count, LARGEST):
         block = {k: v[start : start + LARGEST] for k, v in arrays.items()}
         size = len(next(iter(block.values())))
-        target = min(LARGEST, 1 << max(0, size - 1).bit_length())
+        target = LARGEST if count > LARGEST else 1 << max(0, size - 1).bit_length()
         padded = {k: np.concatenate([v, np.repeat(v[-1:], target - size, axis=0)]) for k, v in block.items()}
         parts.append([np.asarray(x)[:size] for x in compute(padded)])
     return [np.concatenate(columns) for columns in zip(*parts, strict=True)]

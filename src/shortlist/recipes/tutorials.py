@@ -6,7 +6,7 @@ Both recipes see the tutorials' inputs only: ids, title words and time, and the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +17,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from shortlist.api.evaluating import point_figures
 from shortlist.api.fitting import Fitted, fit
-from shortlist.bundle import load
+from shortlist.api.preparing import positions_of, query_columns, user_indices
 from shortlist.data.dataset import Dataset, deduplicate_titles
 from shortlist.data.movielens import movielens
 from shortlist.data.splits import Split, random
+from shortlist.evaluation.metrics import hit, squared_error
 from shortlist.specs.features import Bucket, FeatureSpec, Id, Normalize, Text
 from shortlist.specs.models import Model, MultiTask, Ranker, Tower, TwoTower
 from shortlist.specs.tasks import Rating, Retrieval
 from shortlist.specs.training import Adagrad, Adam, Training
+from shortlist.training.ranks import count_ranks
 
 Tell = Callable[[str, int, int], None]
 Figures = dict[str, float]
@@ -113,6 +114,36 @@ def reproduce(
     return out
 
 
+def as_printed(names: tuple[str, ...] = (), *, seed: int = 42) -> Iterator[tuple[str, Figures, Fitted]]:
+    """Train and judge as the tutorials do and no more: (name, figures on test rows, what was fitted) of each
+    experiment, in order; two run side by side."""
+    split = random(deduplicate_titles(movielens("100k")), seed=42)
+    chosen = [e for e in experiments() if not names or e.name in names]
+
+    def run(experiment: Experiment) -> tuple[str, Figures, Fitted]:
+        model, training = experiment.tutorial
+        fitted = fit(model, split, training=training, seed=seed)
+        return experiment.name, _printed_figures(fitted), fitted
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        yield from pool.map(run, chosen)
+
+
+def _printed_figures(fitted: Fitted) -> Figures:
+    """Top-100 accuracy and RMSE on the test rows, whichever the model has."""
+    rows, prepared, out = fitted.split.test, fitted.prepared, {}
+    query, vectors = fitted.scorer.encode_query(query_columns(fitted.model, rows, fitted.split.users))
+    candidate, items = fitted.candidates
+    targets = positions_of(rows, fitted.split.items)
+    if vectors is not None and items is not None:
+        ranks = count_ranks(vectors, items, targets, prepared.seen, user_indices(rows, prepared.users))[0]
+        out["top100_raw"] = float(hit(ranks, 100).mean())
+    if fitted.model.heads:
+        predicted = fitted.scorer.predict(query, candidate[targets])["rating"].astype(np.float64)
+        out["rmse"] = float(squared_error(predicted, rows["rating"].to_numpy()).mean() ** 0.5)
+    return {name: round(value, 4) for name, value in out.items()}
+
+
 class _Fits:
     """Fitted models by what was asked for: two experiments that ask for the same one share it."""
 
@@ -161,6 +192,8 @@ def _run(experiment: Experiment, fits: _Fits, data: Dataset, seeds: int) -> dict
 
 def _figures(fitted: Fitted, experiment: Experiment) -> Figures:
     """The figures an experiment reports, by its own names."""
+    from shortlist.api.evaluating import point_figures
+
     test = point_figures(fitted, fitted.split.test)
     names = {"top100_raw": "raw hit_rate@100 (row)", "rmse": "rmse"}
     names |= {"top100_filtered": "filtered hit_rate@100 (row)", "ndcg10_filtered": "filtered ndcg@10 (user)"}
@@ -182,6 +215,8 @@ def _predictions(fitted: Fitted, data: Dataset, films: tuple[str, ...]) -> dict[
     ids = dict(zip(data.items["title"].to_list(), data.items["item_id"].to_list(), strict=True))
     known = set(fitted.split.items["item_id"].to_list())
     rows = [{"user_id": USER, "item_id": film if film in known else ids[film]} for film in films]
+    from shortlist.bundle import load
+
     recommender = fitted.recommender()
     before = recommender.score(rows).columns["rating"]
     with TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from shortlist.models.precision import product
 from shortlist.tasks.known import KnownPositives
 
 BLOCK_SCORES = 2**21
@@ -125,8 +126,13 @@ def _removed(own: Array, known: tuple[Array, Array] | None, num_columns: int) ->
     removed = jnp.arange(num_columns) == own[:, None]
     if known is None:
         return removed
+    return removed | _marked(known)
+
+
+def _marked(known: tuple[Array, Array]) -> Array:
+    """bool [R, C]: what a row's user is known to have chosen."""
     words, index = known
-    return removed | ((words[index // 32] >> (index % 32).astype(words.dtype)[:, None]) & 1).astype(bool)
+    return ((words[index // 32] >> (index % 32).astype(words.dtype)[:, None]) & 1).astype(bool)
 
 
 def _hardest(queries: Array, vectors: Array, rows: _Rows, sample: _Sample, options: _Options) -> Array:
@@ -137,7 +143,7 @@ def _hardest(queries: Array, vectors: Array, rows: _Rows, sample: _Sample, optio
         q, part = block
         own = part.own
         removed = _removed(own, _known_bits(part, sample), len(vectors))
-        scores = jnp.where(removed, NEGLIGIBLE, q @ vectors.T + sample.log_weight)
+        scores = jnp.where(removed, NEGLIGIBLE, product(q, vectors.T) + sample.log_weight)
         positive = jnp.sum(q * vectors[own], axis=1) + sample.own_log_weight[own]
         if not options.accidental_hits:  # the other entries of the row's own item are a negative
             more = _own_count(own, sample) - 1
@@ -176,7 +182,7 @@ def _forward(
         q, part = block
         own_vectors = vectors[part.own]
         positive = jnp.sum(q * own_vectors, axis=1) + sample.own_log_weight[part.own]
-        raw = q @ turned
+        raw = product(q, turned)
         known = _known_bits(part, sample)
 
         def highest() -> Array:
@@ -196,8 +202,8 @@ def _forward(
         loss = jnp.sum(part.weights * (shift - positive + jnp.log1p(own - 1 + others)))
         share = (part.weights / z)[:, None]
         missed = -(share[:, 0] * others)  # weight * (own / z - 1), free of cancellation
-        d_q = (e @ vectors) * share + missed[:, None] * own_vectors
-        return d_turned + (q * share).T @ e, (loss, d_q, missed)
+        d_q = product(e, vectors) * share + missed[:, None] * own_vectors
+        return d_turned + product((q * share).T, e), (loss, d_q, missed)
 
     d_turned, (losses, d_q, missed) = jax.lax.scan(one, jnp.zeros_like(turned), (queries, rows))
     d_vectors = d_turned.T.at[rows.own].add(missed[..., None] * queries)
@@ -210,3 +216,79 @@ def _backward(_options: _Options, gradients: tuple[Array, Array], g: Array) -> t
 
 
 _one_pass.defvjp(_forward, _backward)
+
+
+def grouped_softmax_loss(
+    queries: Array,
+    query_row: Array,
+    positive: Array,
+    candidates: Candidates,
+    weights: Array,
+    *,
+    accidental_hits: bool,
+    known: KnownPositives | None,
+) -> Array:
+    """`softmax_loss` where rows share queries [Q, d]: query_row int [B], each row's; a scalar.
+
+    The sum over negatives is then one a query, not one a row. Query q is user q, and with `known` a row's own
+    item is among its user's: rows are what the known positives were made of. Without `known` all entries of
+    the sample count, the row's own among them: accidental hits cannot be dropped.
+    """
+    assert known is not None or not accidental_hits
+    vectors, sample = candidates.vectors, _Sample(*candidates[1:], known)
+    totals = _log_sums(queries, vectors, sample)[query_row]
+    own = jnp.sum(queries[query_row] * vectors[positive], axis=1) + sample.own_log_weight[positive]
+    if known is not None:
+        again = 0.0 if accidental_hits else jnp.log(_own_count(positive, sample))
+        totals = jnp.logaddexp(totals, own + again)
+    return jnp.sum(weights * (totals - own))
+
+
+@jax.custom_vjp
+def _log_sums(queries: Array, vectors: Array, sample: _Sample) -> Array:
+    """log of the sum over a sample's entries, less what user q is known to have chosen, of each query q."""
+    return _log_sums_forward(queries, vectors, sample)[0]
+
+
+def _weighted(q: Array, users: Array, vectors: Array, sample: _Sample) -> Array:
+    """A block's weighted scores [R, C], NEGLIGIBLE where a column is known to the row's user."""
+    scores = product(q, vectors.T) + sample.log_weight
+    known = None if sample.known is None else sample.known.bits(users, sample.column_of, len(vectors))
+    return scores if known is None else jnp.where(_marked(known), NEGLIGIBLE, scores)
+
+
+def _query_blocks(queries: Array, num_columns: int) -> tuple[Array, Array]:
+    """Queries [Q / R, R, d] and their users [Q / R, R]; padding is of no user."""
+    count, block = len(queries), block_rows(len(queries), num_columns)
+    users = jnp.pad(jnp.arange(count), (0, -count % block), constant_values=-1)
+    padded = jnp.pad(queries, ((0, -count % block), (0, 0)))
+    return padded.reshape(-1, block, queries.shape[1]), users.reshape(-1, block)
+
+
+def _log_sums_forward(
+    queries: Array, vectors: Array, sample: _Sample
+) -> tuple[Array, tuple[Array, Array, _Sample, Array]]:
+    def one(block: tuple[Array, Array]) -> Array:
+        return jax.nn.logsumexp(_weighted(*block, vectors, sample), axis=1)
+
+    blocks: Array = jax.lax.map(one, _query_blocks(queries, len(vectors)))
+    totals = blocks.reshape(-1)[: len(queries)]
+    return totals, (queries, vectors, sample, totals)
+
+
+def _log_sums_backward(saved: tuple[Array, Array, _Sample, Array], g: Array) -> tuple[Array, Array, None]:
+    queries, vectors, sample, totals = saved
+    blocks = _query_blocks(queries, len(vectors))
+    extra = blocks[1].size - len(queries)
+    slopes, sums = (jnp.pad(x, (0, extra)).reshape(blocks[1].shape) for x in (g, totals))
+
+    def one(d_turned: Array, part: tuple[Array, ...]) -> tuple[Array, Array]:
+        q, users, slope, total = part
+        e = jnp.exp(_weighted(q, users, vectors, sample) - total[:, None])
+        return d_turned + product((q * slope[:, None]).T, e), product(e, vectors) * slope[:, None]
+
+    d_turned, d_q = jax.lax.scan(one, jnp.zeros_like(vectors.T), (*blocks, slopes, sums))
+    return d_q.reshape(-1, queries.shape[1])[: len(queries)], d_turned.T, None
+
+
+_log_sums.defvjp(_log_sums_forward, _log_sums_backward)

@@ -105,16 +105,16 @@ def batch_loss(
     total_weight = jnp.maximum(batch.weights.sum(), 1e-9)
     sums: dict[str, Array] = {}
     if retrieval is not None:
-        vectors = jax.vmap(net.query_vector)(queries)
         sums["retrieval"] = retrieval_loss(
             retrieval,
-            vectors if view.query_row is None else vectors[view.query_row],
+            jax.vmap(net.query_vector)(queries),
             jax.vmap(net.candidate_vector)(candidates),
             columns,
             batch.weights,
             corpus.log_q,
             known=corpus.known,
             users=batch.users,
+            query_row=view.query_row,
             key=jax.random.fold_in(jax.random.key(0) if key is None else key, 1),
         )
     sums |= _head_sums(net, batch, view, queries, candidates, head_noise)

@@ -10,16 +10,19 @@ from jax import Array
 
 from shortlist.specs.tasks import Retrieval
 from shortlist.tasks.known import KnownPositives
-from shortlist.tasks.losses import NEGLIGIBLE, Candidates, softmax_loss
+from shortlist.tasks.losses import NEGLIGIBLE, Candidates, grouped_softmax_loss, softmax_loss
 
 MORE_SCORES = 2**23
 """Scores a batch may make beyond those of its own items before these are sorted out: about the same cost."""
 
 
+FEWER = 2
+"""Rows a query from which on sums over negatives are made once a query: that takes two passes, not one."""
+
+
 class Columns(NamedTuple):
     """The distinct items of a batch: items int [C]; counts float [C], how many rows hold each (0: padding);
-    column_of int [N], C where an
-    item has no column; row_column int [B]."""
+    column_of int [N], C where an item has no column; row_column int [B]."""
 
     items: Array
     counts: Array
@@ -92,10 +95,14 @@ def retrieval_loss(
     log_q: Array,
     *,
     known: KnownPositives | None,
-    users: Array | None,
+    users: Array,
+    query_row: Array | None = None,
     key: Array,
 ) -> Array:
-    """Summed loss of a batch: queries [B, d] of users int [B], vectors [C, d] of the batch's columns."""
+    """Summed loss of a batch: queries [B, d] of users int [B] against vectors [C, d] of the batch's columns.
+
+    query_row int [B]: each row's query among queries [Q, d] of distinct users, in their order.
+    """
     extra = None
     if task.extra_negatives:
         extra = jax.random.randint(key, (task.extra_negatives,), 0, log_q.shape[0])
@@ -103,13 +110,22 @@ def retrieval_loss(
         candidates = full_candidates(vectors, columns)
     else:
         candidates = in_batch_candidates(task, vectors, columns, log_q, extra)
+    known = known if task.known_positives else None
+    row_column, hits = columns.row_column, task.accidental_hits
+    if query_row is not None:
+        exact = known is not None or not hits  # else sums less a row's own entries would cancel
+        if exact and not task.hard_negatives and FEWER * len(queries) <= len(query_row):
+            return grouped_softmax_loss(
+                queries, query_row, row_column, candidates, weights, accidental_hits=hits, known=known
+            )
+        queries = queries[query_row]
     return softmax_loss(
         queries,
-        columns.row_column,
+        row_column,
         candidates,
         weights,
-        accidental_hits=task.accidental_hits,
-        known=known if task.known_positives else None,
+        accidental_hits=hits,
+        known=known,
         users=users,
         hard_negatives=task.hard_negatives,
     )

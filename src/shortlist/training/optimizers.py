@@ -30,12 +30,13 @@ State = tuple[Array, ...]
 class Rule:
     """An update rule.
 
-    start: parameter -> state. change: (gradient, state, rate, step) -> (what to add, state), the step counted
-    from 1. touched: (rows int [n], gradient [n, dim], state of the whole table, rate, step) -> (what to add
-    [n, dim], state); rows are distinct, and those beyond the table stand for nothing.
+    start: what each array of the state is filled with. change: (gradient, state, rate, step) -> (what to
+    add, state), the step counted from 1. touched: (rows int [n], gradient [n, dim], state of the whole table,
+    rate, step) -> (what to add [n, dim], state); rows are distinct, and those beyond the table stand for
+    nothing.
     """
 
-    start: Callable[[Array], State]
+    start: tuple[float, ...]
     change: Callable[[Array, State, Array, Array], tuple[Array, State]]
     touched: Callable[[Array, Array, State, Array, Array], tuple[Array, State]]
 
@@ -60,9 +61,6 @@ def schedule(spec: OptimizerSpec, num_steps: int) -> Floats:
 
 
 def _adagrad(spec: Adagrad) -> Rule:
-    def start(x: Array) -> State:
-        return (jnp.full_like(x, spec.initial_accumulator),)
-
     def square(g: Array) -> Array:
         return jnp.maximum(g * g, 0.0)
 
@@ -78,7 +76,7 @@ def _adagrad(spec: Adagrad) -> Rule:
         total = added(state[0], rows, square(g))
         return scaled(g, taken(total, rows), rate), (total,)
 
-    return Rule(start, change, touched)
+    return Rule((spec.initial_accumulator,), change, touched)
 
 
 def _adam(spec: Adam) -> Rule:
@@ -86,9 +84,6 @@ def _adam(spec: Adam) -> Rule:
 
     def rounded(product: Array) -> Array:
         return jnp.maximum(product, float(np.finfo(np.float32).min))
-
-    def start(x: Array) -> State:
-        return jnp.zeros_like(x), jnp.zeros_like(x)
 
     def moved(g: Array, m: Array, v: Array) -> State:
         mean = rounded(b1 * m) + rounded((1 - b1) * g)
@@ -106,7 +101,7 @@ def _adam(spec: Adam) -> Rule:
         m, v = moved(g, taken(state[0], rows), taken(state[1], rows))
         return scaled(m, v, rate, step), (put(state[0], rows, m), put(state[1], rows, v))
 
-    return Rule(start, change, touched)
+    return Rule((0.0, 0.0), change, touched)
 
 
 def taken(table: Array, rows: Array) -> Array:

@@ -73,20 +73,31 @@ def plan_of(params: Params, data: Batch, corpus: Corpus, training: Training, bat
 
 
 def first_carry(params: Params, plan: Plan) -> Carry:
-    """Parameters with the optimiser's first state, made without a copy of either."""
-    rule = _course_free(plan.training.optimizer)
-    key = (rule, tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(learned(params))))
-    if key not in _STARTS:
-        start = rule_of(rule).start
-        _STARTS[key] = jax.jit(
-            lambda net, tables: ([start(x) for x in net], {k: start(x) for k, x in tables.items()})
-        )
+    """Parameters, which are taken as they are, with the optimiser's first state."""
     net, tables = params
-    state = _STARTS[key](jax.tree.leaves(learned(net)), tables)
+    start = rule_of(plan.training.optimizer).start
+
+    def state(x: Array) -> State:
+        return tuple(_filled(x.shape, value) for value in start)
+
+    states = {name: state(table) for name, table in tables.items()}
     scratch = jax.device_put({g.name: np.zeros(g.num_rows, np.int32) for g in plan.sparse})
     for group in plan.sparse:
-        use_huge_pages(x for name in group.tables for x in (tables[name], *state[1][name]))
-    return Carry(params, state, scratch, jax.device_put(np.int32(0)))
+        use_huge_pages(x for name in group.tables for x in (tables[name], *states[name]))
+    leaves = [state(x) for x in jax.tree.leaves(learned(net))]
+    return Carry(params, (leaves, states), scratch, jax.device_put(np.int32(0)))
+
+
+def _filled(shape: tuple[int, ...], value: float) -> Array:
+    """A constant array: of NumPy where that is no burden, since a program takes longer to compile."""
+    if np.prod(shape) < COMPILED_FROM:
+        small: Array = jax.device_put(np.full(shape, value, np.float32))
+        return small
+    return jnp.full(shape, value, jnp.float32)
+
+
+COMPILED_FROM = 2**22
+"""Numbers of an array from which on it is made on the device."""
 
 
 def program(carry: Carry, work: Work, plan: Plan) -> Callable[[Carry, Work], tuple[Carry, dict[str, Array]]]:
@@ -119,7 +130,6 @@ def program(carry: Carry, work: Work, plan: Plan) -> Callable[[Carry, Work], tup
 KEPT = 64
 """Programs kept in a process; the oldest goes when another comes."""
 _PROGRAMS: dict[Any, Any] = {}
-_STARTS: dict[Any, Any] = {}
 
 
 def learned(params: Any) -> Any:

@@ -46,7 +46,8 @@ def check_finite(
 def check_parameters(parameters: Iterable[Any], epoch: int) -> None:
     """Raise NonFiniteLoss where a parameter is NaN or infinite: the next loss would be."""
     # both carry NaN through and, unlike isfinite, need no memory
-    extremes = [edge for x in parameters if x.size for edge in (np.min(x), np.max(x))]
+    arrays = [np.asarray(x) for x in parameters]
+    extremes = [edge for x in arrays if x.size for edge in (x.min(), x.max())]
     if not np.isfinite(extremes).all():
         raise NonFiniteLoss(
             f"a parameter became NaN or infinite after epoch {epoch + 1}: the updates diverged",
