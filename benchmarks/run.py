@@ -1,7 +1,7 @@
 """Runs the benchmarks: `python benchmarks/run.py [--full] [--only ID ...] [--rounds N]`.
 
 Makes the peers' environments, runs what is asked for, writes `results/latest.json` and `results/latest.md`.
-With `--only` the other entries stay as they are.
+With `--only` the other entries stay as they are. `growth` has no peer: it writes `results/growth.*`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import Any
 
 from benches import BENCHES, small_entries
 from environments import BUILD, PEERS, install, python_of
+from growth import measure_growth, write_growth
 from inputs import write_inputs
 from machine import hardware, versions
 from results import Entry, markdown, merged, over_runs, read, write_atomic
 from tutorials import IDS, RESULTS, tutorial_entries
 
 ORDER = [*IDS, *(bench.name for bench in BENCHES)]
+GROWTH = "growth"
 ROUNDS, TUTORIAL_ROUNDS, FULL_RUNS = 5, 3, 3
 
 
@@ -32,21 +34,34 @@ def main() -> None:
         "--full", action="store_true", help="everything three times, the peers' long runs too"
     )
     parser.add_argument(
-        "--only", nargs="+", choices=ORDER, metavar="ID", default=ORDER, help=", ".join(ORDER)
+        "--only",
+        nargs="+",
+        choices=[*ORDER, GROWTH],
+        metavar="ID",
+        default=[*ORDER, GROWTH],
+        help=", ".join([*ORDER, GROWTH]),
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of the small benchmarks ({ROUNDS})")
     chosen = parser.parse_args()
     start = time.perf_counter()
+    if GROWTH in chosen.only:
+        write_growth(measure_growth(), RESULTS)
+        print((RESULTS / "growth.md").read_text(encoding="utf-8"))
+    wanted = [name for name in chosen.only if name != GROWTH]
+    if wanted:
+        compare(wanted, chosen.rounds, full=chosen.full)
+    print(f"{time.perf_counter() - start:.0f} s in all", file=sys.stderr)
+
+
+def compare(wanted: list[str], rounds: int, *, full: bool) -> None:
+    """Measure these entries beside their peers and write them."""
     for environment in PEERS:
         install(environment)
     write_inputs(BUILD / "data")
-    runs = [
-        one_run(chosen.only, chosen.rounds, again=chosen.full) for _ in range(FULL_RUNS if chosen.full else 1)
-    ]
-    entries = over_runs(runs) if chosen.full else runs[0]
+    runs = [one_run(wanted, rounds, again=full) for _ in range(FULL_RUNS if full else 1)]
+    entries = over_runs(runs) if full else runs[0]
     write(entries, RESULTS)
     print((RESULTS / "latest.md").read_text(encoding="utf-8"))
-    print(f"{time.perf_counter() - start:.0f} s in all", file=sys.stderr)
 
 
 def one_run(wanted: list[str], rounds: int, *, again: bool) -> list[Entry]:
