@@ -132,7 +132,8 @@ def plot(found: list[dict[str, Any]]) -> str:
         )
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="Time an example and memory by size '
-        f'of the log" viewBox="0 0 700 {_TOP + _HEIGHT + 44:g}" width="700" font-family="sans-serif" font-size="12">'
+        f'of the log" viewBox="0 0 700 {_TOP + _HEIGHT + 44:g}" width="700" font-family="sans-serif" '
+        'font-size="12">'
         f'<rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n'
     )
 

@@ -56,6 +56,7 @@ PROGRAMS = {
     # by itself: after other work in the process FactorizedTopK was seen to take longer
     "tfrs evaluation": Program("peers/tfrs_main.py", "tensorflow"),
     "our tutorials": Program("ours/tutorials.py", "project"),
+    "growth": Program("ours/growth.py", "project"),
     "tfrs tutorials": Program("peers/tutorials.py", "tensorflow"),
 }
 
