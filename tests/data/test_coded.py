@@ -99,6 +99,34 @@ def test_a_coder_remembers_its_texts_between_chunks() -> None:
     assert [ranks[c].tolist() for c in chunks] == [[1, -1], [-1, 0], [1, 2]]
 
 
+@pytest.mark.parametrize("bits", [0, 1, 3, 5])
+def test_texts_of_one_hash_are_told_apart(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = pl.Series(np.random.default_rng(0).integers(0, 300, 5_000)).cast(pl.String)
+    whole, hashes = coded(texts), coding._hashes
+    monkeypatch.setattr(coding, "_hashes", lambda t: hashes(t) % np.uint64(2**bits) + np.uint64(1))
+    monkeypatch.setattr(coding, "_AT_A_TIME", 64)
+    monkeypatch.setattr(coding, "_FEWEST", 2)
+    few = coded(texts)
+    np.testing.assert_array_equal(few.codes, whole.codes)
+    assert few.values.tolist() == whole.values.tolist()
+
+
+@given(st.lists(st.lists(st.integers(1, 40), unique=True), max_size=8), st.integers(0, 60))
+def test_a_table_of_hashes_is_a_dict(chunks: list[list[int]], shift: int) -> None:
+    """Shifted, the numbers take few first slots, so that most are found further on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coding, "_FEWEST", 2)
+        patch.setattr(coding, "_SPREAD", np.uint64(1 << shift))
+        table, expected = coding.HashTable(), dict[int, int]()
+        for chunk in chunks:
+            new = [x for x in chunk if x not in expected]
+            table.add(np.array(new, np.uint64))
+            expected |= {x: len(expected) + i for i, x in enumerate(new)}
+            assert len(table) == len(expected)
+            found = table.find(np.arange(1, 41, dtype=np.uint64))
+            assert found.tolist() == [expected.get(x, -1) for x in range(1, 41)]
+
+
 def test_blocks_cover_every_row_once() -> None:
     assert [np.arange(7)[b].tolist() for b in blocks(7, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(blocks(0)) == []
