@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from shortlist.errors import SpecError, did_you_mean
@@ -140,11 +141,29 @@ def _own_layer(spec: Tower, out: int, side: str, widths: dict[str, int], seed: i
 def gather(tables: dict[str, Array], tower: Tower, side: str, encoded: dict[str, Array]) -> dict[str, Array]:
     """The rows that encoded features [n, ...] name, by feature key ("key#head" for biases): [n, ..., dim]."""
     rows: dict[str, Array] = {}
-    for feature in tower.features:
-        if isinstance(feature, HasTable):
-            name = f"{side}/{feature.table_name}"
-            biases = [t for t in tables if t.startswith(f"{name}#")] if isinstance(feature, HasBiases) else []
-            for table in (name, *biases):
-                own = f"{feature.key}{table.removeprefix(name)}"
-                rows[own] = lookup(tables[table], encoded[feature.key])
+    for name, table in tables.items():
+        readers = {f.key: encoded[f.key] for f in tower.features if _reads(f, side, name)}
+        own = "".join(name.partition("#")[1:])
+        rows |= {f"{key}{own}": found for key, found in _looked_up(table, readers).items()}
     return rows
+
+
+def _reads(feature: FeatureSpec, side: str, table: str) -> bool:
+    name, _, bias = table.partition("#")
+    kind = HasBiases if bias else HasTable
+    return isinstance(feature, kind) and name == f"{side}/{feature.table_name}"
+
+
+def _looked_up(table: Array, readers: dict[str, Array]) -> dict[str, Array]:
+    """Rows of one table for each of its readers. One look-up for all: its gradient is one sum over all ids,
+    where one a reader would each fill a table, and round as the compiler puts them together."""
+    if len(readers) < 2:
+        return {key: lookup(table, ids) for key, ids in readers.items()}
+    columns = [ids if ids.ndim > 1 else ids[:, None] for ids in readers.values()]
+    found = lookup(table, jnp.concatenate(columns, axis=1))
+    ends = np.cumsum([ids.shape[1] for ids in columns])
+    parts = jnp.split(found, ends[:-1], axis=1)
+    return {
+        key: part if ids.ndim > 1 else part[:, 0]
+        for (key, ids), part in zip(readers.items(), parts, strict=True)
+    }
