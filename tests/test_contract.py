@@ -69,7 +69,15 @@ TOWERS: dict[str, Tower] = {
     "defaults": Tower([USER]),
     "hidden": Tower([Id("user_id", 3), Normalize("age")], hidden=[5], out=4, activation="gelu"),
     "dropout": Tower([Id("user_id", 4, dropout=0.3)], hidden=[5, 4], activation="silu", dropout=0.3),
-    "sum": Tower([USER, Category("city", 4), Normalize("age"), Vector("photo", 3)], combine="sum"),
+    "sum, a shared table": Tower(
+        [
+            USER,
+            *(kind(c, 4, table="words") for kind, c in ((Category, "city"), (Tags, "likes"))),
+            Normalize("age"),
+            Vector("photo", 3),
+        ],
+        combine="sum",
+    ),
     "layer": Tower([USER, Cyclic("timestamp")], out=4, layer="contract-tower", options={"scale": 2.0}),
 }
 HEADS: dict[str, Any] = {

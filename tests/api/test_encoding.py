@@ -73,7 +73,8 @@ def model() -> Any:
         sl.Bucket("price", 5, 4, method="quantile"),
         sl.Cyclic("timestamp"),
         sl.Text("query", length=2),
-        sl.Tags("topics"),
+        sl.Tags("topics", table="things"),
+        sl.Id("shop", 16, table="things"),  # whole numbers beside texts
         sl.Vector("picture"),
     ]
     items = [sl.Id("item_id", 4), sl.Text("title")]

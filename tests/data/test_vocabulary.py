@@ -138,3 +138,20 @@ def test_a_million_strings_take_about_a_second() -> None:
     slots = vocabulary.lookup(values)
     assert time.process_time() - started < 3.0
     assert (slots > 0).all()
+
+
+@given(st.lists(words, min_size=1, max_size=3), longs, st.integers(1, 3), st.none() | st.integers(0, 5))
+def test_a_union_is_fitted_on_all_values(
+    texts: list[list[str]], numbers: list[int], min_count: int, max_size: int | None
+) -> None:
+    parts = [Vocabulary.fit(objects(values)) for values in texts]
+    together = [value for values in texts for value in values]
+    one = Vocabulary.fit(objects(together), min_count=min_count, max_size=max_size)
+    assert Vocabulary.union(parts, min_count=min_count, max_size=max_size) == one
+    whole = np.array(numbers, np.int64)
+    twice = [Vocabulary.fit(whole), Vocabulary.fit(whole[::2])]
+    assert Vocabulary.union(twice) == Vocabulary.fit(np.concatenate([whole, whole[::2]]))
+    mixed = Vocabulary.union([*parts, twice[0]], min_count=min_count, max_size=max_size)
+    decimal = ["" if n == MISSING_INT else str(n) for n in numbers]
+    assert mixed == Vocabulary.fit(objects(together + decimal), min_count=min_count, max_size=max_size)
+    assert mixed.lookup(whole).tolist() == mixed.lookup(objects(decimal)).tolist()

@@ -13,7 +13,7 @@ from shortlist.errors import ExportError
 from shortlist.export.builder import GraphBuilder
 from shortlist.export.encoders import ENCODERS, encode_side, raw_inputs
 from shortlist.features.encoder import Side
-from shortlist.features.fitted import Fitted, fit_feature
+from shortlist.features.fitted import Fitted, fit_feature, fit_shared
 from shortlist.specs.features import (
     Bucket,
     Category,
@@ -138,3 +138,15 @@ def test_a_kind_without_nodes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(ENCODERS, type(fitted))
     with pytest.raises(ExportError, match=r"Id\('user_id'\) has no ONNX form"):
         run([fitted], {"user_id": IDS})
+
+
+def test_whole_numbers_find_their_decimal_form_in_a_table_shared_with_texts() -> None:
+    texts = np.array(["7", "07", "-3", "-0", "0", "x", "", str(2**63), str(MISSING_INT), "٣"], object)
+    numbers = np.array([7, -3, 0, 5, 2**63 - 1, MISSING_INT, MISSING_INT + 1])
+    bags = np.array([["5", "x"], ["", ""], ["unknown", "7"]], object)
+    specs = [Category("text", 4), Id("number", 4), Tags("bag", 4)]
+    fitted = fit_shared(specs, [texts, numbers[:4], bags[:1]])
+    columns = {"text": np.append(texts, "new"), "number": np.append(numbers, 99), "bag": bags}
+    for f in fitted:
+        agree(f, run([f], {f.spec.column: columns[f.spec.column]})[f.spec.key], columns[f.spec.column])
+    assert (fitted[1].encode(numbers) > 0).tolist() == [True] * 4 + [False] * 3

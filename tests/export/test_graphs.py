@@ -47,6 +47,8 @@ ITEMS: Columns = {
     "item_id": np.arange(40) * 3,
     "title": np.array([f"Film {i} of the {1950 + i}s" for i in range(40)], object),
     "genres": np.array([["Drama", "Comedy"], ["Sci-Fi", ""], ["", ""], ["Drama", ""]] * 10, object),
+    "sequel": np.array([["", "3", "03", "Drama", "999"][i % 5] for i in range(40)], object),
+    "similar": np.array([["0", "3", "no"], ["", "", ""], ["", "117", ""], ["6", "", ""]] * 10, object),
     "year": np.array([1950 + i if i % 7 else MISSING_INT for i in range(40)]),
     "timestamp": RNG.integers(874_724_710, 893_286_638, 40),
     "image": np.where(np.arange(40)[:, None] % 5, RNG.normal(size=(40, 6)), np.nan).astype(np.float32),
@@ -125,6 +127,19 @@ MODELS: dict[str, Model] = {
             Rating(hidden=(8,)),
             Custom(loss="watched", label="watched", hidden=(4,)),
         ),
+    ),
+    "shared tables": MultiTask(
+        query=Tower((Id("user_id", 8), Text("search", 99, 8)), out=8),
+        candidate=Tower(
+            (
+                Id("item_id", 8, table="items"),
+                Category("sequel", 8, table="items"),
+                Tags("genres", 8, table="items"),
+                Tags("similar", 8, table="items"),
+            ),
+            out=8,
+        ),
+        tasks=(Retrieval(item_bias=True), Rating(hidden=(4,))),
     ),
     "one column on both sides": Ranker(
         query=Tower((Id("user_id", 8), Bucket("timestamp", 9, 8))),

@@ -153,3 +153,21 @@ def test_movielens_in_full(ml100k: Dataset, split: Split) -> None:
     assert unseen.any()
     assert ((prepared.catalogue.items["item_id.id"] == 0) == unseen).all()
     assert (np.isneginf(prepared.catalogue.log_q) == unseen).all()
+
+
+def test_a_shared_table_has_one_vocabulary_and_one_size() -> None:
+    query = Tower([Category("city", 4, table="places"), Id("user_id", 4), Id("user_id2", 4, table="places")])
+    columns = QUERIES | {"user_id2": np.array(["x", "b", "", "é"], object)}
+    encoder = Encoder.fit(TwoTower(query, MODEL.candidate), columns, ITEMS)
+    sizes = {name: size for name, size in encoder.sizes.items() if name.startswith("query/")}
+    assert sizes == {"query/places": 5, "query/user_id.id": 3}
+    text = json.dumps(encoder.to_dict())
+    assert [list(f["fitted"]) for f in json.loads(text)["query"]] == [["vocabulary"], ["vocabulary"], []]
+    again = Encoder.from_dict(json.loads(text))
+    assert again == encoder
+    assert again.content_hash == encoder.content_hash
+    encoded = again.query.encode(columns)
+    assert encoded["city.category"].tolist() == [1, 4 - 1, 0, 1]
+    assert equal(encoded, encoder.query.encode(columns))
+    own = Encoder.fit(MODEL, QUERIES, ITEMS).to_dict()
+    assert all("table" not in feature["spec"] for side in own.values() for feature in side)

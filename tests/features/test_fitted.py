@@ -20,7 +20,16 @@ from shortlist.data.columns import to_coded_columns, to_columns
 from shortlist.data.dataset import Dataset
 from shortlist.errors import DataError
 from shortlist.features import fitted as fitted_module
-from shortlist.features.fitted import Buckets, Lookup, Standard, Words, fit_feature, load_feature, tokenize
+from shortlist.features.fitted import (
+    Buckets,
+    Lookup,
+    Standard,
+    Words,
+    fit_feature,
+    fit_shared,
+    load_feature,
+    tokenize,
+)
 from shortlist.specs.features import (
     Bucket,
     Category,
@@ -318,3 +327,35 @@ def test_a_column_of_many_blocks_is_fitted_as_a_whole(monkeypatch: pytest.Monkey
     column[900] = np.inf
     with pytest.raises(DataError, match="row 900: inf"):
         fit_feature(Normalize("x"), column)
+
+
+@pytest.mark.parametrize("read", [to_columns, to_coded_columns])
+def test_features_that_share_a_table_know_the_values_of_all(read: Any) -> None:
+    frame = pl.DataFrame(
+        {
+            "best": [7, 3, None, 7],
+            "list": [["3", "x"], [], None, ["3", "07", "x"]],
+            "next": ["x", "", "7", "rare"],
+        }
+    )
+    specs = [Id("best"), Tags("list"), Category("next")]
+    best, bag, following = fit_shared(specs, [read(frame)[s.column] for s in specs])
+    assert isinstance(bag, Words)
+    assert bag.vocabulary.values == ("3", "7", "x", "07", "rare")
+    assert bag.vocabulary.counts.tolist() == [2, 3, 3, 3, 1, 1]  # missing once in each flat column
+    columns = read(frame)
+    assert best.encode(columns["best"]).tolist() == [2, 1, 0, 2]
+    assert bag.encode(columns["list"]).tolist() == [[1, 3, -1], [-1] * 3, [-1] * 3, [1, 4, 3]]
+    assert following.encode(columns["next"]).tolist() == [3, 0, 2, 5]
+    assert [f.spec for f in (best, bag, following)] == specs
+
+
+def test_limits_hold_for_all_values_of_a_shared_table() -> None:
+    specs = [Tags("a", min_count=2), Category("b", 16, min_count=2)]
+    columns = [np.array([["u", "v"]], object), strings("v", "w")]
+    assert [f.rows for f in fit_shared(specs, columns)] == [2, 2]  # v alone was seen twice
+    texts = [Text("a", vocabulary=1, length=1), Text("b", vocabulary=1)]
+    first, second = fit_shared(texts, [strings("Red red", "hat"), strings("hat", "a hat")])
+    assert isinstance(first, Words) and isinstance(second, Words)
+    assert first.vocabulary.values == second.vocabulary.values == ("hat",)
+    assert (first.length, second.length) == (1, 16)

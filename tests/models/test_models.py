@@ -160,3 +160,25 @@ def test_a_tower_of_ones_own_is_known_by_name_and_width() -> None:
     assert "did you mean 'short'?" in caught.value.hint
     layer = TowerLayer(Tower([Id("u", 3)], out=1, layer="short"), "query", SIZES, seed=0)
     assert layer.width == 1
+
+
+def test_features_that_share_a_table_look_up_the_same_rows() -> None:
+    tower = Tower(
+        [Tags("g", 3, table="things"), Category("c", 3, table="things"), Id("u", 3, table="things")]
+    )
+    candidate = Tower([Id("i", 3)])
+    sizes = {"query/things": 6, "candidate/i.id": 9}
+    net, tables = build(Ranker(tower, candidate, [Rating(hidden=[4])]), sizes, means={}, seed=0)
+    assert set(tables) == {"query/things", "query/things#rating", "candidate/i.id", "candidate/i.id#rating"}
+    alone = build(Ranker(Tower(tower.features[:1]), candidate, [Rating()]), sizes, means={}, seed=0)[1]
+    np.testing.assert_array_equal(tables["query/things"], alone["query/things"])
+    rng = np.random.default_rng(0)
+    tables = {k: jnp.asarray(rng.normal(size=t.shape), jnp.float32) for k, t in tables.items()}
+    table, biases = np.asarray(tables["query/things"]), np.asarray(tables["query/things#rating"])[:, 0]
+    tags, city, user = (ENCODED[k] for k in ("g.tags", "c.category", "u.id"))
+    bags = [table[row[row >= 0]].mean(0) if (row >= 0).any() else np.zeros(3) for row in tags]
+    expected = np.concatenate(
+        [np.array(bags), table[city], table[user], (biases[city] + biases[user])[:, None]], axis=1
+    )
+    found = represent(net, tables, "query", {k: ENCODED[k] for k in ("g.tags", "c.category", "u.id")})
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -26,6 +26,7 @@ rate = st.floats(1e-6, 10.0) | st.integers(1, 3)
 part = st.floats(0, 0.99) | st.just(0)
 amount = st.floats(0, 5.0) | st.integers(0, 5)
 table = {"dim": whole, "dropout": part, "l2": amount, "scale": amount}
+shareable = table | {"table": name.map("own {}".format)}
 plain_value = st.booleans() | st.integers(-9, 9) | name
 options = st.dictionaries(name, plain_value | st.lists(plain_value, max_size=3), max_size=2)
 network = {
@@ -62,10 +63,10 @@ def made(cls: Any, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 feature = st.one_of(
-    made(Id, column=name, **table),
-    made(Category, column=name, min_count=whole, **table),
-    made(Tags, column=name, min_count=whole, **table),
-    made(Text, column=name, vocabulary=whole, length=whole, **table),
+    made(Id, column=name, **shareable),
+    made(Category, column=name, min_count=whole, **shareable),
+    made(Tags, column=name, min_count=whole, **shareable),
+    made(Text, column=name, vocabulary=whole, length=whole, **shareable),
     made(Bucket, column=name, num_buckets=whole, method=st.sampled_from(["uniform", "quantile"]), **table),
     made(Normalize, column=name),
     made(Cyclic, column=name, harmonics=whole, period=st.sampled_from(sorted(features.PERIODS))),
@@ -73,7 +74,7 @@ feature = st.one_of(
 )
 tower = made(
     Tower,
-    features=st.lists(feature, min_size=1, max_size=4, unique_by=lambda f: f.key),
+    features=st.lists(feature, min_size=1, max_size=4, unique_by=(lambda f: f.key, lambda f: f.table_name)),
     out=whole,
     dropout=part,
     options=options,
@@ -215,6 +216,22 @@ CONTRADICTIONS: list[tuple[Callable[[], Any], str]] = [
     (lambda: Tower([]), "at least one feature"),
     (lambda: Tower([Retrieval()]), "Tower.features"),  # type: ignore[list-item]
     (lambda: Tower([Id("u"), Id("u", 3)]), "'u.id' twice"),
+    (lambda: Tags("u", table="a#b"), "table's name must not hold '#': 'a#b'"),
+    (
+        lambda: Tower([Id("u", 3, table="t"), Tags("v", 4, table="t")]),
+        "'t', but dim is 3 of one and 4 of the",
+    ),
+    (lambda: Tower([Id("u", 4), Tags("v", 4, scale=0.1, table="u.id")]), "Tags.*'u.id', but scale is 0.05"),
+    (
+        lambda: Tower([Tags("u", 4, 2, table="t"), Id("v", 4, table="t")]),
+        "min_count is 2 of one and 1 of the",
+    ),
+    (lambda: Tower([Text("u", 9, 4, table="t"), Text("v", 8, 4, table="t")]), "vocabulary is 9 of one and 8"),
+    (
+        lambda: Tower([Text("u", dim=4, table="t"), Tags("v", 4, table="t")]),
+        "a word of one and a whole value",
+    ),
+    (lambda: Tower([Bucket("u", 9, 4), Tags("v", 4, table="u.bucket")]), "nothing of one and a whole value"),
     (lambda: Tower([Id("u")], out=0), "Tower.out must be above 0, got 0"),
     (lambda: Tower([Id("u")], hidden=(4, 0)), r"above 0, got \(4, 0\)"),
     (lambda: Tower([Id("u")], dropout=-0.1), "got -0.1"),
