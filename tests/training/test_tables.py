@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from shortlist.features.batches import Catalogue, Examples, log_sampling_probability
 from shortlist.models.build import build
-from shortlist.specs.features import Id, Tags, Text
-from shortlist.specs.models import MultiTask, Tower
+from shortlist.specs.features import Category, Id, Tags, Text
+from shortlist.specs.models import MultiTask, Ranker, Tower
 from shortlist.specs.tasks import Rating, Retrieval
 from shortlist.specs.training import Adagrad, Adam, OptimizerSpec, Training
 from shortlist.training.loop import Compiled, EpochEnd, train
@@ -92,6 +93,82 @@ def test_the_choice_goes_by_rows_and_ids_and_is_told() -> None:
         for line in told.choices
     )
     assert all("touched rows only" in line and "tables='sparse'" in line for line in asked.choices)
+
+
+SHARED = {"query/things": WORDS, "candidate/item_id.id": ITEMS + 1}
+THINGS = [
+    Category("last", 4, table="things"),
+    Tags("likes", 4, table="things"),
+    Id("best", 4, table="things"),
+]
+SHARING = Ranker(Tower(THINGS), Tower([Id("item_id", 4)]), [Rating(hidden=[])])
+
+
+def shared_data() -> tuple[Examples, Catalogue]:
+    """Few distinct things, so that features of a row and rows of a batch name the same ones; one bag is
+    empty, unknown things are among them."""
+    examples, catalogue = data()
+    rng = np.random.default_rng(5)
+    query = {key: rng.integers(0, WORDS // 2, ROWS).astype(np.int32) for key in ("last.category", "best.id")}
+    bags = np.minimum(examples.query["likes.tags"], WORDS // 2)
+    assert (bags < 0).all(axis=1).any()
+    items = {"item_id.id": catalogue.items["item_id.id"]}
+    return replace(examples, query=query | {"likes.tags": bags}), replace(catalogue, items=items)
+
+
+def test_features_that_share_a_table_are_one_group() -> None:
+    examples, catalogue = shared_data()
+    told = []
+    for choice in ("dense", "sparse"):
+        course = Training(epochs=2, batch_size=16, optimizer=Adagrad(0.1), tables=choice)
+        made = build(SHARING, SHARED, means={"rating": 3.0}, seed=1)
+        told.append(list(train(*made, examples, catalogue, course, task_weights={"rating": 1.0})))
+    dense, sparse = (events[-1] for events in told)
+    assert isinstance(dense, EpochEnd) and isinstance(sparse, EpochEnd)
+    assert set(dense.live[1]) == {*SHARED, *(f"{name}#rating" for name in SHARED)}
+    assert dense.losses == sparse.losses
+    for name, table in dense.live[1].items():
+        np.testing.assert_array_equal(sparse.live[1][name], table, err_msg=name)
+    choices = told[1][0].choices
+    assert len(choices) == 2
+    assert "40 rows, 80 ids a step" in choices[0]  # 16 rows with bags of 3 and two values
+
+
+@pytest.mark.parametrize("choice", ["dense", "sparse"])
+def test_a_step_of_a_shared_table_is_the_slow_obvious_one(choice: Any) -> None:
+    """One step of Adagrad in float64: gradients of all readers are added before they are squared."""
+    examples, catalogue = shared_data()
+    net, tables = build(SHARING, SHARED, means={"rating": 3.0}, seed=1)
+    before = {name: np.asarray(table, np.float64) for name, table in tables.items()}
+    head = net.heads["rating"].mlp.last
+    assert head is not None and head.bias is not None
+    w, b = np.asarray(head.weight, np.float64)[:, 0], float(head.bias[0])
+    course = Training(epochs=1, batch_size=ROWS, optimizer=Adagrad(0.1), tables=choice)
+    *_, ended = train(net, tables, examples, catalogue, course, task_weights={"rating": 1.0})
+    assert isinstance(ended, EpochEnd)
+
+    slopes = {name: np.zeros_like(table) for name, table in before.items()}
+    things, items = before["query/things"], before["candidate/item_id.id"]
+    for row in range(ROWS):
+        last, best = (int(examples.query[key][row]) for key in ("last.category", "best.id"))
+        bag = [int(t) for t in examples.query["likes.tags"][row] if t >= 0]
+        item = int(examples.candidates[row]) + 1
+        mean = np.mean([things[t] for t in bag], axis=0) if bag else np.zeros(4)
+        # biases are zero before the first step
+        score = np.concatenate([things[last], mean, things[best], items[item]]) @ w + b
+        slope = 2 * (score - examples.labels["rating"][row]) / ROWS
+        slopes["query/things"][last] += slope * w[:4]
+        for thing in bag:
+            slopes["query/things"][thing] += slope * w[4:8] / len(bag)
+        slopes["query/things"][best] += slope * w[8:12]
+        slopes["candidate/item_id.id"][item] += slope * w[12:]
+        for thing in (last, best):
+            slopes["query/things#rating"][thing] += slope
+        slopes["candidate/item_id.id#rating"][item] += slope
+    for name, slope in slopes.items():
+        expected = before[name] - 0.1 * slope / np.sqrt(0.1 + slope**2 + 1e-7)
+        np.testing.assert_allclose(ended.live[1][name], expected, atol=2e-6, err_msg=name)
+        assert np.abs(slope).max() > 1e-3
 
 
 @pytest.mark.parametrize("spec", [Adagrad(0.1), Adam(0.1)])
