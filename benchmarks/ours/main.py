@@ -11,9 +11,15 @@ MODULES = {
     "softmax-catalogue": "softmax",
     "softmax-distinct": "softmax",
     "softmax-sizes": "softmax",
+    "tables": "tables",
+    "tables-growth": "tables",
+    "tables-choice": "tables",
+    "tables-better": "tables",
     "evaluate": "evaluation",
     "evaluate-bundle": "evaluation",
     "evaluate-million": "evaluation",
+    "out-of-core": "streaming",
+    "in-core": "streaming",
 }
 
 

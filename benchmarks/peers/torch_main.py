@@ -9,6 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,49 @@ def softmax_compiled() -> None:
     emit_seconds("softmax-compiled", compiled, repeats=3, first_call_seconds=first)
 
 
+TABLES = (100_000, 10_000_000)
+
+
+@cache
+def _tables() -> dict[int, float]:
+    """Seconds of sparse Adagrad's step alone, 8,192 distinct rows of 64 numbers: the gradient is given, as
+    backward leaves it, and not coalesced."""
+    found = {}
+    for rows in TABLES:
+        generator = np.random.default_rng(0)
+        table = nn.Embedding(rows, 64, sparse=True)
+        optimizer = torch.optim.Adagrad(table.parameters(), lr=0.1, initial_accumulator_value=0.1)
+        given = [
+            torch.sparse_coo_tensor(
+                torch.from_numpy(generator.choice(rows, BATCH, replace=False))[None],
+                torch.from_numpy(generator.standard_normal((BATCH, 64), np.float32)),
+                (rows, 64),
+                check_invariants=False,
+            )
+            for _ in range(20)
+        ]
+        seconds = []
+        for _ in range(6):
+            start = time.perf_counter()
+            for gradient in given:
+                table.weight.grad = gradient
+                optimizer.step()
+            seconds.append((time.perf_counter() - start) / len(given))
+        found[rows] = statistics.median(seconds[1:])
+    return found
+
+
+def tables() -> None:
+    """The largest size."""
+    emit("tables", _tables()[TABLES[-1]])
+
+
+def tables_growth() -> None:
+    """How much longer the largest size takes than the smallest."""
+    ms = {f"{rows:,} rows": round(one * 1e3, 3) for rows, one in _tables().items()}
+    emit("tables-growth", _tables()[TABLES[-1]] / _tables()[TABLES[0]], ms=ms)
+
+
 MEASUREMENTS: dict[str, Callable[[], None]] = {
     "ranker": ranker,
     "ranker-compiled": lambda: ranker("ranker-compiled", compiled=True),
@@ -160,6 +204,8 @@ MEASUREMENTS: dict[str, Callable[[], None]] = {
     "softmax-distinct": lambda: _softmax("softmax-distinct", softmax_case.distinct),
     "softmax-2048": softmax_2048,
     "softmax-compiled": softmax_compiled,
+    "tables": tables,
+    "tables-growth": tables_growth,
 }
 
 if __name__ == "__main__":

@@ -298,3 +298,10 @@ def test_a_loss_that_is_averaged_already_is_refused() -> None:
     with pytest.raises(SpecError, match="no task is registered as 'avraged'") as caught:
         run(Ranker(QUERY, CANDIDATE, [Custom("rating", hidden=[], loss="avraged")]))
     assert "did you mean 'averaged'?" in caught.value.hint
+
+
+def test_bfloat16_products_change_the_run_a_little() -> None:
+    full, half = run(epochs=3)[-1], run(epochs=3, precision="bfloat16")[-1]
+    assert half.losses != full.losses
+    for name, loss in full.losses.items():
+        assert half.losses[name] == pytest.approx(loss, rel=0.02)

@@ -39,12 +39,16 @@ VALIDATION_K = 10
 
 @dataclass(frozen=True)
 class Progress:
-    """What `fit` tells its listener: the epoch that ended (0: compiled), of how many, and its figures."""
+    """What `fit` tells its listener: the epoch that ended (0: compiled), of how many, and its figures.
+
+    notes: when compiled, how each table is updated and why.
+    """
 
     epoch: int
     num_epochs: int
     figures: dict[str, float]
     examples_per_second: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ def _listen(
     for event in events:
         if isinstance(event, Compiled):
             seconds["compile"] = event.seconds
-            _tell(listen, Progress(0, course.epochs, {}))
+            _tell(listen, Progress(0, course.epochs, {}, notes=event.choices))
             continue
         seconds["fit"] += event.seconds
         seconds["fit_cpu"] += event.cpu_seconds

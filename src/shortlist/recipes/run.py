@@ -134,8 +134,7 @@ def _follow(tell: Tell, stage: str, curves: list[tuple[str, Progress]]) -> Calla
             progress.epoch,
             progress.num_epochs,
         )
-        if progress.epoch:
-            curves.append((stage, progress))
+        curves.append((stage, progress))
 
     return listen
 
@@ -156,6 +155,8 @@ def _write_metrics(
 ) -> None:
     lines: list[dict[str, Any]] = [
         {"stage": stage, "epoch": p.epoch, **p.figures, "examples_per_second": p.examples_per_second}
+        if p.epoch
+        else {"stage": stage, "tables": p.notes}
         for stage, p in curves
     ]
     lines.append({"seconds": {**seconds, **{f"fit_{name}": value for name, value in fitted.seconds.items()}}})

@@ -20,7 +20,7 @@ from shortlist.specs.training import Adagrad, Adam, Training
 from shortlist.tasks.multitask import View
 from shortlist.training.optimizers import Rule, State, added, taken
 
-SPARSE_FROM = {Adagrad: 1, Adam: 6}
+SPARSE_FROM = {Adagrad: 3, Adam: 5}
 """Rows of a table for each id a step looks up, from which on touched rows alone are updated. Below, writing
 the whole table in order costs less than finding and visiting rows (benchmarks: tables-choice). Adam's lazy
 form visits a row more often, and does not do the same: small tables keep the moments that fade."""
