@@ -15,7 +15,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/recipes.md")
+PAGES = ("README.md", "docs/recipes.md", "docs/performance.md")
 PART = re.compile(
     r"(<!-- (?P<name>[\w-]+): written by `make readme` -->\n)(?P<old>.*?)(<!-- end of (?P=name) -->)",
     re.DOTALL,
@@ -140,6 +140,31 @@ def _spanned(figure: Mapping[str, float] | None) -> str:
     return f"{figure['value']:.4f}{span}"
 
 
+def speed(_: str) -> str:
+    """One row a benchmark: medians' ratios, and what they were measured on."""
+    rows = [
+        [f"`{row['bench']}`", f"{row['ours']:.4g}", f"{row['peer']:.4g}", row["unit"], f"{row['ratio']:.3g}"]
+        for row in read("benchmarks/results/latest.json")
+    ]
+    told = read("benchmarks/results/machine.json")
+    machine = told["machine"]
+    on = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {told['date']}"
+    return f"{table(['benchmark', 'ours', 'peer', 'unit', 'ratio'], rows, right=1)}\n{on}.\n"
+
+
+def precision(_: str) -> str:
+    """Figures of the experiments in both precisions."""
+    rows = [
+        [f"`{row['experiment']}`", *(_exactly(row[form]) for form in ("float32", "bfloat16"))]
+        for row in read("benchmarks/results/precision.json")
+    ]
+    return table(["experiment", "float32", "bfloat16"], rows)
+
+
+def _exactly(found: Mapping[str, float]) -> str:
+    return ", ".join(f"{text} {found[name]:.4f}" for name, text in NAMES.items() if name in found)
+
+
 def keys(old: str, cls: type) -> str:
     """The keys of a declaration: type and default from the code, meanings as the page has them."""
     import msgspec
@@ -207,6 +232,8 @@ def writers() -> dict[str, Callable[[str], str]]:
         "tutorials": tutorials,
         "predictions": predictions,
         "demo": demo,
+        "speed": speed,
+        "precision": precision,
     }
     for name, cls in declarations().items():
         found[f"keys-{name}"] = lambda old, cls=cls: keys(old, cls)  # type: ignore[misc]

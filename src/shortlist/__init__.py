@@ -84,7 +84,7 @@ _HOMES = {
 }
 _MODULES = {"datasets": "shortlist.data.datasets", "splits": "shortlist.data.splits"}
 
-_EXTRAS = {"jax": "train", "equinox": "train", "optax": "train", "onnx": "train", "polars": "tables"}
+_EXTRAS = {"jax": "train", "equinox": "train", "onnx": "train", "polars": "tables"}
 
 __all__ = ["__version__", *sorted([*_HOMES, *_MODULES])]
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from shortlist.features.batches import Catalogue, Examples
@@ -134,3 +135,22 @@ def test_adagrad_starts_where_it_is_told(start: float, epsilon: float) -> None:
     total = start + np.cumsum(GRADS**2, axis=0)
     found = updates(Adagrad(0.01, initial_accumulator=start, epsilon=epsilon))
     assert found == pytest.approx(-GRADS / np.sqrt(total + epsilon), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("spec", "peer"),
+    [
+        (Adam(0.01, beta1=0.8, beta2=0.95), optax.adam(0.01, b1=0.8, b2=0.95)),
+        (Adagrad(0.1, initial_accumulator=0.3), optax.adagrad(0.1, initial_accumulator_value=0.3)),
+    ],
+)
+def test_rules_are_those_of_optax(spec: Adam | Adagrad, peer: optax.GradientTransformation) -> None:
+    rule = rule_of(spec)
+    x, state = jnp.zeros(3), tuple(jnp.full(3, value) for value in rule.start)
+    other, peers = x, peer.init(x)
+    for step in range(1, 20):
+        gradient = jnp.asarray(np.random.default_rng(step).normal(size=3), jnp.float32)
+        change, state = rule.change(gradient, state, jnp.float32(spec.learning_rate), jnp.int32(step))
+        update, peers = peer.update(gradient, peers, other)
+        x, other = x + change, optax.apply_updates(other, update)
+    np.testing.assert_allclose(x, other, rtol=2e-5, atol=1e-6)

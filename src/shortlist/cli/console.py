@@ -37,7 +37,6 @@ _EXTRAS = {
     "jax": "train",
     "jaxlib": "train",
     "equinox": "train",
-    "optax": "train",
     "onnx": "train",
     "implicit": "baselines",
 }

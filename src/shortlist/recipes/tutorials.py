@@ -114,15 +114,18 @@ def reproduce(
     return out
 
 
-def as_printed(names: tuple[str, ...] = (), *, seed: int = 42) -> Iterator[tuple[str, Figures, Fitted]]:
+def as_printed(
+    names: tuple[str, ...] = (), *, seed: int = 42, **changes: Any
+) -> Iterator[tuple[str, Figures, Fitted]]:
     """Train and judge as the tutorials do and no more: (name, figures on test rows, what was fitted) of each
-    experiment, in order; two run side by side."""
+    experiment, in order; two run side by side. `changes` are made to the training."""
     split = random(deduplicate_titles(movielens("100k")), seed=42)
     chosen = [e for e in experiments() if not names or e.name in names]
 
     def run(experiment: Experiment) -> tuple[str, Figures, Fitted]:
         model, training = experiment.tutorial
-        fitted = fit(model, split, training=training, seed=seed)
+        training = msgspec.structs.replace(training, seed=seed, **changes)
+        fitted = fit(model, split, training=training)
         return experiment.name, _printed_figures(fitted), fitted
 
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -132,7 +135,8 @@ def as_printed(names: tuple[str, ...] = (), *, seed: int = 42) -> Iterator[tuple
 def _printed_figures(fitted: Fitted) -> Figures:
     """Top-100 accuracy and RMSE on the test rows, whichever the model has."""
     rows, prepared, out = fitted.split.test, fitted.prepared, {}
-    query, vectors = fitted.scorer.encode_query(query_columns(fitted.model, rows, fitted.split.users))
+    encoded = prepared.encoder.query.encode(query_columns(fitted.model, rows, fitted.split.users))
+    query, vectors = fitted.scorer.represent("query", encoded)
     candidate, items = fitted.candidates
     targets = positions_of(rows, fitted.split.items)
     if vectors is not None and items is not None:
