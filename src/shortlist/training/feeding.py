@@ -2,18 +2,22 @@
 
 Rows that stay on the device are shuffled uniformly, every epoch anew. Rows that stream are shuffled in two
 steps: blocks of BLOCK_ROWS neighbouring rows are drawn in random order and gathered to chunks of CHUNK_ROWS
-rows, and the rows of a chunk are shuffled uniformly. So every row may meet every other in a batch, but two
-neighbours in the file meet more often than chance has it: always within the same chunk. Sort by nothing that
-matters before writing, or shuffle once. Both are functions of seed and epoch.
+rows or CHUNK_BYTES, whichever is less, and the rows of a chunk are shuffled uniformly. So every row may meet
+every other in a batch, but neighbours in the file meet more often than chance has it: those of a block are
+always in the same chunk, except where the end of a chunk cuts the block in two. Sort by nothing that matters
+before writing, or shuffle once. Both orders are functions of seed and epoch.
+
+Memory holds the chunk that is trained on and AHEAD more, and for a moment between two chunks one more.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from queue import Queue
-from threading import Event, Thread
+from threading import Event, Semaphore, Thread
 from typing import Any, NamedTuple
 
 import jax
@@ -23,13 +27,17 @@ from shortlist._typing import Array, Ints
 from shortlist.features.batches import Examples, epoch_order
 from shortlist.specs.training import Training
 from shortlist.tasks.multitask import Batch
+from shortlist.training.pages import use_huge_pages
 
 RESIDENT_BYTES = 2**30
 """Examples of more bytes than this are streamed."""
 BLOCK_ROWS = 4096
 CHUNK_ROWS = 2**19
-AHEAD = 2
+CHUNK_BYTES = 2**26
+AHEAD = 1
 """Chunks made ready while one is trained on."""
+ALIGNED = 64
+"""Bytes that an array must start at a multiple of for a CPU to take it as it is."""
 
 
 class Chunk(NamedTuple):
@@ -99,6 +107,7 @@ class Feed:
     @cached_property
     def _resident(self) -> Batch:
         data: Batch = jax.device_put(self._batch(self.examples))
+        use_huge_pages(jax.tree.leaves(data))  # rows are gathered from all over it
         return data
 
     @property
@@ -106,7 +115,10 @@ class Feed:
         """A whole number of batches, so that only the last batch of an epoch is padded."""
         if not self.streamed:
             return len(self.examples)
-        return max(1, CHUNK_ROWS // self.batch_size) * self.batch_size
+        columns: list[Array] = jax.tree.leaves(self._batch(self.examples))
+        row_bytes = sum(x.dtype.itemsize * math.prod(x.shape[1:]) for x in columns)
+        rows = min(CHUNK_ROWS, CHUNK_BYTES // row_bytes)
+        return max(1, rows // self.batch_size) * self.batch_size
 
     def epoch(self, epoch: int) -> Iterator[Chunk]:
         """The chunks of an epoch."""
@@ -133,6 +145,7 @@ class Feed:
             padded[: len(part)] = order
             taken += len(part)
             yield Chunk(jax.device_put(self._batch(part)), padded.reshape(-1, self.batch_size), part)
+            del part  # not to be held while the next is made
 
 
 def _cut(ranges: list[tuple[int, int]], size: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
@@ -150,8 +163,12 @@ def _ranges(examples: Examples, ranges: list[tuple[int, int]]) -> Examples:
     """The rows of some ranges, copied into memory in the order of the file."""
     ranges = sorted(r for r in ranges if r[0] < r[1])
 
+    num_rows = sum(stop - start for start, stop in ranges)
+
     def gathered(x: Array) -> Array:
-        return np.concatenate([x[start:stop] for start, stop in ranges])
+        out = _empty((num_rows, *x.shape[1:]), x.dtype)
+        np.concatenate([x[start:stop] for start, stop in ranges], out=out)
+        return out
 
     return replace(
         examples,
@@ -163,17 +180,25 @@ def _ranges(examples: Examples, ranges: list[tuple[int, int]]) -> Examples:
     )
 
 
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """As np.empty, at an address that lets the device share the array instead of copying it."""
+    size = math.prod(shape) * dtype.itemsize
+    room = np.empty(size + ALIGNED, np.uint8)
+    start = -room.ctypes.data % ALIGNED
+    array: Array = room[start : start + size].view(dtype).reshape(shape)
+    return array
+
+
 def _ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
     """The same chunks, made by a thread while the last one is in use."""
-    ready: Queue[Any] = Queue(AHEAD)
-    over = Event()
+    ready: Queue[Any] = Queue()
+    wanted, over = Semaphore(AHEAD + 1), Event()
 
     def work() -> None:
         try:
-            for chunk in chunks:
+            while wanted.acquire() and not over.is_set() and (chunk := next(chunks, None)) is not None:
                 ready.put(chunk)
-                if over.is_set():
-                    return
+                del chunk
             ready.put(None)
         except BaseException as error:  # told where the rows are awaited
             ready.put(error)
@@ -185,9 +210,8 @@ def _ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
             if isinstance(chunk, BaseException):
                 raise chunk
             yield chunk
+            wanted.release()  # the next is asked for: this one is done with
     finally:
         over.set()
-        while thread.is_alive():
-            if not ready.empty():
-                ready.get()
-            thread.join(0.01)
+        wanted.release()
+        thread.join()
