@@ -135,7 +135,12 @@ def said_of_repeats(case: Case) -> str:
 def _repeated(recommender: Recommender, rows: TestRows) -> Bools:
     # by pair: what each row's user has seen would be millions of items where users have many rows
     user, item = recommender.users.seen.pairs()
-    return np.isin(rows.users * rows.num_items + rows.targets, user * rows.num_items + item)
+    known = user * rows.num_items + item  # ascending; np.isin would hash them all
+    if not len(known):
+        return np.zeros(len(rows), np.bool_)
+    wanted = rows.users * rows.num_items + rows.targets
+    repeated: Bools = known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] == wanted
+    return repeated
 
 
 def ratings_of(rows: pl.DataFrame) -> Doubles | None:

@@ -52,8 +52,8 @@ class TestRows:
         apart by index and all unknown ones count as one. Raises `DataError` when lengths differ.
         """
         user, target = np.asarray(users, np.int64), np.asarray(targets, np.int64)
-        seen, counts = np.unique(np.asarray(train_users, np.int64)), np.asarray(train_items, np.int64)
-        frequency = np.bincount(counts, minlength=num_items)[:num_items]
+        seen, taken = np.asarray(train_users, np.int64), np.asarray(train_items, np.int64)
+        frequency = np.bincount(taken, minlength=num_items)[:num_items]
         raw_keys = user if user_keys is None else np.asarray(user_keys)
         if not len(user) == len(target) == len(raw_keys):
             raise DataError(f"test columns differ in length: {len(user)}, {len(target)}, {len(raw_keys)}")
