@@ -6,7 +6,8 @@
     ├── SpecError            a feature, model or task is declared in a way that cannot be built
     ├── RecipeError          a recipe file is wrong; the message carries the path inside it
     ├── TrainingError        training cannot go on
-    │   └── NonFiniteLoss    a loss became NaN or infinite
+    │   ├── NonFiniteLoss    a loss became NaN or infinite
+    │   └── NotEnoughMemory  a run cannot fit into the memory there is
     ├── ExportError          a model has no faithful ONNX form
     │   └── UnsupportedPrimitive  one of its operations has none
     ├── BundleError          a bundle on disk cannot be loaded or written
@@ -55,6 +56,10 @@ class TrainingError(ShortlistError):
 
 class NonFiniteLoss(TrainingError):
     """A loss became NaN or infinite."""
+
+
+class NotEnoughMemory(TrainingError):
+    """A run cannot fit into the memory there is; the message carries the arithmetic."""
 
 
 class ExportError(ShortlistError):

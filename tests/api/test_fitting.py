@@ -124,7 +124,7 @@ def test_early_stopping_keeps_the_best_epoch_and_stops(
         score = next(figures)
         return score, {"validation figure": score}
 
-    monkeypatch.setattr(fitting._Judge, "__call__", judge)
+    monkeypatch.setattr(fitting.Judge, "__call__", judge)
     stopped = fit(model(sl.Rating(hidden=[])), small_split, epochs=5, batch_size=512, patience=2)
     assert stopped.history["validation figure"] == [0.1, 0.3, 0.2, 0.25]
     assert stopped.best_epoch == 2
@@ -139,7 +139,7 @@ def test_early_stopping_keeps_the_best_epoch_and_stops(
 def test_a_task_that_is_not_trained_does_not_judge(small_split: Split) -> None:
     idle = model(sl.Retrieval(weight=0), sl.Rating(hidden=[]))
     fitted = fit(idle, small_split, epochs=1, batch_size=512)
-    judge = fitting._Judge(idle, small_split, fitted.prepared)
+    judge = fitting.Judge(idle, small_split, fitted.prepared)
     score, figures = judge((fitted.scorer.net, fitted.scorer.tables))
     assert score == -figures["validation rmse of rating"]
 

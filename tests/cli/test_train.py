@@ -94,3 +94,24 @@ def test_dotted_keys_reach_into_lists(tables: Path) -> None:
     assert changed(recipe, {}) == recipe
     with pytest.raises(RecipeError, match=r"\$\.model\.query\.features\[0\]"):
         changed(recipe, {"model.query.features.0.dimm": 8})
+
+
+def test_an_estimate_is_printed_and_nothing_written(cli: Cli, tables: Path, tmp_path: Path) -> None:
+    said = cli("train", tables / "tiny.toml", "-o", tmp_path / "run", "--estimate", "--json")
+    assert (said.code, said.err) == (0, "")
+    assert said.json["fits"] and said.json["memory_bytes"] > 0 and said.json["seconds"] > 0
+    assert {"what", "bytes", "how"} == set(said.json["memory"][0])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_estimate_that_does_not_fit_is_printed_and_refused(
+    cli: Cli, tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shortlist.recipes.memory.available_memory", lambda: (2**20, "RLIMIT_DATA"))
+    said = cli("train", tables / "tiny.toml", "-o", tmp_path / "run", "--estimate")
+    assert said.code == 1
+    assert "compiled programs" in said.out and "in all" in said.out and "Time" not in said.out
+    assert "RLIMIT_DATA" in said.err and "hint:" in said.err
+    refused = cli("train", tables / "tiny.toml", "-o", tmp_path / "run")
+    assert (refused.code, refused.out) == (1, "") and "needs" in refused.err
+    assert list(tmp_path.iterdir()) == []

@@ -26,6 +26,8 @@ MEETING = {"api", "recipes", "cli"}  # their functions, and nothing else of them
 TRAINS = {
     "shortlist.api.fitting",
     "shortlist.api.recommending",
+    "shortlist.recipes.estimating",
+    "shortlist.recipes.memory",
     "shortlist.recipes.run",
     "shortlist.recipes.tutorials",
 }

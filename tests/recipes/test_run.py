@@ -168,7 +168,7 @@ def test_patience_keeps_the_best_epoch_for_the_last_fit(
 ) -> None:
     scores = iter([0.5, 0.4, 0.9])
     monkeypatch.setattr(
-        fitting._Judge, "__call__", lambda self, params: (score := next(scores), {"validation x": score})
+        fitting.Judge, "__call__", lambda self, params: (score := next(scores), {"validation x": score})
     )
     result = run(make(training={"epochs": 3, "patience": 1}), tmp_path / "run")
     lines = [json.loads(line) for line in (result.output / "metrics.jsonl").read_text().splitlines()]

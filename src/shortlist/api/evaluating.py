@@ -101,9 +101,9 @@ def evaluate(
 def _baselines(
     recommender: Recommender, split: Split, case: Case, tell: Tell | None
 ) -> list[Predictions | Skipped]:
-    fit_on, tune_on = (split.train, split.validation) if split.validation.height else _carve(split)
+    fit_on, tune_on = (split.train, split.validation) if split.validation.height else carved_from(split)
     vocabulary = recommender.users.vocabulary
-    arrays = [_interactions(part, split.items, vocabulary) for part in (fit_on, tune_on)]
+    arrays = [interactions_of(part, split.items, vocabulary) for part in (fit_on, tune_on)]
     # the same rows for all: baselines take validation rows into their last fit only if the model did
     withheld = split.validation.height > 0 and len(recommender.users.seen.indices) == len(
         arrays[0].seen.indices
@@ -111,7 +111,7 @@ def _baselines(
     return baseline_predictions(arrays[0], arrays[1], case.rows, refit=not withheld, progress=tell)
 
 
-def _carve(split: Split) -> tuple[pl.DataFrame, pl.DataFrame]:
+def carved_from(split: Split) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Train and validation rows from a split without validation, by its own rule."""
     data = Dataset(split.train, split.users, split.items)
     rule = parse_rule(split.rule)
@@ -123,7 +123,8 @@ def _carve(split: Split) -> tuple[pl.DataFrame, pl.DataFrame]:
     return carved.train, carved.test
 
 
-def _interactions(rows: pl.DataFrame, items: pl.DataFrame, users: Vocabulary) -> Interactions:
+def interactions_of(rows: pl.DataFrame, items: pl.DataFrame, users: Vocabulary) -> Interactions:
+    """Rows as baselines read them; those of users who are not known are left out."""
     known = user_indices(rows, users)
     kept = known >= 0
     times = rows["timestamp"].to_numpy().astype(np.int64)[kept] if "timestamp" in rows.columns else None

@@ -139,7 +139,7 @@ def fit(
             hint="split with validation=0.1, or leave patience at 0",
         )
     prepared = stored.prepared_for(model) if stored else prepare(model, split)
-    judge = _Judge(model, split, prepared) if split.validation.height else None
+    judge = Judge(model, split, prepared) if split.validation.height else None
     events = _events(model, prepared, course)
     params, history, best, seconds = _listen(events, course, judge, prepared, listen)
     scorer = JaxScorer(*params, prepared.encoder)
@@ -171,7 +171,7 @@ def use_compilation_cache() -> None:
         config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
 
 
-class _Judge:
+class Judge:
     """Validation figures of live parameters; higher is better."""
 
     def __init__(self, model: Model, split: Split, prepared: Prepared) -> None:
@@ -204,7 +204,7 @@ class _Judge:
 def _listen(
     events: Iterator[Event],
     course: Training,
-    judge: _Judge | None,
+    judge: Judge | None,
     prepared: Prepared,
     listen: Callable[[Progress], None] | None,
 ) -> tuple[tuple[Net, Tables], dict[str, list[float]], int, dict[str, float]]:

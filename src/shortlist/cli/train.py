@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json, progress
+from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json, progress, table
 from shortlist.errors import RecipeError, SpecError, did_you_mean
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "shortlist train ml100k-joint",
     "shortlist train my-shop.toml -o runs/first --epochs 4",
+    "shortlist train my-shop.toml --estimate",
     "shortlist train ml100k-joint -o runs/wide --set training.batch_size=2000 --set serving.retrieve=200",
 )
 
@@ -34,17 +35,25 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe.")
     ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only say what memory and time the run would take.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train, evaluate and save: RECIPE becomes a run folder.
 
-    It holds the recipe as it was run, metrics.jsonl, report.{json,html,txt} and the bundle, which
-    `recommend`, `score`, `similar`, `evaluate` and `export` read. The report goes to stdout.
+    A run that cannot fit into memory is refused at its start, with the arithmetic; --estimate tells that, and
+    the time, and leaves nothing. The folder holds the recipe as it was run, metrics.jsonl,
+    report.{json,html,txt} and the bundle, which `recommend`, `score`, `similar`, `evaluate` and `export`
+    read. The report goes to stdout.
     """
     from shortlist.recipes.run import find_recipe, run
 
     found = changed(find_recipe(recipe), _settings(seed, epochs, set_ or []))
+    if estimate:
+        _estimate(found, json=json, quiet=quiet)
+        return
     folder = output or Path("runs") / (found.name or Path(recipe).stem)
     with progress(quiet=quiet) as tell:
         result = run(found, folder, force=force, tell=tell)
@@ -53,6 +62,29 @@ def train(
     else:
         out(result.report.table())
     note(f"wrote {result.output}; next: shortlist recommend {result.output} --user ID", quiet=quiet)
+
+
+def _estimate(recipe: Recipe, *, json: bool, quiet: bool) -> None:
+    """Print what the run would take; end as `train` would where it does not fit."""
+    from shortlist.recipes.estimating import estimate
+    from shortlist.recipes.memory import said
+
+    with progress(quiet=quiet) as tell:
+        found = estimate(recipe, tell=tell)
+    if json:
+        out_json(found.to_dict())
+    else:
+        memory, highest = found.memory, found.memory.highest
+        parts = [[part.what, said(part.nbytes), part.how] for part in highest.parts]
+        parts.append(["in all", said(highest.nbytes), f"of {said(memory.available)}: {memory.limit}"])
+        stages = ", ".join(f"{stage.name} {said(stage.nbytes)}" for stage in memory.stages)
+        out(f"Memory at its height, in the stage {highest.name} ({stages})\n")
+        out(table(["what", "memory", "how"], parts))
+        if found.seconds is not None:
+            times = [[part.what, f"{part.seconds:.1f} s", part.how] for part in found.times]
+            out("\nTime\n")
+            out(table(["what", "time", "how"], [*times, ["in all", f"{found.seconds:.0f} s", ""]]))
+    found.memory.require()
 
 
 def _settings(seed: int | None, epochs: int | None, pairs: list[str]) -> dict[str, Any]:

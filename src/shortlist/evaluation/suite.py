@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 """Called with the baseline about to run, how many are done, and how many there are."""
 
 _TUNE_K = 10
-_SMALL_ITEMS = 5_000
+SMALL_ITEMS = 5_000
 
 
 def baseline_predictions(
@@ -74,7 +74,7 @@ def baseline_predictions(
         if progress is not None:
             progress(name, done, len(jobs))
         try:
-            with one_blas_thread() if rows.num_items <= _SMALL_ITEMS else nullcontext():
+            with one_blas_thread() if rows.num_items <= SMALL_ITEMS else nullcontext():
                 found.append(job())
         except (DataError, MissingExtra) as error:
             found.append(Skipped(name, f"{error} ({error.hint})" if error.hint else str(error)))

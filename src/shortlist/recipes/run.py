@@ -17,11 +17,13 @@ import msgspec
 
 from shortlist.api.evaluating import choose_weight, evaluate
 from shortlist.api.fitting import Fitted, Progress, fit
+from shortlist.api.preparing import prepare
 from shortlist.api.sources import read_data, split_data
 from shortlist.data.dataset import Dataset, describe
 from shortlist.data.splits import Split
 from shortlist.errors import RecipeError, did_you_mean
 from shortlist.evaluation.report import Report
+from shortlist.recipes.memory import memory_of
 from shortlist.specs.recipe import Recipe, read_recipe
 
 Tell = Callable[[str, int, int], None]
@@ -44,8 +46,9 @@ def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell |
     Settings (the weight of the rating in the final order, the best epoch where there is patience) are chosen
     by a model fitted without the validation rows; the model that is kept is fitted on train and validation
     together; test rows are looked at once, at the end. The directory appears when everything in it is
-    complete. Raises RecipeError where `output` exists and `force` is not set, and whatever reading, fitting
-    and exporting raise.
+    complete. Raises RecipeError where `output` exists and `force` is not set, NotEnoughMemory, with the
+    arithmetic, before anything is fitted where the run cannot fit, and whatever reading, fitting and
+    exporting raise.
     """
     output = Path(output)
     _check_output(output, force)
@@ -59,6 +62,7 @@ def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell |
             "training.patience needs validation rows to judge by, and the split has none",
             hint="split.validation = 0.1, or training.patience = 0",
         )
+    memory_of(recipe, split, prepare(recipe.model, split)).require()
     clock.lap("data")
 
     epochs, weight = recipe.training.epochs, recipe.serving.rating_weight
@@ -71,6 +75,7 @@ def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell |
         epochs = chosen.best_epoch if recipe.training.patience else epochs
         if weight is None and recipe.model.retrieval is not None and recipe.model.heads:
             weight = choose_weight(chosen, split.validation, recipe.serving.weights, min(recipe.evaluation.k))
+        del chosen  # its tables would stay beside those of the last fit
         clock.lap("choose")
     course = msgspec.structs.replace(recipe.training, epochs=epochs, patience=0)
     tell("training: compiling", 0, epochs)

@@ -139,10 +139,10 @@ def _corpus(net: Net, examples: Examples, catalogue: Catalogue, batch_size: int)
             catalogue.known_indptr, catalogue.known_items, catalogue.num_items, whole=whole
         )
     items, log_q = jax.device_put((catalogue.items, catalogue.log_q))
-    return Corpus(items, log_q, known, _audience(net, examples, batch_size))
+    return Corpus(items, log_q, known, audience_of(net, examples, batch_size))
 
 
-def _audience(net: Net, examples: Examples, batch_size: int) -> dict[str, Any] | None:
+def audience_of(net: Net, examples: Examples, batch_size: int) -> dict[str, Any] | None:
     """The query features of each user, where these are all there is to a query: a batch then computes each
     user once. None where rows of one user differ, where there are too many users to gain by it, or where
     dropout makes every row of its own."""

@@ -127,6 +127,11 @@ def program(carry: Carry, work: Work, plan: Plan) -> Callable[[Carry, Work], tup
     return call
 
 
+def scratch_bytes() -> int:
+    """Bytes that the last program made holds beside its arguments."""
+    return int(next(reversed(_PROGRAMS.values())).memory_analysis().temp_size_in_bytes) if _PROGRAMS else 0
+
+
 KEPT = 64
 """Programs kept in a process; the oldest goes when another comes."""
 _PROGRAMS: dict[Any, Any] = {}

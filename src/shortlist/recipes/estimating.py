@@ -1,0 +1,293 @@
+"""A run before it: the memory it will need and the time it will take, measured on small parts of itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from shortlist.api.cases import Case
+from shortlist.api.entrants import entrant, numpy_counter
+from shortlist.api.evaluating import carved_from, choose_weight, evaluate, interactions_of
+from shortlist.api.fitting import Fitted, Judge, program_of
+from shortlist.api.preparing import Prepared, positions_of, prepare, user_indices
+from shortlist.api.sources import read_data, split_data
+from shortlist.data.coding import coded
+from shortlist.data.splits import Split
+from shortlist.evaluation.compare import evaluate as judge
+from shortlist.evaluation.costs import baseline_costs, followed
+from shortlist.evaluation.rows import TestRows
+from shortlist.features.batches import Examples
+from shortlist.models.build import build
+from shortlist.models.scorer import JaxScorer
+from shortlist.recipes.memory import Memory, memory_of
+from shortlist.specs.recipe import Recipe
+from shortlist.training.loop import Compiled, EpochEnd, train
+from shortlist.training.steps import scratch_bytes
+
+STEPS, EPOCHS = 16, 3
+"""Steps that are really run, so many times over, and thrown away."""
+FEW, MORE = 1_000, 4_000
+"""Rows on which stages are timed; a line through both times is followed to all rows."""
+
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """A part of a run's wall time, and how that was found."""
+
+    what: str
+    seconds: float
+    how: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will need; no times where its memory does not suffice to measure them."""
+
+    memory: Memory
+    times: tuple[Seconds, ...]
+
+    @property
+    def seconds(self) -> float | None:
+        return sum(part.seconds for part in self.times) if self.times else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: bytes and seconds, in all and line by line."""
+        memory, highest = self.memory, self.memory.highest
+        return {
+            "fits": memory.fits,
+            "memory_bytes": highest.nbytes,
+            "available_bytes": memory.available,
+            "limit": memory.limit,
+            "highest": highest.name,
+            "memory": [{"what": part.what, "bytes": part.nbytes, "how": part.how} for part in highest.parts],
+            "stages": {stage.name: stage.nbytes for stage in memory.stages},
+            "seconds": self.seconds,
+            "time": [{"what": t.what, "seconds": round(t.seconds, 3), "how": t.how} for t in self.times],
+        }
+
+
+def estimate(recipe: Recipe, *, tell: Tell | None = None) -> Estimate:
+    """Predict the peak memory and the wall time of `run`, within a factor of 1.5 as a rule.
+
+    Tables are read, divided and encoded as in the run; some steps, an evaluation of some rows, fits of
+    baselines on some users and an export are made and thrown away. The run's programs are taken not to be in
+    the compilation cache; one that stops early by `patience` is given all its epochs.
+    """
+    tell = tell or _silent
+    started = time.process_time()
+    tell("reading data", 0, 1)
+    reading, data = _timed(lambda: read_data(recipe))
+    dividing, split = _timed(lambda: split_data(recipe, data))
+    encoding, prepared = _timed(lambda: prepare(recipe.model, split))
+    memory = memory_of(recipe, split, prepared)
+    if not memory.fits:
+        return Estimate(memory, ())
+    times = [
+        Seconds("start", started, "measured: Python and imports"),
+        Seconds("data", reading + dividing, "measured: read and divided"),
+    ]
+    tell("timing steps", 0, 1)
+    trial = _trial(recipe, prepared)
+    memory = replace_scratch(recipe, split, prepared, memory)
+    times += _fitting(recipe, split, prepared, trial, encoding)
+    tell("timing evaluation", 0, 1)
+    times += _evaluation(recipe, split, prepared, trial, tell)
+    tell("done", 1, 1)
+    return Estimate(memory, tuple(times))
+
+
+def replace_scratch(recipe: Recipe, split: Split, prepared: Prepared, memory: Memory) -> Memory:
+    """The same memory with the scratch the compiler has planned, of the process as it was."""
+    told = memory_of(recipe, split, prepared, scratch=scratch_bytes())
+    stages = []
+    for before, after in zip(memory.stages, told.stages, strict=True):
+        stages.append(replace(after, parts=(before.parts[0], *after.parts[1:])))
+    return replace(memory, stages=tuple(stages))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Some steps, really run. epoch: seconds of an epoch beside its steps."""
+
+    compile: float
+    step: float
+    num_steps: int
+    params: Any
+
+
+def _trial(recipe: Recipe, prepared: Prepared) -> _Trial:
+    model = recipe.model
+    course = msgspec.structs.replace(recipe.training, epochs=EPOCHS, patience=0)
+    examples = _some(prepared.examples, STEPS * course.batch_size)
+    means = {head.name: 0.0 for head in model.heads}
+    sizes = prepared.encoder.sizes
+    building, (net, tables) = _timed(lambda: build(program_of(model), sizes, means=means, seed=course.seed))
+    weights = {t.name: t.weight for t in model.all_tasks if t.weight}
+    compiling, num_steps, epochs, live = 0.0, 1, [], None
+    for event in train(net, tables, examples, prepared.catalogue, course, task_weights=weights):
+        if isinstance(event, Compiled):
+            compiling, num_steps = event.seconds, event.num_steps
+        elif isinstance(event, EpochEnd):
+            epochs.append(event.seconds)
+            live = event.live
+    return _Trial(building + compiling, float(np.median(epochs)) / num_steps, num_steps, live)
+
+
+def _some(examples: Examples, most: int) -> Examples:
+    """A random part of the rows; the last user stays, as what is compiled depends on how many there are."""
+    if len(examples) <= most:
+        return examples
+    rows = np.random.default_rng(0).integers(0, len(examples), most)
+    rows[0] = int(np.argmax(examples.users))
+    rows.sort()
+    return replace(
+        examples,
+        query={key: values[rows] for key, values in examples.query.items()},
+        candidates=examples.candidates[rows],
+        labels={key: values[rows] for key, values in examples.labels.items()},
+        weights=examples.weights[rows],
+        users=examples.users[rows],
+    )
+
+
+def _fitting(
+    recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial, encoding: float
+) -> list[Seconds]:
+    model, training = recipe.model, recipe.training
+    n, held = split.train.height, split.validation.height
+    grown = (n + held) / n
+    fits = [("training", n + held, encoding * (grown if held else 1.0))]
+    out = []
+    if held:
+        fits.insert(0, ("choosing", n, encoding))
+    for name, rows, encode in fits:
+        steps = -(-rows // training.batch_size)
+        how = f"measured {encoding:.2f} s, of {rows:,} rows"
+        out.append(Seconds(f"{name}: encoding", encode, how))
+        out.append(Seconds(f"{name}: compiling", trial.compile, "measured, as if in no cache"))
+        seconds = training.epochs * steps * trial.step
+        how = f"{training.epochs} epochs x {steps:,} steps x {1e3 * trial.step:.2f} ms, measured"
+        out.append(Seconds(f"{name}: steps", seconds, how))
+    if not held:
+        return out
+    first, again = _followed(lambda rows: _judging(recipe, split, prepared, trial, rows), split.validation)
+    how = f"{training.epochs} times {held:,} rows, timed on up to {MORE:,}"
+    out.append(Seconds("choosing: validation", first + training.epochs * again, how))
+    chooses = recipe.serving.rating_weight is None and model.retrieval is not None and model.heads
+    if chooses:
+        fitted = _fitted(recipe, split, prepared, trial)
+
+        def weights(rows: pl.DataFrame) -> Callable[[], Any]:
+            return lambda: choose_weight(fitted, rows, recipe.serving.weights, min(recipe.evaluation.k))
+
+        how = f"{len(recipe.serving.weights)} weights on {held:,} rows, timed on up to {MORE:,}"
+        out.append(Seconds("choosing: rating weight", sum(_followed(weights, split.validation)), how))
+    return out
+
+
+def _judging(
+    recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial, rows: pl.DataFrame
+) -> Callable[[], Any]:
+    judge = Judge(recipe.model, replace(split, validation=rows), prepared)
+    return lambda: judge(trial.params)
+
+
+def _fitted(recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial) -> Fitted:
+    net, tables = trial.params
+    scorer = JaxScorer(net, tables, prepared.encoder)
+    return Fitted(recipe.model, recipe.training, split, scorer, prepared, {}, 1, {})
+
+
+def _evaluation(recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial, tell: Tell) -> list[Seconds]:
+    settings = recipe.evaluation
+    weight = recipe.serving.rating_weight
+    fitted = _fitted(recipe, split, prepared, trial)
+    making, recommender = _timed(
+        lambda: fitted.recommender(
+            rating_weight=max(recipe.serving.weights) if weight is None else weight,
+            num_retrieved=recipe.serving.retrieve,
+        )
+    )
+
+    def judged(rows: pl.DataFrame) -> Callable[[], Any]:
+        part = replace(split, test=rows)
+        return lambda: evaluate(
+            recommender, split=part, baselines=False, k=settings.k, resamples=settings.resamples
+        )
+
+    total, num_users = split.test.height, split.test["user_id"].n_unique()
+    how = f"{total:,} rows of {num_users:,} users, timed on up to {MORE:,} rows"
+    out = [Seconds("evaluation: model", making + sum(_followed(judged, split.test)), how)]
+    if settings.baselines:
+        fit_on, tune_on = (split.train, split.validation) if split.validation.height else carved_from(split)
+        vocabulary = recommender.users.vocabulary
+        train_on, tuned_on = (interactions_of(part, split.items, vocabulary) for part in (fit_on, tune_on))
+        rows = _test_rows(split, prepared)
+        costs = baseline_costs(train_on, tuned_on, rows, tell=lambda name: tell(f"timing {name}", 0, 1))
+        out += [Seconds(f"baseline {cost.name}", cost.seconds, cost.how) for cost in costs]
+        how = f"{len(costs)} entrants, {settings.resamples:,} resamples of {num_users:,} users"
+
+        def figures(rows: pl.DataFrame) -> Callable[[], Any]:
+            case = Case.of(recommender, replace(split, test=rows), rows)
+            own = entrant(recommender, case, numpy_counter, "model")
+            fakes = [replace(own, name=str(at), role="baseline") for at in range(len(costs))]
+            return lambda: judge(fakes, case.rows, settings.k, resamples=settings.resamples)
+
+        out.append(Seconds("evaluation: intervals of baselines", sum(_followed(figures, split.test)), how))
+    with TemporaryDirectory(prefix="shortlist-estimate.") as folder:
+        exporting, _ = _timed(lambda: recommender.save(Path(folder) / "bundle"))
+    out.append(Seconds("export", exporting, "measured"))
+    return out
+
+
+def _test_rows(split: Split, prepared: Prepared) -> TestRows:
+    targets, users = positions_of(split.test, split.items), user_indices(split.test, prepared.users)
+    ratings = split.test["rating"].to_numpy() if "rating" in split.test.columns else None
+    keys = coded(split.test["user_id"]).codes
+    return TestRows.of(
+        users[:0], targets[:0], users, targets, split.items.height, user_keys=keys, ratings=ratings
+    )
+
+
+def _followed(make: Callable[[pl.DataFrame], Callable[[], Any]], rows: pl.DataFrame) -> tuple[float, float]:
+    """(what the first call takes beside, seconds of a call on all rows): from calls on few and on more."""
+    parts = [_users_of(rows, size) for size in (FEW, MORE)]
+    firsts, seconds = [], []
+    for part in parts if len(parts[0]) < len(parts[1]) else parts[1:]:
+        work = make(part)
+        first, again = _timed(work)[0], _timed(work)[0]
+        firsts.append(max(first - again, 0.0))
+        seconds.append(again)
+    if len(seconds) == 1:
+        return firsts[0], seconds[0] * len(rows) / len(parts[1])
+    return sum(firsts), followed([len(part) for part in parts], seconds, len(rows))
+
+
+def _users_of(rows: pl.DataFrame, size: int) -> pl.DataFrame:
+    """About so many rows: all those of some users."""
+    if len(rows) <= size:
+        return rows
+    counts = rows.group_by("user_id", maintain_order=True).len().sample(fraction=1.0, shuffle=True, seed=0)
+    kept = counts.filter(pl.col("len").cum_sum() <= size)
+    kept = kept if len(kept) else counts.head(1)
+    return rows.join(kept.select("user_id"), on="user_id", how="semi", maintain_order="left")
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    found = work()
+    return time.perf_counter() - start, found
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Nobody listens."""
