@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,25 @@ def extra_memory(work: Callable[[], Any]) -> float | None:
         return None
     work()
     return round((_status("VmHWM") - before) / 1024, 1)
+
+
+@contextmanager
+def most_memory() -> Iterator[dict[str, float]]:
+    """The most memory that no file backs, MiB, so far in the block: used (RssAnon) and reserved (VmData)."""
+    most, done = {"RssAnon": 0.0, "VmData": 0.0}, threading.Event()
+
+    def watch() -> None:
+        while STATUS.exists() and not done.wait(0.02):
+            for key in most:
+                most[key] = max(most[key], _status(key) / 1024)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _status(field: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,3 @@ def write_rows(folder: Path, rows: int = ROWS) -> Path:
 def _falling(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
     """n numbers below `count`, k about as often as 1 / (k + 1)."""
     return np.minimum(((count + 1) ** rng.random(n) - 1).astype(np.int64), count - 1)
-
-
-if __name__ == "__main__":
-    write_rows(Path(sys.argv[1]), *map(int, sys.argv[2:]))

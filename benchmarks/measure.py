@@ -50,6 +50,12 @@ KEEP_MEMORY = (
 PROGRAMS = {
     "ours": Program("ours/main.py", "project"),
     "our tables": Program("ours/main.py", "project"),  # gigabytes: in a process of their own
+    # by themselves: their memory is measured, or capped
+    "our encoding": Program("ours/main.py", "project"),
+    "our streaming": Program("ours/main.py", "project"),
+    "our training in memory": Program("ours/main.py", "project"),
+    "polars": Program("peers/encode_polars.py", "project"),
+    "our choices": Program("ours/main.py", "project"),
     "numpy": Program("peers/numpy_main.py", "project"),
     "torch": Program("peers/torch_main.py", "torch", KEEP_MEMORY),
     "torch as it comes": Program("peers/torch_main.py", "torch"),

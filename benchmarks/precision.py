@@ -19,9 +19,7 @@ def main() -> None:
     """Both forms of all six, one line an experiment."""
     forms = ("float32", "bfloat16")
     found = {form: {name: figures for name, figures, _ in as_printed(precision=form)} for form in forms}
-    rows = [
-        {"experiment": name, **{form: found[form][name] for form in forms}} for name in found["float32"]
-    ]
+    rows = [{"experiment": name, **{form: found[form][name] for form in forms}} for name in found["float32"]]
     RESULTS.write_text(msgspec.json.format(json.dumps(rows), indent=1) + "\n", encoding="utf-8")
 
 

@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from benches import BENCHES, small_entries
+from encode_data import write_rows
 from environments import BUILD, PEERS, install, python_of
 from growth import measure_growth, write_growth
 from inputs import write_inputs
 from machine import hardware, versions
 from results import Entry, markdown, merged, over_runs, read, write_atomic
+from stream_data import write_store
 from tutorials import IDS, RESULTS, tutorial_entries
 
 ORDER = [*IDS, *(bench.name for bench in BENCHES)]
 GROWTH = "growth"
-ROUNDS, TUTORIAL_ROUNDS, FULL_RUNS = 5, 3, 3
+ROUNDS, TUTORIAL_ROUNDS, FULL_RUNS = 5, 5, 3
 
 
 def main() -> None:
@@ -58,9 +60,16 @@ def compare(wanted: list[str], rounds: int, *, full: bool) -> None:
     for environment in PEERS:
         install(environment)
     write_inputs(BUILD / "data")
-    runs = [one_run(wanted, rounds, again=full) for _ in range(FULL_RUNS if full else 1)]
-    entries = over_runs(runs) if full else runs[0]
-    write(entries, RESULTS)
+    if "encode" in wanted:
+        write_rows(BUILD / "data" / "encode")
+    if "out-of-core" in wanted:
+        write_store(BUILD / "data" / "stored")
+    if full:
+        write(over_runs([one_run(wanted, rounds, again=True) for _ in range(FULL_RUNS)]), RESULTS)
+    else:  # what is measured is kept, should the rest be interrupted
+        for part in ([name for name in wanted if name in IDS], [name for name in wanted if name not in IDS]):
+            if part:
+                write(one_run(part, rounds, again=False), RESULTS)
     print((RESULTS / "latest.md").read_text(encoding="utf-8"))
 
 

@@ -18,6 +18,8 @@ MODULES = {
     "evaluate": "evaluation",
     "evaluate-bundle": "evaluation",
     "evaluate-million": "evaluation",
+    "encode": "encode",
+    "encode-whole": "encode",
     "out-of-core": "streaming",
     "in-core": "streaming",
 }

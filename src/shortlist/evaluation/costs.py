@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from shortlist.errors import DataError, MissingExtra
 from shortlist.evaluation.rows import TestRows
 from shortlist.evaluation.suite import SMALL_ITEMS, ranks_by_user, top_lists
 
-FIT_ROWS, SCORE_ROWS, TOP_USERS, EASE_ITEMS = 200_000, 4_000, 2_000, 2_000
+FIT_ROWS, SCORE_ROWS, TOP_USERS, EASE_ITEMS, ROUND_ROWS = 200_000, 4_000, 2_000, 2_000, 10**6
 SCORES = 64 * 2**20
 """Bytes of a block of scores and what is made of it."""
 
@@ -142,8 +142,10 @@ def _seconds(
     trials = len(grid) if tuned and len(grid) > 1 else 0
     if isinstance(settings, EASE) and train.num_items > MAX_ITEMS:
         settings.fit(train)  # says why not
-    first, again, fitted = _fit_seconds(settings, sample, len(train))
     grown = len(last) / max(len(train), 1)
+    if isinstance(settings, MatrixFactorization):
+        return grown * _rounds_seconds(settings, train)
+    first, again, fitted = _fit_seconds(settings, sample, len(train))
     total = first * grown + (first + again * (trials - 1) if trials else 0.0)
     if not scored:
         return total
@@ -163,6 +165,17 @@ def _fit_seconds(settings: Any, sample: _Sample, num_rows: int) -> tuple[float, 
     first = followed(sizes, (small, large), num_rows)
     repeated = first * min(1.0, again / max(large, 1e-9))
     return first, repeated, fitted
+
+
+def _rounds_seconds(settings: MatrixFactorization, train: Interactions) -> float:
+    """One round and two on as many rows as there are, or nearly: what fits a cache costs a third."""
+    count = min(len(train), ROUND_ROWS)
+    assert train.ratings is not None
+    part = Interactions(
+        train.users[:count], train.items[:count], train.num_users, train.num_items, train.ratings[:count]
+    )
+    one, two = (_timed(lambda n=n: replace(settings, rounds=n).fit(part))[0] for n in (1, 2))  # type: ignore[misc]
+    return (one + (settings.rounds - 1) * max(two - one, one / 4)) * len(train) / count
 
 
 def _ease_seconds(settings: EASE, sample: _Sample, num_rows: int) -> tuple[float, float, Any]:

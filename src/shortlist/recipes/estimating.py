@@ -34,8 +34,9 @@ from shortlist.training.steps import scratch_bytes
 
 STEPS, EPOCHS = 16, 3
 """Steps that are really run, so many times over, and thrown away."""
-FEW, MORE = 1_000, 4_000
-"""Rows on which stages are timed; a line through both times is followed to all rows."""
+FEW, MORE, LONG = 2_000, 20_000, 1.5
+"""Rows on which stages are timed, the more of them fewer if they would take longer than so many seconds; a
+line through both times is followed to all rows."""
 
 Tell = Callable[[str, int, int], None]
 
@@ -181,7 +182,7 @@ def _fitting(
     if not held:
         return out
     first, again = _followed(lambda rows: _judging(recipe, split, prepared, trial, rows), split.validation)
-    how = f"{training.epochs} times {held:,} rows, timed on up to {MORE:,}"
+    how = f"{training.epochs} times {held:,} rows, timed on some"
     out.append(Seconds("choosing: validation", first + training.epochs * again, how))
     chooses = recipe.serving.rating_weight is None and model.retrieval is not None and model.heads
     if chooses:
@@ -190,7 +191,7 @@ def _fitting(
         def weights(rows: pl.DataFrame) -> Callable[[], Any]:
             return lambda: choose_weight(fitted, rows, recipe.serving.weights, min(recipe.evaluation.k))
 
-        how = f"{len(recipe.serving.weights)} weights on {held:,} rows, timed on up to {MORE:,}"
+        how = f"{len(recipe.serving.weights)} weights on {held:,} rows, timed on some"
         out.append(Seconds("choosing: rating weight", sum(_followed(weights, split.validation)), how))
     return out
 
@@ -226,7 +227,7 @@ def _evaluation(recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial,
         )
 
     total, num_users = split.test.height, split.test["user_id"].n_unique()
-    how = f"{total:,} rows of {num_users:,} users, timed on up to {MORE:,} rows"
+    how = f"{total:,} rows of {num_users:,} users, timed on some"
     out = [Seconds("evaluation: model", making + sum(_followed(judged, split.test)), how)]
     if settings.baselines:
         fit_on, tune_on = (split.train, split.validation) if split.validation.height else carved_from(split)
@@ -261,16 +262,21 @@ def _test_rows(split: Split, prepared: Prepared) -> TestRows:
 
 def _followed(make: Callable[[pl.DataFrame], Callable[[], Any]], rows: pl.DataFrame) -> tuple[float, float]:
     """(what the first call takes beside, seconds of a call on all rows): from calls on few and on more."""
-    parts = [_users_of(rows, size) for size in (FEW, MORE)]
-    firsts, seconds = [], []
-    for part in parts if len(parts[0]) < len(parts[1]) else parts[1:]:
-        work = make(part)
-        first, again = _timed(work)[0], _timed(work)[0]
-        firsts.append(max(first - again, 0.0))
-        seconds.append(again)
-    if len(seconds) == 1:
-        return firsts[0], seconds[0] * len(rows) / len(parts[1])
-    return sum(firsts), followed([len(part) for part in parts], seconds, len(rows))
+    few = _users_of(rows, FEW)
+    beside, seconds = _called(make(few))
+    if len(few) == len(rows):
+        return beside, seconds
+    more = _users_of(rows, int(min(max(FEW * LONG / max(seconds, 1e-9), 2 * FEW), MORE)))
+    if len(more) <= len(few):
+        return beside, seconds * len(rows) / len(few)
+    again, longer = _called(make(more))
+    return beside + again, followed((len(few), len(more)), (seconds, longer), len(rows))
+
+
+def _called(work: Callable[[], Any]) -> tuple[float, float]:
+    """(what the first call takes beside, the quickest of two more)."""
+    first, *others = (_timed(work)[0] for _ in range(3))
+    return max(first - min(others), 0.0), min(others)
 
 
 def _users_of(rows: pl.DataFrame, size: int) -> pl.DataFrame:
