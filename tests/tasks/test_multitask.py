@@ -13,8 +13,9 @@ import pytest
 from shortlist.models.build import build
 from shortlist.specs.features import Bucket, Id, Text
 from shortlist.specs.models import Model, MultiTask, Ranker, Tower, TwoTower
-from shortlist.specs.tasks import Rating, Retrieval
+from shortlist.specs.tasks import Custom, Rating, Retrieval
 from shortlist.tasks.multitask import Batch, Corpus, batch_loss, look
+from shortlist.tasks.ranking import register_task
 
 B, N = 8, 12  # the catalogue is taken whole
 USERS = np.array([1, 2, 1, 0, 3, 3, 3, 2], np.int32)
@@ -187,13 +188,20 @@ def test_dropout_is_on_with_a_key_only_and_keeps_the_expectation() -> None:
     assert with_key[0] == with_key[3]
 
 
-def test_a_padding_rows_label_changes_nothing() -> None:
-    params = made(MultiTask(QUERY, CANDIDATE, [Retrieval(), RATING]))
+@register_task("logged")
+def logged(pairs: Any) -> Any:
+    return (pairs.scores - jnp.log(pairs.labels)) ** 2 * pairs.queries.sum(axis=1)
+
+
+@pytest.mark.parametrize("label", [1e9, 0.0, np.nan])
+@pytest.mark.parametrize("head", [RATING, Rating(hidden=[3]), Custom("rating", hidden=[], loss="logged")])
+def test_a_padding_rows_label_changes_nothing(head: Any, label: float) -> None:
+    params = made(MultiTask(QUERY, CANDIDATE, [Retrieval(), head]))
     weights = np.array([1, 1, 1, 1, 1, 1, 1, 0.0])
     good = batch(weights)
-    bad = good._replace(labels={"rating": good.labels["rating"].at[7].set(1e9)})
-    (total, _), grads = run(params, good, retrieval=jnp.ones(()), rating=jnp.ones(()))
-    (spoiled, _), grads_spoiled = run(params, bad, retrieval=jnp.ones(()), rating=jnp.ones(()))
+    bad = good._replace(labels={"rating": good.labels["rating"].at[7].set(label)})
+    (total, _), grads = run(params, good, **{t.name: jnp.ones(()) for t in params[0].spec.tasks})
+    (spoiled, _), grads_spoiled = run(params, bad, **{t.name: jnp.ones(()) for t in params[0].spec.tasks})
     assert float(total) == float(spoiled)
     for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(grads_spoiled), strict=True):
         np.testing.assert_array_equal(a, b)

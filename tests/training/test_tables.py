@@ -234,3 +234,19 @@ def test_lazy_adam_is_the_slow_obvious_one() -> None:
         change, state = rule.touched(at, slope, state, jnp.float32(0.1), jnp.int32(step))
         found = added(found, at, change)
     np.testing.assert_allclose(found, table, atol=1e-5)
+
+
+def test_a_column_without_an_item_touches_no_row() -> None:
+    """A batch holds fewer distinct items than rows: what fills its columns is no item, also for lazy Adam."""
+    examples, catalogue = data()
+    examples = Examples(
+        examples.query, np.full(ROWS, 7, np.int32), examples.labels, examples.weights, examples.users
+    )
+    course = Training(epochs=1, batch_size=16, optimizer=Adam(0.1), tables="sparse")
+    net, tables = build(model(), SIZES, means={"rating": 3.0}, seed=1)
+    start = np.array(tables["candidate/item_id.id"])
+    weights = {"retrieval": 1.0, "rating": 1.0}
+    *_, end = train(net, tables, examples, catalogue, course, task_weights=weights)
+    assert isinstance(end, EpochEnd)
+    moved = np.flatnonzero((np.asarray(end.live[1]["candidate/item_id.id"]) != start).any(axis=1))
+    assert moved.tolist() == [8]

@@ -229,7 +229,7 @@ def _listen(
         for name, value in figures.items():
             history.setdefault(name, []).append(value)
         _tell(listen, Progress(event.epoch + 1, course.epochs, figures, event.examples_per_second))
-        if score > best:
+        if kept is None or score > best:
             # what an event lends is gone when the run goes on: copied where a later epoch may be worse
             best, best_epoch = score, event.epoch + 1
             kept = event.params if course.patience else event.live

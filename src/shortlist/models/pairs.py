@@ -47,9 +47,11 @@ def pair_loss(
     )
 
     def block(shared: HeadLayer, values: tuple[tuple[Array, Array], ...], data: tuple[Array, Array]) -> Array:
-        losses = loss(_scores(eqx.combine(shared, static), early, values), data[0])
-        # where, not a product: a padding row's loss may be anything, NaN included
-        return jnp.sum(jnp.where(data[1] > 0, data[1] * losses, 0.0))
+        scores = _scores(eqx.combine(shared, static), early, values)
+        # where, and before the loss as well: a padding row's loss and its slope may be anything, NaN included
+        kept = data[1] > 0
+        losses = loss(jnp.where(kept, scores, jax.lax.stop_gradient(scores)), data[0])
+        return jnp.sum(jnp.where(kept, data[1] * losses, 0.0))
 
     size = max(1, HELD // max(net.heads[name].spec.hidden))
     return sum_over_rows(block, size, arrays, sides, (labels, weights))

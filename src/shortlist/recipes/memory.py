@@ -207,9 +207,10 @@ def _limits() -> Iterator[tuple[int, str]]:
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
-        values = _number(group / most), _number(group / used)
-        if values[0] is not None and values[1] is not None:
-            yield max(values[0] - values[1], 0), "the container's limit"
+        limit, usage = _number(group / most), _number(group / used)
+        if limit is not None and usage is not None:
+            cached = min(usage, _cached((group / used).parent))
+            yield max(limit - usage + cached, 0), "the container's limit"
     for name, kind, status in (
         ("RLIMIT_DATA", resource.RLIMIT_DATA, "VmData"),
         ("RLIMIT_AS", resource.RLIMIT_AS, "VmSize"),
@@ -234,6 +235,17 @@ def _physical() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError):
         return sys.maxsize
+
+
+def _cached(group: Path) -> int:
+    """Bytes of files a control group holds in memory: given back when they are wanted."""
+    try:
+        lines = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+        told = {name: int(value) for name, value in lines}
+    except (OSError, ValueError):
+        return 0
+    prefix = "total_" if "total_inactive_file" in told else ""
+    return told.get(f"{prefix}inactive_file", 0) + told.get(f"{prefix}active_file", 0)
 
 
 def _number(path: Path) -> int | None:

@@ -75,11 +75,19 @@ def look(spec: Model, batch: Batch, corpus: Corpus) -> View:
     num_items = corpus.log_q.shape[0]
     whole = needs_whole_catalogue(active_retrieval(spec))
     columns = distinct(batch.candidates, batch.weights > 0, num_items, whole=whole)
-    all_items = len(columns.items) == num_items
-    items = corpus.items if all_items else {k: v[columns.items] for k, v in corpus.items.items()}
+    items = corpus.items
+    if len(columns.items) != num_items:
+        items = {k: _real(v[columns.items], columns.counts > 0) for k, v in items.items()}
     if corpus.audience is not None:
         return View(corpus.audience, batch.users, columns, items)
     return View(batch.query, None, columns, items)
+
+
+def _real(features: Array, used: Array) -> Array:
+    """Encoded features [C, ...] in which unused columns name no row of a table: none is touched for them."""
+    if not jnp.issubdtype(features.dtype, jnp.integer):
+        return features
+    return jnp.where(used.reshape(-1, *[1] * (features.ndim - 1)), features, -1)
 
 
 def batch_loss(
@@ -158,17 +166,23 @@ def _head_sums(
         return sums
     queries, candidates = (side.at_rows() for side in sides)
     scores = jax.vmap(lambda q, c, bits: net.predict(q, c, noise=bits))(queries, candidates, noise)
+    # where, and before the loss as well: a padding row's loss and its slope may be anything, NaN included
+    kept = batch.weights > 0
+
+    def cut(x: Array) -> Array:
+        return jnp.where(kept.reshape(-1, *[1] * (x.ndim - 1)), x, jax.lax.stop_gradient(x))
+
+    queries, candidates = cut(queries), cut(candidates)
     for other in rest:
         pairs = Pairs(
-            scores[other.name],
+            cut(scores[other.name]),
             batch.labels[other.label],
             queries[:, : net.query.width],
             candidates[:, : net.candidate.width],
             batch.candidates,
             batch.users,
         )
-        # where, not a product: a padding row's loss may be anything, NaN included
-        losses = jnp.where(batch.weights > 0, batch.weights * head_loss(other, pairs), 0.0)
+        losses = jnp.where(kept, batch.weights * head_loss(other, pairs), 0.0)
         sums[other.name] = jnp.sum(losses)
     return sums
 

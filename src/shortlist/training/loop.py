@@ -142,6 +142,10 @@ def _corpus(net: Net, examples: Examples, catalogue: Catalogue, batch_size: int)
     return Corpus(items, log_q, known, audience_of(net, examples, batch_size))
 
 
+AUDIENCE_ROWS = 2**18
+"""Rows looked at together for whether queries are their users."""
+
+
 def audience_of(net: Net, examples: Examples, batch_size: int) -> dict[str, Any] | None:
     """The query features of each user, where these are all there is to a query: a batch then computes each
     user once. None where rows of one user differ, where there are too many users to gain by it, or where
@@ -149,10 +153,17 @@ def audience_of(net: Net, examples: Examples, batch_size: int) -> dict[str, Any]
     users = examples.users
     if net.query.noise_dim or not examples.query or users.min() < 0 or users.max() >= batch_size:
         return None
-    first = np.zeros(int(users.max()) + 1, np.int64)
-    first[users[::-1]] = np.arange(len(users))[::-1]
-    table = {key: values[first] for key, values in examples.query.items()}
-    if any(not np.array_equal(table[key][users], values) for key, values in examples.query.items()):
-        return None
+    known = np.zeros(int(users.max()) + 1, bool)
+    table = {k: np.zeros((len(known), *v.shape[1:]), v.dtype) for k, v in examples.query.items()}
+    for start in range(0, len(users), AUDIENCE_ROWS):  # columns may be larger than memory
+        rows = slice(start, start + AUDIENCE_ROWS)
+        whose = users[rows]
+        new = ~known[whose]
+        for key, values in examples.query.items():
+            part = values[rows]
+            table[key][whose[new]] = part[new]
+            if not np.array_equal(table[key][whose], part):
+                return None
+        known[whose] = True
     placed: dict[str, Any] = jax.device_put(table)
     return placed

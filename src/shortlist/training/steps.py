@@ -117,8 +117,9 @@ def program(carry: Carry, work: Work, plan: Plan) -> Callable[[Carry, Work], tup
 
         while len(_PROGRAMS) >= KEPT:
             _PROGRAMS.pop(next(iter(_PROGRAMS)))
-        _PROGRAMS[known] = jax.jit(run, donate_argnums=0).lower(*inputs).compile()
-    compiled = _PROGRAMS[known]
+        # the static part is kept too: what is known by its id stays alive
+        _PROGRAMS[known] = jax.jit(run, donate_argnums=0).lower(*inputs).compile(), static
+    compiled = _PROGRAMS[known][0]
 
     def call(carry: Carry, work: Work) -> tuple[Carry, dict[str, Array]]:
         arrays, losses = compiled(eqx.filter(carry, eqx.is_array), work)
@@ -129,7 +130,7 @@ def program(carry: Carry, work: Work, plan: Plan) -> Callable[[Carry, Work], tup
 
 def scratch_bytes() -> int:
     """Bytes that the last program made holds beside its arguments."""
-    return int(next(reversed(_PROGRAMS.values())).memory_analysis().temp_size_in_bytes) if _PROGRAMS else 0
+    return int(next(reversed(_PROGRAMS.values()))[0].memory_analysis().temp_size_in_bytes) if _PROGRAMS else 0
 
 
 KEPT = 64
