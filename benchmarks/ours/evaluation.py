@@ -8,7 +8,7 @@ import numpy as np
 from clock import emit, emit_seconds, extra_memory, folder, seconds_each
 
 from shortlist.evaluation import metrics
-from shortlist.index import exact
+from shortlist.index.ranks import product_ranks
 from shortlist.state.seen import Seen
 from shortlist.training import ranks
 
@@ -57,13 +57,7 @@ def evaluate_bundle() -> None:
     rows = _Rows()
 
     def whole() -> dict[str, float]:
-        found = exact.count_ranks(
-            lambda part: rows.queries[part] @ rows.items.T,
-            rows.targets,
-            rows.seen,
-            rows.users,
-            num_items=len(rows.items),
-        )
+        found = product_ranks(rows.queries, rows.items, rows.targets, rows.seen, rows.users)
         return rows.figures(found.raw, found.filtered)
 
     emit_seconds("evaluate-bundle", whole, repeats=5, figures=whole())

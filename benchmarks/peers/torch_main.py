@@ -173,7 +173,7 @@ def _tables() -> dict[int, float]:
                 (rows, 64),
                 check_invariants=False,
             )
-            for _ in range(20)
+            for _ in range(10)
         ]
         seconds = []
         for _ in range(6):
