@@ -11,7 +11,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,14 +107,7 @@ def some(examples: Examples, most: int) -> Examples:
     if len(examples) <= most:
         return examples
     rows = np.sort(np.random.default_rng(0).choice(len(examples), most, replace=False))
-    return replace(
-        examples,
-        query={key: values[rows] for key, values in examples.query.items()},
-        candidates=examples.candidates[rows],
-        labels={key: values[rows] for key, values in examples.labels.items()},
-        weights=examples.weights[rows],
-        users=examples.users[rows],
-    )
+    return examples.each(lambda column: column[rows])
 
 
 def fitted(model: Any, prepared: Prepared, examples: Examples) -> tuple[JaxScorer, list[float]]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shortlist.errors import DataError
 from shortlist.features.batches import epoch_order, log_sampling_probability
 
 
@@ -42,3 +43,9 @@ def test_rows_count_equally_however_heavy_but_rows_of_no_weight_do_not() -> None
     log_q = log_sampling_probability(np.array([0, 1, 1, 2]), 3, weights)
     np.testing.assert_allclose(np.exp(log_q), [1 / 3, 2 / 3, 0.0], rtol=1e-6)
     assert pytest.approx(1.0) == np.exp(log_q).sum()
+
+
+def test_more_rows_than_places_count_are_refused_not_wrapped() -> None:
+    with pytest.raises(DataError, match="2,147,483,648 rows cannot be held at once") as caught:
+        epoch_order(2**31, 8192, seed=0, epoch=0)
+    assert "stream" in caught.value.hint

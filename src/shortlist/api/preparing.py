@@ -16,7 +16,7 @@ from shortlist.data.splits import Split
 from shortlist.data.tables import join_users
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError, did_you_mean
-from shortlist.features.batches import Catalogue, Examples, item_counts, log_sampling_probability
+from shortlist.features.batches import LARGEST, Catalogue, Examples, item_counts, log_sampling_probability
 from shortlist.features.encoder import Encoder
 from shortlist.specs.models import Model, Tower
 from shortlist.state.seen import Seen
@@ -88,7 +88,15 @@ def prepare(model: Model, split: Split) -> Prepared:
 
 
 def catalogue_of(encoder: Encoder, items: Table, rows: Ints, weights: Floats, seen: Seen) -> Catalogue:
-    """All items, encoded, with what the training rows [n] say of them."""
+    """All items, encoded, with what the training rows [n] say of them.
+
+    Raises DataError for more pairs of users and items than int32 counts.
+    """
+    if len(seen) > LARGEST:
+        raise DataError(
+            f"{len(seen):,} pairs of users and items, at most {LARGEST:,} can be looked up in training",
+            hint="train on fewer rows",
+        )
     num_items = len(next(iter(items.values())))
     return Catalogue(
         items=encoder.candidate.encode(items),

@@ -30,7 +30,6 @@ from shortlist.models.scorer import JaxScorer
 from shortlist.recipes.memory import Memory, memory_of
 from shortlist.specs.recipe import Recipe
 from shortlist.training.loop import Compiled, EpochEnd, train
-from shortlist.training.steps import scratch_bytes
 
 STEPS, EPOCHS = 16, 3
 """Steps that are really run, so many times over, and thrown away."""
@@ -99,7 +98,7 @@ def estimate(recipe: Recipe, *, tell: Tell | None = None) -> Estimate:
     ]
     tell("timing steps", 0, 1)
     trial = _trial(recipe, prepared)
-    memory = replace_scratch(recipe, split, prepared, memory)
+    memory = _with_scratch(recipe, split, prepared, memory, trial.scratch)
     times += _fitting(recipe, split, prepared, trial, encoding)
     tell("timing evaluation", 0, 1)
     times += _evaluation(recipe, split, prepared, trial, tell)
@@ -107,9 +106,9 @@ def estimate(recipe: Recipe, *, tell: Tell | None = None) -> Estimate:
     return Estimate(memory, tuple(times))
 
 
-def replace_scratch(recipe: Recipe, split: Split, prepared: Prepared, memory: Memory) -> Memory:
+def _with_scratch(recipe: Recipe, split: Split, prepared: Prepared, memory: Memory, scratch: int) -> Memory:
     """The same memory with the scratch the compiler has planned, of the process as it was."""
-    told = memory_of(recipe, split, prepared, scratch=scratch_bytes())
+    told = memory_of(recipe, split, prepared, scratch=scratch)
     stages = []
     for before, after in zip(memory.stages, told.stages, strict=True):
         stages.append(replace(after, parts=(before.parts[0], *after.parts[1:])))
@@ -118,11 +117,11 @@ def replace_scratch(recipe: Recipe, split: Split, prepared: Prepared, memory: Me
 
 @dataclass(frozen=True)
 class _Trial:
-    """Some steps, really run. epoch: seconds of an epoch beside its steps."""
+    """Some steps, really run. compile, step: seconds; scratch: bytes of a step beside what it is given."""
 
     compile: float
     step: float
-    num_steps: int
+    scratch: int
     params: Any
 
 
@@ -134,14 +133,14 @@ def _trial(recipe: Recipe, prepared: Prepared) -> _Trial:
     sizes = prepared.encoder.sizes
     building, (net, tables) = _timed(lambda: build(program_of(model), sizes, means=means, seed=course.seed))
     weights = {t.name: t.weight for t in model.all_tasks if t.weight}
-    compiling, num_steps, epochs, live = 0.0, 1, [], None
+    compiling, num_steps, scratch, epochs, live = 0.0, 1, 0, [], None
     for event in train(net, tables, examples, prepared.catalogue, course, task_weights=weights):
         if isinstance(event, Compiled):
-            compiling, num_steps = event.seconds, event.num_steps
+            compiling, num_steps, scratch = event.seconds, event.num_steps, event.scratch_bytes
         elif isinstance(event, EpochEnd):
             epochs.append(event.seconds)
             live = event.live
-    return _Trial(building + compiling, float(np.median(epochs)) / num_steps, num_steps, live)
+    return _Trial(building + compiling, float(np.median(epochs)) / num_steps, scratch, live)
 
 
 def _some(examples: Examples, most: int) -> Examples:
@@ -151,14 +150,7 @@ def _some(examples: Examples, most: int) -> Examples:
     rows = np.random.default_rng(0).integers(0, len(examples), most)
     rows[0] = int(np.argmax(examples.users))
     rows.sort()
-    return replace(
-        examples,
-        query={key: values[rows] for key, values in examples.query.items()},
-        candidates=examples.candidates[rows],
-        labels={key: values[rows] for key, values in examples.labels.items()},
-        weights=examples.weights[rows],
-        users=examples.users[rows],
-    )
+    return examples.each(lambda column: column[rows])
 
 
 def _fitting(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from queue import Queue
 from threading import Event, Semaphore, Thread
@@ -162,7 +162,6 @@ def _cut(ranges: list[tuple[int, int]], size: int) -> tuple[list[tuple[int, int]
 def _ranges(examples: Examples, ranges: list[tuple[int, int]]) -> Examples:
     """The rows of some ranges, copied into memory in the order of the file."""
     ranges = sorted(r for r in ranges if r[0] < r[1])
-
     num_rows = sum(stop - start for start, stop in ranges)
 
     def gathered(x: Array) -> Array:
@@ -170,14 +169,7 @@ def _ranges(examples: Examples, ranges: list[tuple[int, int]]) -> Examples:
         np.concatenate([x[start:stop] for start, stop in ranges], out=out)
         return out
 
-    return replace(
-        examples,
-        query={k: gathered(v) for k, v in examples.query.items()},
-        candidates=gathered(examples.candidates),
-        labels={k: gathered(v) for k, v in examples.labels.items()},
-        weights=gathered(examples.weights),
-        users=gathered(examples.users),
-    )
+    return examples.each(gathered)
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

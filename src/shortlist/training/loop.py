@@ -27,12 +27,16 @@ from shortlist.training.trouble import check_finite, check_parameters
 
 @dataclass(frozen=True)
 class Compiled:
-    """The program is ready. seconds: wall time it took (near 0 when it was known already); num_steps: of an
-    epoch; choices: how each table is updated and why, in sentences."""
+    """The program is ready.
+
+    seconds: wall time it took (near 0 when it was known already). num_steps: of an epoch. choices: how each
+    table is updated and why, in sentences. scratch_bytes: held by a step beside what it is given.
+    """
 
     seconds: float
     num_steps: int
     choices: tuple[str, ...] = ()
+    scratch_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,12 @@ def train(
     plan = plan_of((net, tables), feed.forms[0].data, corpus, training, batch_size)
     carry = first_carry((net, tables), plan)
     del net, tables
+    scratch = 0
     for form in feed.forms:
-        program(
-            carry, Work(form.data, corpus, _steps(form.rows, training.seed, (0, 0), rates[0]), weights), plan
-        )
+        steps = _steps(form.rows, training.seed, (0, 0), rates[0])
+        scratch = max(scratch, program(carry, Work(form.data, corpus, steps, weights), plan).scratch_bytes)
     choices = tuple(group.reason(training) for group in plan.groups)
-    yield Compiled(time.perf_counter() - start, feed.num_steps, choices)
+    yield Compiled(time.perf_counter() - start, feed.num_steps, choices, scratch)
 
     for epoch in range(training.epochs):
         start, cpu = time.perf_counter(), time.process_time()
@@ -104,6 +108,7 @@ def train(
             share = np.where(chunk.rows >= 0, chunk.examples.weights[chunk.rows], 0.0).sum(axis=1)
             sums = {name: sums[name] + float(by_task[name] @ share) for name in sums}
             total, done = total + float(share.sum()), done + len(chunk.rows)
+        del chunk, work  # not to be held while the next epoch's first chunk is made
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
         check_parameters(jax.tree.leaves(learned(carry.params)), epoch)
         yield EpochEnd(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,6 +21,12 @@ from shortlist.tasks.ranking import registered_loss
 from shortlist.training.optimizers import Rule, State, rule_of
 from shortlist.training.pages import use_huge_pages
 from shortlist.training.tables import Group, groups_of, narrow, update_rows
+
+KEPT = 64
+"""Programs kept in a process; the oldest goes when another comes."""
+_PROGRAMS: dict[Any, Program] = {}
+COMPILED_FROM = 2**22
+"""Numbers of a constant array from which on it is made on the device."""
 
 
 class Carry(NamedTuple):
@@ -96,14 +102,29 @@ def _filled(shape: tuple[int, ...], value: float) -> Array:
     return jnp.full(shape, value, jnp.float32)
 
 
-COMPILED_FROM = 2**22
-"""Numbers of an array from which on it is made on the device."""
+class Program(NamedTuple):
+    """A compiled program, and what of the carry is no array.
+
+    Kept with it: what is told apart by its id stays alive.
+    """
+
+    compiled: Any
+    static: Any
+
+    def __call__(self, carry: Carry, work: Work) -> tuple[Carry, dict[str, Array]]:
+        """(carry, each task's mean loss [num_steps]); the arrays of the carry handed in are given away."""
+        arrays, losses = self.compiled(eqx.filter(carry, eqx.is_array), work)
+        return eqx.combine(arrays, self.static), losses
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes held while it runs, beside its arguments and results."""
+        return int(self.compiled.memory_analysis().temp_size_in_bytes)
 
 
-def program(carry: Carry, work: Work, plan: Plan) -> Callable[[Carry, Work], tuple[Carry, dict[str, Array]]]:
-    """The compiled program for arguments of these shapes: (carry, work) -> (carry, losses), where losses
-    holds each task's mean [num_steps]. The first carry's arrays are given away. One compilation a distinct
-    program and process; of `work` shapes suffice."""
+def program(carry: Carry, work: Work, plan: Plan) -> Program:
+    """The program for arguments of these shapes; of `work` shapes suffice. One compilation a distinct program
+    and process."""
     arrays, static = eqx.partition(carry, eqx.is_array)
     inputs = (arrays, work)
     shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(inputs))
@@ -117,25 +138,8 @@ def program(carry: Carry, work: Work, plan: Plan) -> Callable[[Carry, Work], tup
 
         while len(_PROGRAMS) >= KEPT:
             _PROGRAMS.pop(next(iter(_PROGRAMS)))
-        # the static part is kept too: what is known by its id stays alive
-        _PROGRAMS[known] = jax.jit(run, donate_argnums=0).lower(*inputs).compile(), static
-    compiled = _PROGRAMS[known][0]
-
-    def call(carry: Carry, work: Work) -> tuple[Carry, dict[str, Array]]:
-        arrays, losses = compiled(eqx.filter(carry, eqx.is_array), work)
-        return eqx.combine(arrays, static), losses
-
-    return call
-
-
-def scratch_bytes() -> int:
-    """Bytes that the last program made holds beside its arguments."""
-    return int(next(reversed(_PROGRAMS.values()))[0].memory_analysis().temp_size_in_bytes) if _PROGRAMS else 0
-
-
-KEPT = 64
-"""Programs kept in a process; the oldest goes when another comes."""
-_PROGRAMS: dict[Any, Any] = {}
+        _PROGRAMS[known] = Program(jax.jit(run, donate_argnums=0).lower(*inputs).compile(), static)
+    return _PROGRAMS[known]
 
 
 def learned(params: Any) -> Any:
