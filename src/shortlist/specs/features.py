@@ -24,6 +24,11 @@ PERIODS = {
 """Named periods of `Cyclic`, in seconds. Unix time begins on a Thursday at midnight UTC."""
 
 
+AsOf = Literal["row", "leave-one-out"]
+"""Which other rows a feature may see: events of an earlier second only ("row"), or all other training rows
+("leave-one-out", which sees the future of the training period)."""
+
+
 class Feature(Spec, frozen=True, tag_field="kind"):
     """A column and what to make of it."""
 

@@ -1,0 +1,143 @@
+"""The log: every known event of every user, in the order of time, and how far back a row may look.
+
+A row stands somewhere in the log: it has a user, a time and, where it is an event of the log itself, a place.
+What of the log it may see is its `as_of`:
+
+    "row"            the user's events of an earlier second; the only kind that serving can use
+    "leave-one-out"  all events of the user but the row's own, later ones included: on a random split this
+                     sees the future of the training period
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from shortlist._typing import Array, Floats, Ints, Longs
+from shortlist.specs.features import AsOf
+
+NOWHERE = -1
+"""Place of a row that is no event of the log; user of a row whose user the log does not know."""
+
+
+class Standing(NamedTuple):
+    """Where n rows stand: users int64 [n] (-1 unknown), times int64 [n], places int64 [n] in the log (-1: the
+    row is no event of it)."""
+
+    users: Longs
+    times: Longs
+    places: Longs
+
+    @classmethod
+    def of(cls, users: Array, times: Array, places: Array | None = None) -> Standing:
+        own = np.full(len(users), NOWHERE, np.int64) if places is None else np.asarray(places, np.int64)
+        return cls(np.asarray(users, np.int64), np.asarray(times, np.int64), own)
+
+    def __getitem__(self, rows: object) -> Standing:  # type: ignore[override]
+        return Standing(self.users[rows], self.times[rows], self.places[rows])  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True, eq=False)
+class Log:
+    """T events, by user and then by time, as they came where times are equal.
+
+    indptr int64 [U + 1]: user u's events are those at indptr[u]:indptr[u + 1]. items int32 [T], catalogue
+    positions. times int64 [T], seconds (zeros where there are none). ratings float32 [T] or None.
+    """
+
+    indptr: Longs
+    items: Ints
+    times: Longs
+    ratings: Floats | None = None
+
+    @classmethod
+    def of(
+        cls, users: Array, items: Array, times: Array | None, ratings: Array | None, num_users: int
+    ) -> tuple[Log, Longs]:
+        """The log of n rows, and each row's place in it, int64 [n]."""
+        clock = np.zeros(len(users), np.int64) if times is None else np.asarray(times, np.int64)
+        order = np.lexsort((clock, users))
+        counts = np.bincount(users, minlength=num_users)
+        places = np.empty(len(users), np.int64)
+        places[order] = np.arange(len(users))
+        log = cls(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            np.asarray(items, np.int32)[order],
+            clock[order],
+            None if ratings is None else np.asarray(ratings, np.float32)[order],
+        )
+        return log, places
+
+    @property
+    def num_users(self) -> int:
+        return len(self.indptr) - 1
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def users(self) -> Longs:
+        """The user of each event, int64 [T]."""
+        return np.repeat(np.arange(self.num_users), np.diff(self.indptr))
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a user has an item more than once."""
+        pairs = self.users * (int(self.items.max(initial=0)) + 1) + self.items
+        pairs.sort()
+        return bool((np.diff(pairs) == 0).any())
+
+    def ranges(self, at: Standing, as_of: AsOf) -> tuple[Longs, Longs]:
+        """Each row's visible events [start, stop) in the log; with "leave-one-out" its own place is inside."""
+        known = (at.users >= 0) & (at.users < self.num_users)
+        user = np.where(known, at.users, 0)
+        start = self.indptr[:-1][user] if self.num_users else np.zeros_like(user)
+        stop = self.indptr[1:][user] if self.num_users else np.zeros_like(user)
+        if as_of == "row":
+            stop = self._first_at(start, stop, at.times)
+        return np.where(known, start, 0), np.where(known, stop, 0)
+
+    def _first_at(self, start: Longs, stop: Longs, times: Longs) -> Longs:
+        """The first event in [start, stop) that is not earlier than a time: a binary search in every range."""
+        low, high = start.copy(), stop.copy()
+        while (open_ := low < high).any():
+            middle = (low + high) // 2
+            earlier = open_ & (self.times[np.minimum(middle, len(self.times) - 1)] < times)
+            low = np.where(earlier, middle + 1, low)
+            high = np.where(open_ & ~earlier, middle, high)
+        return low
+
+    def past(self, at: Standing, as_of: AsOf, length: int) -> Longs:
+        """Places of each row's `length` events nearest in time, nearest first; int64 [n, length], -1: none.
+
+        "row": the most recent; of one second the one that came last. "leave-one-out": the nearest on either
+        side, by time and then by place; without times, by place.
+        """
+        start, stop = self.ranges(at, as_of)
+        if as_of == "row":
+            places = stop[:, None] - 1 - np.arange(length)
+            return np.where(places >= start[:, None], places, NOWHERE)
+        return self._nearest(at, start, stop, length)
+
+    def _nearest(self, at: Standing, start: Longs, stop: Longs, length: int) -> Longs:
+        centre = np.where(at.places >= 0, at.places, self._first_at(start, stop, at.times))
+        window = centre[:, None] + np.arange(-length, length + 1)
+        seen = (window >= start[:, None]) & (window < stop[:, None]) & (window != at.places[:, None])
+        times = self.times[np.clip(window, 0, max(0, len(self) - 1))] if len(self) else np.zeros_like(window)
+        away = np.abs(times - at.times[:, None])
+        steps = np.abs(window - centre[:, None])
+        far = np.iinfo(np.int64).max
+        # one key: seconds first, then steps; both fit beside each other
+        key = np.where(seen, away * (2 * length + 2) + steps, far)
+        order = np.argsort(key, axis=1, kind="stable")[:, :length]
+        places = np.take_along_axis(window, order, axis=1)
+        return np.where(np.take_along_axis(seen, order, axis=1), places, NOWHERE)
+
+    def counted(self, at: Standing, as_of: AsOf) -> Longs:
+        """How many events each row sees, int64 [n]."""
+        start, stop = self.ranges(at, as_of)
+        own = (at.places >= start) & (at.places < stop)
+        return stop - start - own
+
