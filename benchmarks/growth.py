@@ -32,6 +32,7 @@ def write_log(num_rows: int, folder: Path) -> Path:
     items = _drawn(rng, num_rows // ROWS_AN_ITEM, 0.8, num_rows)
     table = pl.DataFrame({"user": users, "item": items, "rating": rng.integers(1, 6, num_rows) * 1.0})
     ids = [pl.format(f"{name[0]}{{}}", name).alias(f"{name}_id") for name in ("user", "item")]
+    folder.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".writing")
     table.select(*ids, "rating").write_parquet(beside)
     beside.replace(path)

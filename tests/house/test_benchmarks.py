@@ -87,6 +87,25 @@ def test_new_entries_replace_their_own_only(module: Any) -> None:
     assert [(one["bench"], one["ratio"]) for one in merged] == [("c", 2), ("b", 1), ("a", 2)]
 
 
+def test_rows_are_written_where_no_folder_is_yet(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a fresh clone: each writer makes the folders above its files, and nothing else stays there."""
+    stream = module("stream_data")
+    for name, small in (("ROWS", 40), ("BLOCK", 16), ("WIDTH", 2)):
+        monkeypatch.setattr(stream, name, small)
+    monkeypatch.setattr(module("encode_data"), "USERS", 100)
+    written = {
+        "growth": lambda folder: module("growth").write_log(1000, folder),
+        "encode": lambda folder: module("encode_data").write_rows(folder / "rows", 40),
+        "stream": lambda folder: stream.write_store(folder / "rows"),
+    }
+    for name, write in written.items():
+        folder = tmp_path / name / "bench" / "data"
+        write(folder)
+        assert [path.suffix for path in folder.iterdir()] == [".parquet" if name == "growth" else ""]
+
+
 def test_a_fingerprint_follows_what_is_described(module: Any) -> None:
     machine = module("machine")
     assert machine.fingerprint({"cores": 2, "os": "x"}) == machine.fingerprint({"os": "x", "cores": 2})
