@@ -13,8 +13,12 @@ import pytest
 from shortlist.errors import ExportError, UnsupportedPrimitive
 from shortlist.export.builder import GraphBuilder
 from shortlist.export.primitives import SUPPORTED
+from shortlist.models.crosses import CrossLayers, DotInteractions, ResidualAttention
+from shortlist.models.sequence import build_encoder
+from shortlist.specs.gaps import NUM_GAPS
 
 T, D, N = 6, 8, 20  # steps of a history, width, rows of a table
+LONGEST = 50  # events of a user's past
 ROWS = 100
 CASES = {}
 
@@ -35,6 +39,12 @@ def made(build, *args, seed=0, **options):
         ),
         shapes,
     )
+
+
+def drawn(module, seed=0):
+    """A module of the package with every parameter drawn anew: many start at zero."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype), module)
 
 
 def floats(*shape):
@@ -222,6 +232,58 @@ def target_attention(params, x):
     target = x["target"]
     scores = jax.vmap(lambda h: params(jnp.concatenate([h, target, h - target, h * target])))(x["history"])
     return jax.nn.softmax(jnp.where(x["mask"], scores, -1e9)) @ x["history"]
+
+
+def pasts(length):
+    """Which of a user's events there are: any number from the second row on, in the second row none."""
+
+    def make(rng):
+        events = rng.integers(0, length + 1, (ROWS, 1))
+        events[1] = 0
+        return (np.arange(length) < events) & (rng.random((ROWS, length)) < 0.9)
+
+    return make
+
+
+HISTORY = {"vectors": floats(LONGEST, D), "valid": pasts(LONGEST), "gap": ids(LONGEST, high=NUM_GAPS)}
+
+
+def history_encoder(kind, **options):
+    def fn(params, x):
+        return params(x["vectors"], x["valid"], x["gap"])
+
+    fn.__name__ = "_".join(["history", kind, *(f"{k}_{v}" for k, v in options.items())])
+    case(drawn(build_encoder(kind, LONGEST, D, NUM_GAPS, seed=0, name="x", **options)), **HISTORY)(fn)
+
+
+for kind, options in (
+    ("weighted", {}),
+    ("weighted", {"heads": 3}),
+    ("mean", {}),
+    ("gru", {"hidden": 5, "dropout": 0.1}),
+    ("attention", {"num_heads": 2, "dropout": 0.1}),
+    ("attention", {"num_blocks": 2, "num_heads": 4}),
+    ("attention", {"num_blocks": 2, "causal": False}),
+):
+    history_encoder(kind, **options)
+
+
+@case([drawn(CrossLayers(D, 2, np.random.default_rng(0), rank=rank)) for rank in (None, 3)], x=floats(D))
+def cross_layers(params, x):
+    return [layers(x["x"]) for layers in params]
+
+
+@case(fields=floats(5, D))
+def dot_interactions(params, x):
+    return DotInteractions(5)(x["fields"])
+
+
+@case(
+    drawn(ResidualAttention(LONGEST, NUM_GAPS)),
+    target=floats(D), residuals=floats(LONGEST), **HISTORY,
+)  # fmt: skip
+def residual_attention(params, x):
+    return params(x["target"], x["vectors"], x["residuals"], x["valid"], x["gap"])
 
 
 @case(
