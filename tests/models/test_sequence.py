@@ -114,7 +114,7 @@ def attention(e: Any, v: np.ndarray, events: list[int], gap: np.ndarray) -> np.n
             for h in range(block.num_heads):
                 at = slice(h * width, (h + 1) * width)
                 q = dense(block.query, y[i])[at]
-                a = np.exp([q @ dense(block.key, y[j])[at] / np.sqrt(width) for j in seen])
+                a = np.exp([q @ (y[j] @ block.key.weight)[at] / np.sqrt(width) for j in seen])
                 values = [dense(block.value, y[j])[at] for j in seen]
                 parts.append(sum(p * u for p, u in zip(a / a.sum(), values, strict=True)))
             out = x[i] + dense(block.joined, np.concatenate(parts))

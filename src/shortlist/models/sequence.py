@@ -56,9 +56,7 @@ class WeightedSum(eqx.Module):
         logs = self.rank_weight + lookup(self.gap_weight.T, gap).T
         weights = jnp.where(valid, jnp.exp(logs), 0.0)
         present = jnp.where(valid[:, None], vectors, 0.0)
-        # A product and a sum that the compiler fuses: faster on a CPU than many small matrix products.
-        sums = (weights[:, :, None] * present).sum(1)
-        scaled = sums * jax.lax.rsqrt((weights * weights).sum(1, keepdims=True) + 0.1)
+        scaled = product(weights, present) * jax.lax.rsqrt((weights * weights).sum(1, keepdims=True) + 0.1)
         return scaled[0] if self.maps is None else scaled[0] + product(scaled[1:].reshape(-1), self.maps)
 
 
@@ -141,7 +139,8 @@ class Block(eqx.Module):
     def __init__(self, dim: int, num_heads: int, dropout: float, rng: np.random.Generator) -> None:
         unit = np.stack([np.ones(dim), np.zeros(dim)])
         self.norms = (parameter(unit), parameter(unit))
-        self.query, self.key, self.value = (Dense(dim, dim, rng) for _ in range(3))
+        self.query, self.value = Dense(dim, dim, rng), Dense(dim, dim, rng)
+        self.key = Dense(dim, dim, rng, use_bias=False)  # a bias would add the same to all of a softmax
         self.joined, self.narrow = _zeroed(Dense(dim, dim, rng)), _zeroed(Dense(4 * dim, dim, rng))
         self.wide = Dense(dim, 4 * dim, rng)
         self.num_heads, self.dropout = num_heads, dropout
@@ -155,11 +154,21 @@ class Block(eqx.Module):
     def _attend(self, x: Array, own: Array, mask: Array) -> Array:
         events = _normed(x, self.norms[0])
         query = self._heads(self.query(_normed(own, self.norms[0])))
+        if own.shape[0] == 1:
+            return self.joined(self._read(query, events, mask).reshape(own.shape))
         key, value = self._heads(self.key(events)), self._heads(self.value(events))
-        logits = product(query, key.transpose(0, 2, 1)) / np.float32(np.sqrt(query.shape[-1]))
-        # Finite, so that a position which sees nothing is no NaN; what it holds is never read.
-        weights = jax.nn.softmax(jnp.where(mask, logits, -1e9), axis=-1)
+        weights = _weights(product(query, key.transpose(0, 2, 1)), mask, query.shape[-1])
         return self.joined(product(weights, value).transpose(1, 0, 2).reshape(own.shape))
+
+    def _read(self, query: Array, events: Array, mask: Array) -> Array:
+        """Heads' means for one position, query [num_heads, 1, c] -> [d]. By linearity the query passes
+        through the keys' map and the mean through the values', where else every event would pass both."""
+        key, value = (dense.weight.reshape(-1, *query.shape[::2]) for dense in (self.key, self.value))
+        asked = product(query, key.transpose(1, 2, 0))[:, 0]
+        means = product(_weights(product(asked, events.T), mask, query.shape[-1]), events)
+        found = product(means[:, None], value.transpose(1, 0, 2)).reshape(-1)
+        assert self.value.bias is not None
+        return found + self.value.bias
 
     def _heads(self, x: Array) -> Array:
         """[n, d] -> [num_heads, n, d / num_heads]."""
@@ -211,8 +220,8 @@ class SelfAttention(eqx.Module):
         words = [None if noise is None else noise[2 * i + 1 : 2 * i + 3] for i in range(len(self.blocks))]
         for block, own in zip(self.blocks[:-1], words[:-1], strict=True):
             x = block(x, x, mask, own)
-        newest = valid & (jnp.cumsum(valid.astype(jnp.int32)) == 1)
-        reader = jnp.where(newest[:, None], x, 0.0).sum(0, keepdims=True)
+        newest = jnp.where(valid, rank, rank.size).min()
+        reader = jnp.where((rank == newest)[:, None], x, 0.0).sum(0, keepdims=True)
         # The newest event sees every valid one: none is more recent.
         read = self.blocks[-1](x, reader, valid[None], words[-1])[0]
         return jnp.where(valid.any(), read, 0.0)
@@ -279,6 +288,12 @@ def _rate(dropout: float) -> float:
     if not 0 <= dropout < 1:
         raise SpecError(f"a dropout rate must lie in [0, 1), got {dropout}")
     return dropout
+
+
+def _weights(logits: Array, mask: Array, width: int) -> Array:
+    """Softmax of logits / sqrt(width) over the events that mask allows. Masked ones are finite, so that where
+    nothing is allowed there is no NaN; what stands there is never read."""
+    return jax.nn.softmax(jnp.where(mask, logits / np.float32(np.sqrt(width)), -1e9), axis=-1)
 
 
 def _normed(x: Array, norm: Array) -> Array:
