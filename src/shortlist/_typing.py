@@ -37,6 +37,9 @@ class Scorer(Protocol):
         """Candidate representations [n, r] and, where the model retrieves, item vectors [n, d]."""
         ...
 
-    def predict(self, query: Floats, candidate: Floats) -> dict[str, Floats]:
-        """One output [n] a head (such as "rating") for pairs of representations [n, r]."""
+    def predict(
+        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+    ) -> dict[str, Floats]:
+        """One output [n] a head (such as "rating") for pairs of representations [n, r] and the aggregates
+        [n, F] of heads that have any."""
         ...

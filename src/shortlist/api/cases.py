@@ -8,15 +8,23 @@ import numpy as np
 import polars as pl
 
 from shortlist._typing import MISSING_INT, Array, Bools, Columns, Doubles
+from shortlist.api.pasts import standing
 from shortlist.api.preparing import positions_of, user_indices
+from shortlist.data.coded import Column
 from shortlist.data.columns import to_columns
 from shortlist.data.splits import Split
 from shortlist.data.tables import join_users
 from shortlist.errors import DataError, did_you_mean
 from shortlist.evaluation.rows import TestRows
 from shortlist.features.fitted import type_of
+from shortlist.features.history import DERIVED
+from shortlist.features.log import Standing
 from shortlist.pipeline.questions import query_columns
 from shortlist.pipeline.recommender import Recommender
+
+
+Asked = dict[str, Column]
+"""Query columns by name."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +32,16 @@ class Case:
     """Test rows as arrays, with the query of each.
 
     liked: bool [n], rated no worse than the mean of earlier rows. repeated: bool [n], the user has the item
-    in training. bare_queries: one query a user, who names nothing but a user_id.
+    in training. bare_queries: one query a user, who names nothing but a user_id. at: where rows stand in the
+    log of what users did, where the recommender has one.
     """
 
     rows: TestRows
-    queries: Columns
+    queries: Asked
     liked: Bools
     repeated: Bools
-    bare_queries: Columns
+    bare_queries: Asked
+    at: Standing | None = None
 
     @property
     def first(self) -> Array:
@@ -44,7 +54,7 @@ class Case:
         return self.rows.users[self.first]
 
     @property
-    def first_queries(self) -> Columns:
+    def first_queries(self) -> Asked:
         """One query a user, in the context of the user's first test row."""
         return {name: column[self.first] for name, column in self.queries.items()}
 
@@ -65,15 +75,20 @@ class Case:
             ratings=ratings,
         )
         given = _query_columns(recommender, join_users(test, split.users))
-        queries = query_columns(recommender.schema, recommender.users, given, rows.users)
+        events, schema = recommender.events, recommender.schema
+        at = None
+        if events is not None:
+            at = standing(events, test, rows.users.astype(np.int32), rows.targets.astype(np.int32))
+        places = None if at is None else at.places
+        queries = query_columns(schema, recommender.users, given, rows.users, events, places)
         before = ratings_of(known)
         liked = np.ones(len(rows), bool)
         if ratings is not None and before is not None:
             liked = ratings >= before.mean()
         first = first_rows_of(rows)
         bare = {name: column[first] for name, column in given.items() if name == "user_id"}
-        bare = query_columns(recommender.schema, recommender.users, bare, rows.users[first])
-        return cls(rows, queries, liked, _repeated(recommender, rows), bare)
+        bare = query_columns(schema, recommender.users, bare, rows.users[first], events)
+        return cls(rows, queries, liked, _repeated(recommender, rows), bare, at)
 
 
 def first_rows_of(rows: TestRows) -> Array:
@@ -99,9 +114,11 @@ def aligned(recommender: Recommender, split: Split) -> Split:
 
 def _query_columns(recommender: Recommender, rows: pl.DataFrame) -> Columns:
     """The columns the query side reads, of rows joined with their users, in the types it was fitted with."""
-    wanted = recommender.schema.query
+    wanted = {name: kind for name, kind in recommender.schema.query.items() if name not in DERIVED}
     # a user's stored last time answers requests, it is not the time of a test row
     stored = recommender.users.columns.keys() - {"timestamp"}
+    if recommender.users.past is not None and not recommender.users.past.timed:
+        stored = {*stored, "timestamp"}
     absent = [name for name in wanted if name not in rows.columns and name not in stored]
     if absent:
         raise DataError(

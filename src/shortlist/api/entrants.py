@@ -7,14 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from shortlist._typing import Array, Bools, Columns, Doubles, Floats, Ints
-from shortlist.api.cases import Case
+from shortlist._typing import Array, Bools, Doubles, Floats, Ints, Longs
+from shortlist.api.cases import Asked, Case
 from shortlist.evaluation import metrics
 from shortlist.evaluation.rows import Predictions, TestRows
 from shortlist.index.exact import block_rows, search
 from shortlist.index.ranks import Ranks, product_ranks
+from shortlist.features.log import Standing
+from shortlist.pipeline.questions import request_times
 from shortlist.pipeline.recommender import Recommender
-from shortlist.pipeline.stages import Candidates, Utility, choose, most_popular, order, rank, retrieve
+from shortlist.pipeline.stages import (
+    Candidates,
+    Utility,
+    choose,
+    most_popular,
+    no_aggregates,
+    order,
+    rank,
+    retrieve,
+)
 from shortlist.state.seen import Seen
 
 Counter = Callable[[Floats, Floats, Ints, Seen, Ints], Ranks]
@@ -49,6 +60,8 @@ def entrant(
 
         def count(queries: Floats) -> Ranks:
             found = counter(queries, items, targets, seen, user)
+            if recommender.seen_bonus and case.at is not None:
+                found = Ranks(_with_bonus(recommender, case.at, queries, targets, found.raw), found.filtered)
             unknown = _popular(recommender, user)
             raw, filtered = (np.where(unknown, popular[targets], r) for r in (found.raw, found.filtered))
             return Ranks(raw, filtered)
@@ -60,11 +73,56 @@ def entrant(
     if recommender.ranker is not None and rows.ratings is not None:
         represented, _ = recommender.ranker.encode_query(case.queries)
         assert recommender.item_representations is not None
-        outputs = recommender.ranker.predict(represented, recommender.item_representations[rows.targets])
+        numbers = no_aggregates if case.at is None else recommender.aggregator(case.at)
+        given = numbers(np.arange(len(rows)), rows.targets)
+        outputs = recommender.ranker.predict(
+            represented, recommender.item_representations[rows.targets], given
+        )
         if "rating" in outputs:
             ratings = outputs["rating"].astype(np.float64)
     seconds = recommender.provenance.get("seconds", {}).get("fit_cpu")
     return Predictions(name, "model", ranks, user_ranks, ratings, top, seconds=seconds)
+
+
+BONUS_ROWS = 2048
+"""Rows whose past is looked at together."""
+
+
+def _with_bonus(
+    recommender: Recommender, at: Standing, queries: Floats, targets: Ints, raw: Doubles
+) -> Doubles:
+    """Raw ranks, once the scores of what a row's user had before its time have got the learned bonus."""
+    assert recommender.item_vectors is not None and recommender.events is not None
+    bonus, items, out = recommender.seen_bonus, recommender.item_vectors, raw.copy()
+    firsts = recommender.events.firsts
+    for start in range(0, len(raw), BONUS_ROWS):
+        rows = np.arange(start, min(start + BONUS_ROWS, len(raw)))
+        begin, end = firsts.ranges(at[rows], "row")
+        counts = end - begin
+        row = np.repeat(np.arange(len(rows)), counts)
+        place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts) + begin[row]
+        item = firsts.items[place]
+        scores = np.einsum("nd,nd->n", queries[rows][row], items[item])
+        own = np.einsum("nd,nd->n", queries[rows], items[targets[rows]])
+        had = np.zeros(len(rows), bool)
+        had[row[item == targets[rows][row]]] = True
+        raised = own + np.where(had, np.float32(bonus), np.float32(0))
+        if had.any():  # its own score moves against everybody else's
+            whole = queries[rows[had]] @ items.T
+            above, level = whole > raised[had, None], whole == raised[had, None]
+            level[np.arange(len(whole)), targets[rows[had]]] = False
+            out[rows[had]] = 1.0 + above.sum(1) + (level.sum(1)) / 2
+        base = np.where(had, raised, own)
+        other = item != targets[rows][row]
+        before = _ahead(scores, base[row]) * other
+        after = _ahead(scores + np.float32(bonus), base[row]) * other
+        out[rows] += np.bincount(row, after - before, minlength=len(rows))
+    return out
+
+
+def _ahead(scores: Floats, own: Floats) -> Doubles:
+    """1 where a score is greater than the row's own, half where it is equal."""
+    return (scores > own) + (scores == own) / 2
 
 
 def _popularity_ranks(log_popularity: Array) -> Doubles:
@@ -121,16 +179,18 @@ def _popular(recommender: Recommender, users: Array) -> Bools:
     return np.asarray((users < 0) & ("user_id" in recommender.schema.query))
 
 
-def _candidates(recommender: Recommender, case: Case, queries: Columns, *, filter_seen: bool) -> Candidates:
+def _candidates(recommender: Recommender, case: Case, queries: Asked, *, filter_seen: bool) -> Candidates:
     """What `recommend` retrieves for each user [U', num], with the ranker's predictions; a block of users at
     a time, so that no mask over users and items is held whole."""
     users, num = case.first_users, min(recommender.num_retrieved, case.rows.num_items)
     size = block_rows(case.rows.num_items)
+    times = _times(recommender, queries, users)
     blocks = []
     for start in range(0, len(users), size):
         rows = slice(start, start + size)
         asked = {name: column[rows] for name, column in queries.items()}
-        blocks.append(_block(recommender, asked, users[rows], num, filter_seen))
+        at = Standing.of(users[rows], times[rows])
+        blocks.append(_block(recommender, asked, users[rows], at, num, filter_seen))
     return Candidates(
         np.concatenate([block.positions for block in blocks]),
         np.concatenate([block.log_p for block in blocks]),
@@ -139,21 +199,29 @@ def _candidates(recommender: Recommender, case: Case, queries: Columns, *, filte
     )
 
 
+def _times(recommender: Recommender, queries: Asked, users: Array) -> Longs:
+    """The time of each query: what it names, else what a request of its user would have."""
+    given = {"timestamp": np.asarray(queries["timestamp"])} if "timestamp" in queries else {}
+    return request_times(recommender.users, given, users)
+
+
 def _block(
-    recommender: Recommender, queries: Columns, users: Array, num: int, filter_seen: bool
+    recommender: Recommender, queries: Asked, users: Array, at: Standing, num: int, filter_seen: bool
 ) -> Candidates:
     assert recommender.retriever is not None and recommender.ranker is not None
     assert recommender.item_vectors is not None and recommender.item_representations is not None
     num_items = len(recommender.item_vectors)
-    allowed = ~recommender.users.seen.mask(users, num_items) if filter_seen else None
+    had = recommender.users.seen.mask(users, num_items)
+    allowed = ~had if filter_seen else None
     represented, vectors = recommender.retriever.encode_query(queries)
     assert vectors is not None
-    found = retrieve(vectors, recommender.item_vectors, num, allowed)
+    found = retrieve(vectors, recommender.item_vectors, num, allowed, had, recommender.seen_bonus)
     popular = most_popular(recommender.items.log_popularity, len(users), num, allowed)
     found = choose(~_popular(recommender, users), found, popular)
     if recommender.ranker is not recommender.retriever:
         represented, _ = recommender.ranker.encode_query(queries)
-    return rank(recommender.ranker, represented, recommender.item_representations, found)
+    numbers = recommender.aggregator(at)
+    return rank(recommender.ranker, represented, recommender.item_representations, found, numbers)
 
 
 def _ordered(recommender: Recommender, case: Case, ranked: Candidates, utility: Utility) -> Candidates:

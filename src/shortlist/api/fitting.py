@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from shortlist._typing import Array
+from shortlist._typing import Array, Floats, Ints
+from shortlist.api.pasts import numbers_read, standing
 from shortlist.api.preparing import Prepared, label, positions_of, prepare, query_columns, user_indices
 from shortlist.api.stored import Stored
 from shortlist.data.coded import blocks
@@ -22,8 +23,12 @@ from shortlist.data.download import cache_folder
 from shortlist.data.splits import Split
 from shortlist.errors import DataError, TrainingError
 from shortlist.evaluation.metrics import gain, squared_error
+from shortlist.features.encoder import Encoded
+from shortlist.features.fitted import Lookup
 from shortlist.models.build import Net, Tables, build
+from shortlist.models.layers import parameter
 from shortlist.models.scorer import JaxScorer
+from shortlist.specs.features import Id
 from shortlist.specs.models import Model, TwoTower
 from shortlist.specs.training import OptimizerSpec, Training
 from shortlist.training.loop import Compiled, Event, train
@@ -94,9 +99,9 @@ class Fitted:
 
     def predict(self, rows: pl.DataFrame) -> dict[str, Array]:
         """One output [n] a head for interactions (user_id, item_id and the context the model reads)."""
-        columns = query_columns(self.model, rows, self.split.users)
-        query, _ = self.scorer.represent("query", self.prepared.encoder.query.encode(columns))
-        return self.scorer.predict(query, self.candidates[0][positions_of(rows, self.split.items)])
+        asked = Asked.of(self.model, self.prepared, rows, self.split)
+        query, _ = self.scorer.represent("query", asked.query)
+        return self.scorer.predict(query, self.candidates[0][asked.items], asked.aggregates)
 
 
 def fit(
@@ -146,11 +151,56 @@ def fit(
     return Fitted(model, course, split, scorer, prepared, history, best, seconds)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Interactions as a model sees them: encoded query, catalogue positions, users (-1 unknown), and each
+    head's aggregates. A row that is an event of the training log does not see itself."""
+
+    query: Encoded
+    items: Ints
+    users: Ints
+    aggregates: dict[str, Floats]
+
+    @classmethod
+    def of(cls, model: Model, prepared: Prepared, rows: pl.DataFrame, split: Split) -> Asked:
+        columns = query_columns(model, rows, split.users)
+        items, users = positions_of(rows, split.items), user_indices(rows, prepared.users)
+        aggregates: dict[str, Floats] = {}
+        if prepared.events is not None:
+            at = standing(prepared.events, rows, users, items)
+            names = prepared.encoder.query.lengths | dict.fromkeys(numbers_read(model), 0)
+            columns |= prepared.events.columns(names, at)
+            log = prepared.events.log
+            aggregates = {name: a.over(log).values(at, items) for name, a in prepared.aggregates.items()}
+        return cls(prepared.encoder.query.encode(columns), items, users, aggregates)
+
+
 def _events(model: Model, prepared: Prepared, course: Training) -> Iterator[Event]:
     means = {head.name: _mean(prepared, head.label) for head in model.heads}
-    net, tables = build(program_of(model), prepared.encoder.sizes, means=means, seed=course.seed)
+    widths = {name: given.shape[1] for name, given in prepared.examples.aggregates.items()}
+    spec = program_of(model)
+    net, tables = build(spec, prepared.encoder.sizes, means=means, seed=course.seed, aggregates=widths)
+    tables |= popularity_biases(spec, prepared)
     weights = {t.name: t.weight for t in model.all_tasks if t.weight}
     return train(net, tables, prepared.examples, prepared.catalogue, course, task_weights=weights)
+
+
+def popularity_biases(model: Model, prepared: Prepared) -> Tables:
+    """The start of retrieval's item bias: the log of each item's share of the training rows, about 0."""
+    out: Tables = {}
+    for feature in prepared.encoder.candidate.features:
+        name = f"candidate/{feature.spec.table_name}#retrieval"
+        if not (isinstance(feature, Lookup) and isinstance(feature.spec, Id)):
+            continue
+        if "retrieval" not in model.biases("candidate", feature.spec) or feature.spec.column != "item_id":
+            continue
+        counts = prepared.counts + 1.0
+        logs = np.log(counts / counts.sum())
+        rows = np.zeros((feature.vocabulary.size, 1), np.float32)
+        rows[prepared.catalogue.items[feature.spec.key], 0] = logs - logs.mean()
+        rows[0] = logs.min() - logs.mean()
+        out[name] = parameter(rows)
+    return out
 
 
 def program_of(model: Model) -> Model:
@@ -177,20 +227,18 @@ class Judge:
     def __init__(self, model: Model, split: Split, prepared: Prepared) -> None:
         rows = split.validation
         self.model, self.prepared = model, prepared
-        self.query = prepared.encoder.query.encode(query_columns(model, rows, split.users))
-        self.targets = positions_of(rows, split.items)
-        self.users = user_indices(rows, prepared.users)
+        self.asked = Asked.of(model, prepared, rows, split)
         self.labels = {head.name: label(rows, head.label) for head in model.heads}
 
     def __call__(self, params: tuple[Net, Tables]) -> tuple[float, dict[str, float]]:
         scorer = JaxScorer(*params, self.prepared.encoder)
-        query, vectors = scorer.represent("query", self.query)
+        query, vectors = scorer.represent("query", self.asked.query)
         candidate, items = scorer.represent("candidate", self.prepared.catalogue.items)
         figures: dict[str, float] = {}
         if vectors is not None and items is not None:
-            filtered = count_ranks(vectors, items, self.targets, self.prepared.seen, self.users)[1]
+            filtered = count_ranks(vectors, items, self.asked.items, self.prepared.seen, self.asked.users)[1]
             figures[f"validation ndcg@{VALIDATION_K}"] = float(gain(filtered, VALIDATION_K).mean())
-        predicted = scorer.predict(query, candidate[self.targets])
+        predicted = scorer.predict(query, candidate[self.asked.items], self.asked.aggregates)
         for name, labels in self.labels.items():
             errors = squared_error(predicted[name].astype(np.float64), labels.astype(np.float64))
             figures[f"validation rmse of {name}"] = float(np.sqrt(errors.mean()))

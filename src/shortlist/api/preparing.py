@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from shortlist._typing import Columns, Floats, Ints, Longs
+from shortlist.api.pasts import (
+    events_of,
+    fitted_aggregates,
+    numbers_read,
+    reads_past,
+    spread_bags,
+    with_pasts,
+)
 from shortlist.data.coded import Coded, Column, Table, blocks, expanded
 from shortlist.data.coding import coded
 from shortlist.data.columns import to_coded_columns
@@ -18,8 +27,14 @@ from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError, did_you_mean
 from shortlist.features.batches import LARGEST, Catalogue, Examples, item_counts, log_sampling_probability
 from shortlist.features.encoder import Encoder
-from shortlist.specs.models import Model, Tower
+from shortlist.features.history import DERIVED, Events, Total
+from shortlist.features.log import Standing
+from shortlist.specs.features import FeatureSpec
+from shortlist.specs.models import Model
 from shortlist.state.seen import Seen
+
+if TYPE_CHECKING:
+    from shortlist.features.aggregates import Aggregates
 
 SAMPLE = 1024
 """Raw rows kept of a model's training, for an exported graph to be tried on."""
@@ -30,7 +45,8 @@ class Prepared:
     """Training rows as a trainer wants them, and what a recommender keeps of them.
 
     users: the training users in order of first appearance. times: int64, each user's last time, where rows
-    have times. queries, items: raw columns of the first rows and items.
+    have times. queries, items: raw columns of the first rows and items. events: what users did, in order,
+    where the model reads it. aggregates: head -> its fitted aggregates.
     """
 
     encoder: Encoder
@@ -41,6 +57,8 @@ class Prepared:
     times: Longs | None = field(repr=False)
     queries: Columns = field(repr=False)
     items: Columns = field(repr=False)
+    events: Events | None = field(default=None, repr=False)
+    aggregates: dict[str, Aggregates] = field(default_factory=dict, repr=False)
 
     @property
     def counts(self) -> Longs:
@@ -65,26 +83,47 @@ def prepare(model: Model, split: Split) -> Prepared:
     queries = query_columns(model, split.train, split.users)
     rows = positions_of(split.train, split.items)
     chosen = np.flatnonzero(item_counts(rows, split.items.height))
-    encoder = Encoder.fit(model, queries, take(items, chosen))
     ids = _ids(split.train, "user_id", queries)
     users = Vocabulary.of(ids.in_order().tolist())
     user_rows = users.lookup(ids) - np.int32(1)
-    seen = Seen.from_pairs(user_rows, rows, len(users))
     weights = weights_of(split.train)
     labels = {head.label: label(split.train, head.label) for head in model.heads}
-    times = None
-    if "timestamp" in split.train.columns:
-        times = last_times(user_rows, split.train["timestamp"].to_numpy(), len(users))
+    times = split.train["timestamp"].to_numpy() if "timestamp" in split.train.columns else None
+    events, at = None, None
+    if reads_past(model):
+        events, at = events_of(model, split, user_rows, rows, times, len(users))
+        queries |= events.columns(dict.fromkeys(numbers_read(model), 0), at)
+    encoder = Encoder.fit(model, queries, take(items, chosen))
+    seen = Seen.from_pairs(user_rows, rows, len(users))
+    catalogue = catalogue_of(encoder, items, rows, weights, seen)
+    examples = Examples({}, rows, labels, weights, user_rows)
+    aggregates: dict[str, Aggregates] = {}
+    if events is not None and at is not None:
+        catalogue, examples = with_pasts(model, encoder, events, at, catalogue, examples)
+        aggregates = fitted_aggregates(model, events, users, split)
+        given = {name: a.over(events.log).values(at, rows) for name, a in aggregates.items()}
+        examples = replace(examples, aggregates=given)
+    side = encoder.query.without(Total) if spread_bags(catalogue) else encoder.query
+    if events is not None and at is not None:
+        queries |= events.columns(side.lengths, at)
     return Prepared(
         encoder,
-        Examples(encoder.query.encode(queries), rows, labels, weights, user_rows),
-        catalogue_of(encoder, items, rows, weights, seen),
+        replace(examples, query=side.encode(queries)),
+        catalogue,
         users,
         seen,
-        times,
-        sample(queries),
+        None if times is None else last_times(user_rows, times, len(users)),
+        sample(queries if events is None else queries | _sampled(events, encoder, at)),
         sample(items),
+        events,
+        aggregates,
     )
+
+
+def _sampled(events: Events, encoder: Encoder, at: Standing | None) -> dict[str, Column]:
+    """The lists the encoder reads, of the first rows."""
+    assert at is not None
+    return events.columns(encoder.query.lengths, at[slice(0, SAMPLE)])
 
 
 def catalogue_of(encoder: Encoder, items: Table, rows: Ints, weights: Floats, seen: Seen) -> Catalogue:
@@ -125,15 +164,20 @@ def sample(columns: Table) -> Columns:
 
 
 def query_columns(model: Model, rows: pl.DataFrame, users: pl.DataFrame) -> dict[str, Column]:
-    """The raw columns the query tower reads, of interactions joined with their users; strings coded."""
-    missing = [f.column for f in model.query.features if f.column not in rows.columns]
+    """The raw columns the query side reads, of interactions joined with their users; strings coded. What is
+    made of the log is left out."""
+    features = [f for f in model.features("query") if f.column not in DERIVED]
+    missing = [f.column for f in features if f.column not in rows.columns]
     table = join_users(rows, users) if missing else rows
-    return to_coded_columns(table, needed(model.query, table.columns, "user_id", "query"))
+    names = needed(features, table.columns, "user_id", "query")
+    if reads_past(model) and "timestamp" in table.columns:
+        names = list(dict.fromkeys([*names, "timestamp"]))
+    return to_coded_columns(table, names)
 
 
 def item_columns(model: Model, items: pl.DataFrame) -> dict[str, Column]:
-    """The raw columns the candidate tower reads, of the whole catalogue; strings coded."""
-    return to_coded_columns(items, needed(model.candidate, items.columns, "item_id", "candidate"))
+    """The raw columns the candidate side reads, of the whole catalogue; strings coded."""
+    return to_coded_columns(items, needed(model.features("candidate"), items.columns, "item_id", "candidate"))
 
 
 def positions_of(rows: pl.DataFrame, items: pl.DataFrame) -> Ints:
@@ -189,13 +233,13 @@ def weights_of(rows: pl.DataFrame, *, zeros: bool = False) -> Floats:
     return weights
 
 
-def needed(tower: Tower, columns: Sequence[str], key: str, side: str) -> list[str]:
-    """The key column and the tower's, checked to be there."""
-    for feature in tower.features:
+def needed(features: Sequence[FeatureSpec], columns: Sequence[str], key: str, side: str) -> list[str]:
+    """The key column and the features', checked to be there."""
+    for feature in features:
         if feature.column not in columns:
             raise DataError(
                 f"the {side} tower's feature {type(feature).__name__}({feature.column!r}) names a column"
                 f" that is not in the {'items' if side == 'candidate' else 'interactions or users'} table",
                 hint=did_you_mean(feature.column, columns),
             )
-    return list(dict.fromkeys([key, *(f.column for f in tower.features)]))
+    return list(dict.fromkeys([key, *(f.column for f in features)]))

@@ -15,6 +15,7 @@ from shortlist.features.schema import Schema
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.stages import Utility
 from shortlist.state.catalogue import Items
+from shortlist.state.past import Past
 from shortlist.state.users import Users
 
 
@@ -52,15 +53,22 @@ def combine(
     chosen = head or (ranking.model.heads[0].name if ranking is not None else "rating")
     return Recommender.of(
         _items(first),
-        _users(first, Schema.of(*(f.prepared.encoder for f in models.values()))),
+        _users(_knowing(retrieval, ranking), Schema.of(*(f.prepared.encoder for f in models.values()))),
         Schema.of(*(f.prepared.encoder for f in models.values())),
         retriever=None if retrieval is None else retrieval.scorer,
         ranker=None if ranking is None else ranking.scorer,
+        seen_bonus=0.0 if retrieval is None else _seen_bonus(retrieval),
+        aggregates={} if ranking is None else ranking.prepared.aggregates,
         utility=Utility(rating_weight, chosen),
         num_retrieved=num_retrieved,
         provenance={**_provenance(first), **(provenance or {})},
         writer=lambda recommender, path: _write(recommender, path, retrieval, ranking),
     )
+
+
+def _seen_bonus(fitted: Fitted) -> float:
+    learned = fitted.scorer.net.seen
+    return 0.0 if learned is None else float(learned)
 
 
 def _items(fitted: Fitted) -> Items:
@@ -76,12 +84,15 @@ def _users(fitted: Fitted, schema: Schema) -> Users:
     known = pl.DataFrame({"user_id": list(fitted.prepared.users.values)}, schema={"user_id": pl.String})
     table = known.join(fitted.split.users, on="user_id", how="left", maintain_order="left")
     kept = [name for name in column_types(table) if name in schema.query and name != "user_id"]
-    times = fitted.prepared.times
+    times, events = fitted.prepared.times, fitted.prepared.events
+    if times is not None and events is not None:
+        times = times + 1  # a request that names no time comes after all the user did
     columns = to_columns(table, kept)
     if times is not None and "timestamp" in schema.query:
         columns["timestamp"] = times
     as_of = None if times is None else int(times.max())
-    return Users.of(table["user_id"].to_list(), columns, fitted.prepared.seen, as_of)
+    past = None if events is None else Past(events.log, events.mean, events.timed)
+    return Users.of(table["user_id"].to_list(), columns, fitted.prepared.seen, as_of, past)
 
 
 def _provenance(fitted: Fitted) -> dict[str, Any]:
@@ -114,6 +125,12 @@ def _graphs(fitted: Fitted) -> dict[str, bytes]:
         queries=fitted.prepared.queries,
         candidates=fitted.prepared.items,
     )
+
+
+def _knowing(retrieval: Fitted | None, ranking: Fitted | None) -> Fitted:
+    """The model that knows what users did, if one does."""
+    models = [f for f in (retrieval, ranking) if f is not None]
+    return next((f for f in models if f.prepared.events is not None), models[0])
 
 
 def _check_same_items(retrieval: Fitted, ranking: Fitted) -> None:

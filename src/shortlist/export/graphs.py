@@ -21,7 +21,7 @@ from shortlist.export.encoders import encode_side, raw_inputs
 from shortlist.export.graph import Ref
 from shortlist.features.encoder import Encoder, Side
 from shortlist.features.fitted import missing as _missing
-from shortlist.models.build import Net, Tables, bias_slots, represent
+from shortlist.models.build import Net, Tables, represent
 from shortlist.models.scorer import JaxScorer
 
 TOLERANCE = 1e-5
@@ -75,8 +75,9 @@ def _side_graph(net: Net, tables: Tables, encoder: Encoder, side: str) -> bytes:
 
 def _pairs_graph(net: Net, encoder: Encoder) -> bytes:
     g = GraphBuilder()
-    widths = _representation_widths(net)
-    sides = [g.input(f"{side}_representation", np.float32, ("b", widths[side])) for side in widths]
+    sides = [
+        g.input(f"{side}_representation", np.float32, ("b", net.width(side))) for side in ("query", "candidate")
+    ]
     _output_heads(g, net, *sides)
     return _finished(g, "pairs", encoder)
 
@@ -133,13 +134,6 @@ def _output_heads(g: GraphBuilder, net: Net, query: Ref, candidate: Ref) -> None
 def _finished(g: GraphBuilder, name: str, encoder: Encoder) -> bytes:
     model: bytes = g.finish(name, {"shortlist.encoder": encoder.content_hash}).SerializeToString()
     return model
-
-
-def _representation_widths(net: Net) -> dict[str, int]:
-    return {
-        "query": net.query.width + len(bias_slots(net.spec, "query")),
-        "candidate": net.candidate.width + len(bias_slots(net.spec, "candidate")),
-    }
 
 
 # Parity with JAX

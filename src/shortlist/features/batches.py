@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from shortlist.data.coded import blocks
 from shortlist.errors import DataError
 from shortlist.features.encoder import Encoded
 
+SPREAD_BYTES = 2**28
+"""Tables of users by items may take so much."""
 LARGEST = int(np.iinfo(np.int32).max)
 """What places of rows on the device count to."""
 
@@ -22,6 +24,8 @@ class Examples:
 
     query: feature key -> array, one row an interaction. candidates: int32 [n] catalogue positions.
     labels: name -> float32 [n]. weights: float32 [n]. users: int32 [n], rows of the seen sets (-1 unknown).
+    past: int32 [n, 3], where rows stand among their users' distinct items in the order of time: how many come
+    at an earlier second, how many there are, and which is the row's own. aggregates: head -> float32 [n, F].
     The arrays may be mapped files, larger than memory (`features.store`).
     """
 
@@ -30,6 +34,8 @@ class Examples:
     labels: dict[str, Floats]
     weights: Floats
     users: Ints
+    past: Ints | None = None
+    aggregates: dict[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -42,13 +48,46 @@ class Examples:
             {name: change(column) for name, column in self.labels.items()},
             change(self.weights),
             change(self.users),
+            None if self.past is None else change(self.past),
+            {name: change(column) for name, column in self.aggregates.items()},
         )
 
     @property
     def nbytes(self) -> int:
         """Bytes of all columns, in memory or in a file."""
         columns = [self.candidates, self.weights, self.users, *self.query.values(), *self.labels.values()]
+        columns += [*([] if self.past is None else [self.past]), *self.aggregates.values()]
         return sum(column.nbytes for column in columns)
+
+
+@dataclass(frozen=True)
+class Pasts:
+    """Every training user's distinct items in the order of time, and what bags make of them.
+
+    indptr, items: catalogue positions (CSR, without repeats). slots: bag's feature key -> int32 [N], the row
+    of its table of every item. residuals: key -> float32 [nnz], what the items of a rated bag weigh.
+    """
+
+    indptr: Ints
+    items: Ints
+    slots: dict[str, Ints]
+    residuals: dict[str, Floats]
+
+    def spreads(self, num_items: int) -> bool:
+        """Whether tables of users by items are small enough to be made, so that bags are given as weights."""
+        return len(self.indptr) * num_items * (4 + 4 * len(self.residuals)) <= SPREAD_BYTES
+
+    def table(self, values: Array, num_items: int, fill: float) -> Array:
+        """Values [nnz] as a table [U + 1, N], `fill` where a user does not have the item; the last row is of
+        users not known."""
+        out = np.full((len(self.indptr), num_items), fill, values.dtype)
+        out[np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr)), self.items] = values
+        return out
+
+    @property
+    def order(self) -> Ints:
+        """The place of every item among its user's, int32 [nnz]."""
+        return (np.arange(len(self.items)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -57,13 +96,15 @@ class Catalogue:
 
     items: feature key -> array of N rows. log_q: float32 [N], log of each item's share of the training rows
     (its sampling probability as an in-batch negative), -inf where it has none.
-    known_indptr, known_items: each training user's items (CSR).
+    known_indptr, known_items: each training user's items (CSR). pasts: the same in the order of time, where
+    the model reads them.
     """
 
     items: Encoded
     log_q: Floats
     known_indptr: Ints
     known_items: Ints
+    pasts: Pasts | None = None
 
     @property
     def num_items(self) -> int:

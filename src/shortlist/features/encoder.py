@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -13,12 +13,15 @@ import numpy as np
 from shortlist._typing import Array
 from shortlist.data.coded import Coded, Column, Table, blocks, expanded
 from shortlist.errors import DataError, did_you_mean
-from shortlist.features.fitted import ColumnType, Fitted, Lookup, Words, fit_feature, fit_shared, load_feature
+from shortlist.features.columns import ColumnType
+from shortlist.features.fitted import Fitted, Lookup, Words, columns_of, fit_feature, fit_shared, load_feature
+from shortlist.features.history import Recent, Total
 from shortlist.specs.features import FeatureSpec
 from shortlist.specs.models import Model
 
 Encoded = dict[str, Array]
-"""Feature key -> encoded array, rows first."""
+"""Feature key -> encoded array, rows first. Further arrays of a feature are named "<key>@<what>"."""
+TIME = "timestamp"
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,38 @@ class Side:
     @property
     def columns(self) -> dict[str, ColumnType]:
         """The raw columns it needs, and their types."""
-        return {f.spec.column: f.type for f in self.features}
+        return {name: kind for f in self.features for name, kind in columns_of(f).items()}
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Of the lists of past events it reads: how long each need be at most."""
+        longest: dict[str, int] = {}
+        for feature in self.features:
+            if isinstance(feature, Recent | Total):
+                for name, length in feature.lengths.items():
+                    longest[name] = max(longest.get(name, 0), length)
+        return longest
 
     def encode(self, columns: Table) -> Encoded:
         """Raw columns of n rows -> encoded arrays of n rows. DataError names a column that is not there."""
         need(columns, self.columns)
-        return {f.spec.key: _encoded(f, columns[f.spec.column]) for f in self.features}
+        encoded: Encoded = {}
+        for f in self.features:
+            if isinstance(f, Recent | Total):
+                encoded |= f.encode(columns)
+            else:
+                encoded[f.spec.key] = _encoded(f, columns[f.spec.column])
+        return encoded
+
+    def without(self, kind: type) -> Side:
+        """The side less its features of a kind."""
+        return Side(tuple(f for f in self.features if not isinstance(f, kind)))
 
     def encode_blocks(self, columns: Table) -> Iterator[tuple[str, Array]]:
         """As `encode`, feature by feature and block by block: (feature key, rows of its array)."""
         need(columns, self.columns)
         for feature in self.features:
+            assert not isinstance(feature, Recent | Total)  # refused where the log is not in memory
             column = columns[feature.spec.column]
             encode = _block_encoder(feature, column)
             for block in blocks(len(column)):
@@ -56,7 +80,8 @@ class Side:
                 del fitted["vocabulary"]
             named.add(f.spec.table_name)
             # a table of its own goes without saying: encoders from before tables had names keep their hash
-            spec = {name: value for name, value in f.spec.to_dict().items() if (name, value) != ("table", "")}
+            usual = {"table": "", "name": ""}
+            spec = {name: value for name, value in f.spec.to_dict().items() if usual.get(name) != value}
             plain.append({"spec": spec, "type": f.type, "fitted": fitted})
         return plain
 
@@ -82,8 +107,8 @@ class Encoder:
     def fit(cls, model: Model, queries: Table, candidates: Table) -> Encoder:
         """Fit on training rows: `queries` holds one row an interaction, `candidates` one row an item."""
         return cls(
-            _fit_side("query", model.query.features, queries),
-            _fit_side("candidate", model.candidate.features, candidates),
+            _fit_side("query", model.features("query"), queries),
+            _fit_side("candidate", model.features("candidate"), candidates),
         )
 
     @property
@@ -111,6 +136,7 @@ class Encoder:
 
 
 def _encoded(feature: Fitted, column: Column) -> Array:
+    assert not isinstance(feature, Recent | Total)
     if isinstance(feature, Lookup | Words):
         return feature.encode(column)
     return feature.encode(expanded(column))
@@ -139,7 +165,7 @@ def _fit_side(side: str, specs: tuple[FeatureSpec, ...], columns: Table) -> Side
     for group in readers.values():
         own = [_training_column(side, spec, columns) for spec in group]
         found = fit_shared(group, own) if len(group) > 1 else [fit_feature(group[0], own[0])]
-        fitted |= {f.spec.key: f for f in found}
+        fitted |= {f.spec.key: replace(f, timed=TIME in columns) if isinstance(f, Recent) else f for f in found}
     return Side(tuple(fitted[spec.key] for spec in specs))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,12 +18,16 @@ from shortlist._typing import MISSING_INT, Array, Doubles, Floats, Ints
 from shortlist.data.coded import Coded, Column, blocks
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError
+from shortlist.features.columns import ColumnType
+from shortlist.features.history import Recent, Total
 from shortlist.specs.features import (
     PERIODS,
+    Bag,
     Bucket,
     Category,
     Cyclic,
     FeatureSpec,
+    History,
     Id,
     Normalize,
     Tags,
@@ -33,7 +37,6 @@ from shortlist.specs.features import (
 )
 
 WORD = re.compile(r"[A-Za-z0-9]+")
-ColumnType = Literal["string", "int", "float", "strings", "vector"]
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,12 @@ class Given:
         return {"size": self.size}
 
 
-Fitted = Lookup | Words | Buckets | Standard | Cycle | Given
+Fitted = Lookup | Words | Buckets | Standard | Cycle | Given | Recent | Total
+
+
+def columns_of(feature: Fitted) -> dict[str, ColumnType]:
+    """The raw columns a feature reads, and their types."""
+    return feature.columns if isinstance(feature, Recent | Total) else {feature.spec.column: feature.type}
 
 
 def missing(column: Array) -> Array:
@@ -263,7 +271,7 @@ def fit_shared(specs: Sequence[FeatureSpec], columns: Sequence[Column]) -> list[
     first, whole = specs[0], [fit_feature(_unlimited(s), c) for s, c in zip(specs, columns, strict=True)]
     assert isinstance(first, WithVocabulary)
     min_count, max_size = first.limits
-    parts = [f.vocabulary for f in whole if isinstance(f, Lookup | Words)]
+    parts = [f.vocabulary for f in whole if isinstance(f, Lookup | Words | Recent | Total)]
     shared: dict[str, Any] = {"vocabulary": Vocabulary.union(parts, min_count=min_count, max_size=max_size)}
     return [replace(f, **shared | {"spec": s}) for f, s in zip(whole, specs, strict=True)]
 
@@ -291,8 +299,20 @@ def load_feature(spec: FeatureSpec, kind: ColumnType, plain: dict[str, Any]) -> 
             return Standard(spec, plain["mean"], plain["deviation"], plain["low"], plain["high"], kind)
         case Cyclic():
             return Cycle(spec, kind)
+        case History():
+            return Recent(spec, Vocabulary.from_dict(plain["vocabulary"]), plain["timed"])
+        case Bag():
+            return Total(spec, Vocabulary.from_dict(plain["vocabulary"]))
         case Vector():
             return Given(spec, plain["size"])
+
+
+def _history(spec: History, column: Column, kind: ColumnType) -> Fitted:
+    return Recent(spec, Vocabulary.fit(column), timed=False)  # whether there are times is another column's
+
+
+def _bag(spec: Bag, column: Column, kind: ColumnType) -> Fitted:
+    return Total(spec, Vocabulary.fit(column))
 
 
 def _lookup(spec: Id | Category, column: Column, kind: ColumnType) -> Fitted:
@@ -413,6 +433,8 @@ _FITS: dict[type, tuple[tuple[str, ...], Callable[..., Fitted]]] = {
     Bucket: (("int", "float"), _bucket),
     Normalize: (("int", "float"), _standard),
     Cyclic: (("int",), _cycle),
+    History: (("string",), _history),
+    Bag: (("string",), _bag),
     Vector: (("vector",), _vector),
 }
 _HINTS = {

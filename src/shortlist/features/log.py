@@ -135,9 +135,52 @@ class Log:
         places = np.take_along_axis(window, order, axis=1)
         return np.where(np.take_along_axis(seen, order, axis=1), places, NOWHERE)
 
+    def every(self, at: Standing, as_of: AsOf, length: int) -> Longs:
+        """Places of all events each row sees, of the last `length` where there are more; int64 [n, any], -1:
+        none. "row": the latest first."""
+        start, stop = self.ranges(at, as_of)
+        own = (at.places >= start) & (at.places < stop)
+        width = min(length, int((stop - start - own).max(initial=1)))
+        places = stop[:, None] - 1 - np.arange(max(1, width))
+        if as_of == "leave-one-out":  # step over the own one
+            places = places - (own[:, None] & (places <= at.places[:, None]))
+        return np.where(places >= start[:, None], places, NOWHERE)
+
     def counted(self, at: Standing, as_of: AsOf) -> Longs:
         """How many events each row sees, int64 [n]."""
         start, stop = self.ranges(at, as_of)
         own = (at.places >= start) & (at.places < stop)
         return stop - start - own
 
+    def first_places(self) -> Longs:
+        """Places of the first event of every user with every item, ascending."""
+        pairs = self.users * (int(self.items.max(initial=0)) + 1) + self.items
+        return np.sort(np.unique(pairs, return_index=True)[1]).astype(np.int64)
+
+    def firsts(self) -> Log:
+        """The log without repeats."""
+        kept = self.first_places()
+        counts = np.bincount(self.users[kept], minlength=self.num_users)
+        return Log(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            self.items[kept],
+            self.times[kept],
+            None if self.ratings is None else self.ratings[kept],
+        )
+
+    def find(self, users: Longs, items: Longs, times: Longs) -> Longs:
+        """The place of each (user, item, time) among the events, int64 [n]; -1 where there is none."""
+        start, stop = self.ranges(Standing.of(users, times), "row")
+        found = np.full(len(users), NOWHERE, np.int64)
+        end = np.where(users >= 0, self.indptr[1:][np.maximum(users, 0)], 0) if self.num_users else start
+        at = stop.copy()  # the first event of that second
+        while True:
+            inside = (found < 0) & (at < end)
+            place = np.minimum(at, max(0, len(self) - 1))
+            inside[inside] &= self.times[place[inside]] == times[inside]
+            if not inside.any():
+                return found
+            same = inside.copy()
+            same[inside] &= self.items[place[inside]] == items[inside]
+            found[same] = at[same]
+            at = np.where(inside, at + 1, end)

@@ -14,7 +14,7 @@ import numpy as np
 
 from shortlist._typing import MISSING_INT, Array, Bools, Columns, Longs
 from shortlist.errors import RequestError, did_you_mean
-from shortlist.features.fitted import ColumnType
+from shortlist.features.columns import ColumnType
 
 Request = Any
 """One id; a dict (one row); a list of ids or dicts; a dict of lists; a polars or pandas DataFrame."""
@@ -57,8 +57,8 @@ def missing_column(kind: ColumnType, num_rows: int, size: int = 1) -> Array:
     """A column of missing values; `size` is the width of a vector."""
     if kind == "string":
         return np.full(num_rows, "", object)
-    if kind == "strings":
-        return np.full((num_rows, 1), "", object)
+    if kind in _ONE_OF:
+        return np.full((num_rows, 1), *_ONE_OF[kind][1:])
     if kind == "vector":
         return np.full((num_rows, size), np.nan, np.float32)
     return np.full(num_rows, MISSING_INT, np.int64) if kind == "int" else np.full(num_rows, np.nan)
@@ -135,7 +135,7 @@ def _is_list(name: str, value: Any, types: Mapping[str, ColumnType]) -> bool:
     """Whether a value of a dict is a column, not the value of one row (which may itself be a list)."""
     if not isinstance(value, list | tuple | np.ndarray):
         return False
-    if types.get(name) not in ("strings", "vector"):
+    if types.get(name) not in ("strings", "vector", "ints", "floats"):
         return True
     return len(value) > 0 and all(v is None or isinstance(v, list | tuple | np.ndarray) for v in value)
 
@@ -158,8 +158,8 @@ def _listed(name: str, value: Any) -> Sequence[Any]:
 def _column(name: str, values: Sequence[Any], kind: ColumnType, size: int | None) -> Array:
     if kind == "vector":
         return _vectors(name, values, size)
-    if kind == "strings":
-        return _lists(name, values)
+    if kind in ("strings", "ints", "floats"):
+        return _lists(name, values, kind)
     read = _READ[kind]
     out: Array = np.empty(len(values), _DTYPES[kind])
     for row, value in enumerate(values):
@@ -223,19 +223,21 @@ def _number(value: Any) -> float:
     raise TypeError
 
 
-def _lists(name: str, values: Sequence[Any]) -> Array:
+def _lists(name: str, values: Sequence[Any], kind: ColumnType) -> Array:
+    read, missing, dtype = _ONE_OF[kind]
     rows = []
     for row, value in enumerate(values):
         if not (_is_nothing(value) or isinstance(value, list | tuple | set | frozenset | np.ndarray)):
-            raise _wrong(name, row, value, "strings")
+            raise _wrong(name, row, value, kind)
         try:
             given = [] if _is_nothing(value) else list(value)
-            rows.append([text for text in map(_text, given) if text])
-        except (TypeError, ValueError):
-            raise _wrong(name, row, value, "strings") from None
-    out = np.full((len(rows), max(1, *map(len, rows))), "", object)
-    for row, texts in enumerate(rows):
-        out[row, : len(texts)] = texts
+            found = [read(one) for one in given]
+        except (TypeError, ValueError, OverflowError):
+            raise _wrong(name, row, value, kind) from None
+        rows.append([text for text in found if text] if kind == "strings" else found)
+    out = np.full((len(rows), max(1, *map(len, rows))), missing, dtype)
+    for row, found in enumerate(rows):
+        out[row, : len(found)] = found
     return out
 
 
@@ -259,11 +261,19 @@ def _vectors(name: str, values: Sequence[Any], size: int | None) -> Array:
 
 
 _READ: dict[str, Callable[[Any], Any]] = {"string": _text, "int": _whole, "float": _number}
+_ONE_OF: dict[str, tuple[Callable[[Any], Any], Any, type]] = {
+    "strings": (_text, "", object),
+    "ints": (_whole, MISSING_INT, np.int64),
+    "floats": (_number, np.nan, np.float64),
+}
+"""How each value of a list is read, what pads it, and its type."""
 _DTYPES: dict[str, type] = {"string": object, "int": np.int64, "float": np.float64}
 _EXPECTED: dict[ColumnType, str] = {
     "string": "text or a whole number",
     "int": "a whole number (or, for a time, ISO 8601 text)",
     "float": "a finite number",
     "strings": "a list of texts",
+    "ints": "a list of whole numbers (or, for times, ISO 8601 texts)",
+    "floats": "a list of finite numbers",
     "vector": "a list of numbers",
 }

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shortlist.errors import SpecError
+from shortlist.features.columns import ColumnType
 from shortlist.features.encoder import Encoder
-from shortlist.features.fitted import ColumnType, Given
+from shortlist.features.fitted import Given, columns_of
+from shortlist.features.history import DERIVED
 
 
 @dataclass(frozen=True)
 class Schema:
-    """Raw columns by name. sizes: the numbers in each "vector" column."""
+    """Raw columns by name. sizes: the numbers in each "vector" column, the greatest length of each list of
+    past events."""
 
     query: dict[str, ColumnType]
     candidate: dict[str, ColumnType]
@@ -26,17 +29,21 @@ class Schema:
         """
         query: dict[str, ColumnType] = {}
         candidate: dict[str, ColumnType] = {}
-        sizes = {}
+        sizes: dict[str, int] = {}
         for encoder in encoders:
             for known, side in ((query, encoder.query), (candidate, encoder.candidate)):
                 for feature in side.features:
-                    name = feature.spec.column
-                    if known.setdefault(name, feature.type) != feature.type:
-                        raise SpecError(
-                            f"column {name!r} is {known[name]} to one model and {feature.type} to another"
-                        )
+                    for name, kind in columns_of(feature).items():
+                        if known.setdefault(name, kind) != kind:
+                            raise SpecError(
+                                f"column {name!r} is {known[name]} to one model and {kind} to another"
+                            )
                     if isinstance(feature, Given):
-                        sizes[name] = feature.size
+                        sizes[feature.spec.column] = feature.size
+                for name, length in side.lengths.items():
+                    sizes[name] = max(sizes.get(name, 0), length)
+        if any(name in DERIVED for name in query):
+            query.setdefault("timestamp", "int")  # past events are those before a request's time
         return cls(query, candidate, sizes)
 
     def to_dict(self) -> dict[str, Any]:

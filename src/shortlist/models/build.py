@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import equinox as eqx
@@ -15,8 +15,8 @@ from shortlist.errors import SpecError
 from shortlist.models.heads import HeadLayer
 from shortlist.models.layers import generator, normalize, parameter
 from shortlist.models.towers import TowerLayer, gather
-from shortlist.specs.features import HasBiases, TableSpec
-from shortlist.specs.models import Model
+from shortlist.specs.features import FeatureSpec, TableSpec
+from shortlist.specs.models import Model, Tower
 
 Tables = dict[str, Array]
 
@@ -24,27 +24,51 @@ Tables = dict[str, Array]
 class Net(eqx.Module):
     """Everything but the tables.
 
-    A side's *representation* of a row is its tower's vector followed by one summed bias for each head that
-    has biases (and, for candidates, one for retrieval with `item_bias`): all that heads and retrieval need to
-    know of that side, so each side is computed once however many pairs it appears in.
+    A side's *representation* of a row is its tower's vector, one summed bias for each head that has biases
+    (and, for candidates, one for retrieval with `item_bias`), and the vector of each head's own features: all
+    that heads and retrieval need to know of that side, so each side is computed once however many pairs it
+    appears in.
+
+    own: the towers of heads' own features, by "head/side". seen: what retrieval adds to the score of items
+    the user had before; log_temperature: the logarithm of what it divides scores by, beside the task's own.
     """
 
     query: TowerLayer
     candidate: TowerLayer
+    own: dict[str, TowerLayer]
     heads: dict[str, HeadLayer]
+    seen: Array | None
+    log_temperature: Array | None
     spec: Model = eqx.field(static=True)
 
     def represent(
         self, side: str, rows: dict[str, Array], encoded: dict[str, Array], *, noise: Array | None = None
     ) -> Array:
         """One example of a side -> representation [r]."""
-        tower = self.query if side == "query" else self.candidate
-        vector = tower(rows, encoded, noise=noise)
+        start, vectors = 0, []
+        for tower in self.towers(side):
+            part = None if noise is None else noise[start : start + tower.noise_dim]
+            vectors.append(tower(rows, encoded, noise=part))
+            start += tower.noise_dim
         biases = [
             sum((rows[name][0] for name in rows if name.endswith(f"#{slot}")), start=jnp.zeros(()))
             for slot in bias_slots(self.spec, side)
         ]
-        return jnp.concatenate([vector, jnp.stack(biases)]) if biases else vector
+        summed = [jnp.stack(biases)] if biases else []
+        return jnp.concatenate([vectors[0], *summed, *vectors[1:]])
+
+    def towers(self, side: str) -> list[TowerLayer]:
+        """The side's tower, then those of heads, in order."""
+        own = [self.own[f"{h.name}/{side}"] for h in self.spec.heads if h.own[side]]
+        return [self.query if side == "query" else self.candidate, *own]
+
+    def words(self, side: str, noise: Array | None) -> Callable[[FeatureSpec], Array | None]:
+        """Of noise [n, noise_dim], the random word [n] that decides which events a feature drops."""
+        places, start = {}, 0
+        for tower in self.towers(side):
+            places |= {key: start + place for key, place in tower.words.items()}
+            start += tower.noise_dim
+        return lambda f: None if noise is None or f.key not in places else noise[:, places[f.key]]
 
     def query_vector(self, representation: Array) -> Array:
         """Query representation [r] -> the vector whose inner products with items are retrieval's scores."""
@@ -52,18 +76,31 @@ class Net(eqx.Module):
         assert task is not None
         vector = representation[: self.query.width]
         vector = (normalize(vector) if task.normalize else vector) / task.temperature
+        if self.log_temperature is not None:
+            vector = vector * jnp.exp(-self.log_temperature)
         return jnp.concatenate([vector, jnp.ones(1)]) if task.item_bias else vector
 
     def candidate_vector(self, representation: Array) -> Array:
         """Candidate representation [r] -> item vector [d]."""
         task = self.spec.retrieval
         assert task is not None
-        vector = representation[: self.candidate.width]
+        width = self.candidate.width
+        vector = representation[:width]
         vector = normalize(vector) if task.normalize else vector
-        return jnp.concatenate([vector, representation[-1:]]) if task.item_bias else vector
+        if not task.item_bias:
+            return vector
+        bias = width + bias_slots(self.spec, "candidate").index(task.name)
+        return jnp.concatenate([vector, representation[bias : bias + 1]])
 
-    def predict(self, query: Array, candidate: Array, *, noise: Array | None = None) -> dict[str, Array]:
-        """Representations [r] of a pair -> one number a head."""
+    def predict(
+        self,
+        query: Array,
+        candidate: Array,
+        aggregates: dict[str, Array] | None = None,
+        *,
+        noise: Array | None = None,
+    ) -> dict[str, Array]:
+        """Representations [r] of a pair, and of each head that has aggregates [F] -> one number a head."""
         q, c = self.query.width, self.candidate.width
         out, start = {}, 0
         for name, head in self.heads.items():
@@ -71,16 +108,36 @@ class Net(eqx.Module):
             if head.spec.biases:
                 i = bias_slots(self.spec, "query").index(name)
                 bias = query[q + i] + candidate[c + i]
-            own = None if noise is None else noise[start : start + head.mlp.noise_dim]
+            part = None if noise is None else noise[start : start + head.mlp.noise_dim]
             start += head.mlp.noise_dim
-            out[name] = head(query[:q], candidate[:c], bias, noise=own)
+            own = self._own("query", name, query), self._own("candidate", name, candidate)
+            given = (aggregates or {}).get(name)
+            out[name] = head(query[:q], candidate[:c], bias, own=own, aggregates=given, noise=part)
         return out
+
+    def _own(self, side: str, head: str, representation: Array) -> Array | None:
+        """The vector of a head's own features in a side's representation."""
+        if f"{head}/{side}" not in self.own:
+            return None
+        tower = self.query if side == "query" else self.candidate
+        start = tower.width + len(bias_slots(self.spec, side))
+        for other in self.spec.heads:
+            width = self.own[f"{other.name}/{side}"].width if other.own[side] else 0
+            if other.name == head:
+                return representation[start : start + width]
+            start += width
+        raise KeyError(head)
+
+    def width(self, side: str) -> int:
+        """Numbers of a side's representation."""
+        return sum(tower.width for tower in self.towers(side)) + len(bias_slots(self.spec, side))
 
     @property
     def noise_dims(self) -> tuple[int, int, int]:
         """Random numbers dropout takes of an example: in the query tower, the candidate tower, the heads."""
         heads = sum(head.mlp.noise_dim for head in self.heads.values())
-        return self.query.noise_dim, self.candidate.noise_dim, heads
+        query, candidate = (sum(t.noise_dim for t in self.towers(s)) for s in ("query", "candidate"))
+        return query, candidate, heads
 
 
 def bias_slots(spec: Model, side: str) -> list[str]:
@@ -92,21 +149,43 @@ def bias_slots(spec: Model, side: str) -> list[str]:
 
 
 def build(
-    spec: Model, sizes: Mapping[str, int], *, means: Mapping[str, float], seed: int
+    spec: Model,
+    sizes: Mapping[str, int],
+    *,
+    means: Mapping[str, float],
+    seed: int,
+    aggregates: Mapping[str, int] | None = None,
 ) -> tuple[Net, Tables]:
-    """Fresh modules and tables; same seed, same bits. `means`: the training mean of each head's label."""
+    """Fresh modules and tables; same seed, same bits. `means`: the training mean of each head's label;
+    `aggregates`: how many numbers each head that has any is given of a pair."""
     query = TowerLayer(spec.query, "query", sizes, seed=seed)
     candidate = TowerLayer(spec.candidate, "candidate", sizes, seed=seed)
-    if spec.retrieval is not None and query.width != candidate.width:
+    task = spec.retrieval
+    if task is not None and query.width != candidate.width:
         raise SpecError(
             f"retrieval needs towers of one width, got query {query.width} and candidate {candidate.width}",
             hint="give both towers the same out=",
         )
     heads = {
-        h.name: HeadLayer(h, query.width, candidate.width, mean=means.get(h.name, 0.0), seed=seed)
+        h.name: HeadLayer(
+            h,
+            query.width,
+            candidate.width,
+            mean=means.get(h.name, 0.0),
+            seed=seed,
+            num_aggregates=(aggregates or {}).get(h.name, 0),
+        )
         for h in spec.heads
     }
-    net = Net(query, candidate, heads, spec)
+    own = {
+        f"{h.name}/{side}": TowerLayer(Tower(features, combine="sum"), side, sizes, seed=seed)
+        for h in spec.heads
+        for side, features in h.own.items()
+        if features
+    }
+    seen = parameter(np.zeros(())) if task is not None and task.seen else None
+    temperature = parameter(np.zeros(())) if task is not None and task.learned_temperature else None
+    net = Net(query, candidate, own, heads, seen, temperature, spec)
     return net, {**_side_tables(spec, "query", sizes, seed), **_side_tables(spec, "candidate", sizes, seed)}
 
 
@@ -114,22 +193,20 @@ def represent(
     net: Net, tables: Tables, side: str, encoded: dict[str, Array], *, noise: Array | None = None
 ) -> Array:
     """n encoded rows of a side -> representations [n, r]; noise: uint32 [n, noise_dim] while training."""
-    tower = net.spec.query if side == "query" else net.spec.candidate
-    rows = gather(tables, tower, side, encoded)
+    words = net.words(side, noise)
+    rows, encoded = gather(tables, net.spec.features(side), side, encoded, words)
     return jax.vmap(lambda r, e, bits: net.represent(side, r, e, noise=bits))(rows, encoded, noise)
 
 
 def _side_tables(spec: Model, side: str, sizes: Mapping[str, int], seed: int) -> Tables:
-    tower = spec.query if side == "query" else spec.candidate
     tables: Tables = {}
-    for feature in tower.features:
+    for feature in spec.features(side):
         if not isinstance(feature, TableSpec):
             continue
         name = f"{side}/{feature.table_name}"
         if name not in tables:
             tables[name] = _uniform(generator(seed, name), feature.scale, sizes[name], feature.dim)
-        slots = bias_slots(spec, side) if isinstance(feature, HasBiases) else []
-        for bias in (f"{name}#{slot}" for slot in slots):
+        for bias in (f"{name}#{slot}" for slot in spec.biases(side, feature)):
             if bias not in tables:
                 tables[bias] = parameter(np.zeros((sizes[name], 1)))
     return tables

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from shortlist.errors import SpecError
+from shortlist.models.crosses import CrossLayers
 from shortlist.models.layers import MLP, Dense, generator, parameter
 from shortlist.models.precision import product
 from shortlist.specs.tasks import Head
@@ -20,9 +21,20 @@ class HeadLayer(eqx.Module):
     mlp: MLP
     query: Dense | None
     candidate: Dense | None
+    cross: CrossLayers | None
+    linear: Dense | None
     spec: Head = eqx.field(static=True)
 
-    def __init__(self, spec: Head, query_dim: int, candidate_dim: int, *, mean: float, seed: int) -> None:
+    def __init__(
+        self,
+        spec: Head,
+        query_dim: int,
+        candidate_dim: int,
+        *,
+        mean: float,
+        seed: int,
+        num_aggregates: int = 0,
+    ) -> None:
         rng = generator(seed, f"head/{spec.name}")
         self.spec, self.query, self.candidate = spec, None, None
         width = query_dim + candidate_dim
@@ -36,27 +48,60 @@ class HeadLayer(eqx.Module):
                     hint=f"give {type(spec).__name__} a dim= to project both to",
                 )
             width = 3 * (spec.dim or query_dim)
-        mlp = MLP(width, spec.hidden, 1, rng, activation=spec.activation, dropout=spec.dropout)
+        width = num_aggregates + (width if spec.inputs == "both" else 0)
+        self.cross = (
+            CrossLayers(width, spec.cross, generator(seed, f"head/{spec.name}/cross")) if spec.cross else None
+        )
+        self.linear = None
+        if num_aggregates:  # a straight line through nothing yet
+            line = Dense(num_aggregates, 1, rng, use_bias=False)
+            self.linear = eqx.tree_at(lambda d: d.weight, line, parameter(np.zeros((num_aggregates, 1))))
+        mlp = MLP(
+            width,
+            spec.hidden,
+            1,
+            rng,
+            activation=spec.activation,
+            dropout=spec.dropout,
+            drop_input=not num_aggregates,
+        )
         if spec.biases:  # start at the training mean: an untrained head is then no worse than a constant
             assert mlp.last is not None and mlp.last.bias is not None
             mlp = eqx.tree_at(lambda m: m.last.bias, mlp, parameter(np.full(1, mean)))
         self.mlp = mlp
 
     def __call__(
-        self, query: Array, candidate: Array, bias: Array | float, *, noise: Array | None = None
+        self,
+        query: Array,
+        candidate: Array,
+        bias: Array | float,
+        *,
+        own: tuple[Array | None, Array | None] = (None, None),
+        aggregates: Array | None = None,
+        noise: Array | None = None,
     ) -> Array:
-        """Vectors [query_dim], [candidate_dim] and the sum of their biases -> scalar."""
-        if self.spec.interaction == "concat":
-            return self.mlp(jnp.concatenate([query, candidate]), noise=noise)[0] + bias
-        p = query if self.query is None else self.query(query)
-        c = candidate if self.candidate is None else self.candidate(candidate)
-        both = p * c
-        return self.mlp(jnp.concatenate([p, c, both]), noise=noise)[0] + both.sum() + bias
+        """Vectors [query_dim], [candidate_dim], the sum of their biases, the vectors [dim] of the head's own
+        features of either side, and the pair's aggregates [F] -> scalar."""
+        inputs, extra = [jnp.concatenate([query, candidate])], bias
+        if self.spec.interaction == "product":
+            p = query if self.query is None else self.query(query)
+            c = candidate if self.candidate is None else self.candidate(candidate)
+            p = p if own[0] is None else p + own[0]
+            c = c if own[1] is None else c + own[1]
+            both = p * c
+            inputs, extra = [p, c, both], both.sum() + bias
+        if aggregates is not None and self.linear is not None:
+            inputs = [aggregates] if self.spec.inputs == "aggregates" else [*inputs, aggregates]
+            extra = extra + self.linear(aggregates)[0]
+        x = jnp.concatenate(inputs)
+        x = x if self.cross is None else self.cross(x)
+        return self.mlp(x, noise=noise)[0] + extra
 
     def splits(self, *, dropout: bool) -> bool:
         """Whether `join` of the two sides' terms is what calling gives: the first layer's product with
         [query, candidate] is a sum of one term a side, if nothing is dropped from its input."""
-        return self.spec.interaction == "concat" and bool(self.mlp.hidden) and not dropout
+        plain = self.linear is None and self.cross is None
+        return self.spec.interaction == "concat" and bool(self.mlp.hidden) and plain and not dropout
 
     def term(self, side: str, vectors: Array) -> Array:
         """A side's half of the first layer's product: vectors [..., dim] -> [..., width]."""

@@ -39,12 +39,14 @@ class Dense(eqx.Module):
 
 
 class MLP(eqx.Module):
-    """Dense layers with an activation, then a linear one when `out_dim` is given; dropout before each."""
+    """Dense layers with an activation, then a linear one when `out_dim` is given; dropout before each hidden
+    layer, the first one left out with drop_input=False."""
 
     hidden: tuple[Dense, ...]
     last: Dense | None
     activation: str = eqx.field(static=True)
     dropout: float = eqx.field(static=True)
+    drop_input: bool = eqx.field(static=True)
     width: int = eqx.field(static=True)
     noise_dim: int = eqx.field(static=True)
 
@@ -57,18 +59,20 @@ class MLP(eqx.Module):
         *,
         activation: str = "relu",
         dropout: float = 0.0,
+        drop_input: bool = True,
     ) -> None:
         widths = (in_dim, *hidden)
         self.hidden = tuple(Dense(a, b, rng) for a, b in pairwise(widths))
         self.last = None if out_dim is None else Dense(widths[-1], out_dim, rng)
-        self.activation, self.dropout = activation, dropout
+        self.activation, self.dropout, self.drop_input = activation, dropout, drop_input
         self.width = widths[-1] if out_dim is None else out_dim
-        self.noise_dim = sum(widths[:-1]) if dropout else 0
+        self.noise_dim = sum(widths[0 if drop_input else 1 : -1]) if dropout else 0
 
     def __call__(self, x: Array, *, noise: Array | None = None) -> Array:
         start = 0
         for layer in self.hidden:
-            if noise is not None and self.dropout:
+            dropped = self.drop_input or layer is not self.hidden[0]
+            if noise is not None and self.dropout and dropped:
                 x = drop(x, self.dropout, noise[start : start + x.shape[0]])
                 start += x.shape[0]
             x = ACTIVATIONS[self.activation](layer(x))

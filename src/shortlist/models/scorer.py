@@ -11,7 +11,9 @@ import numpy as np
 
 from shortlist._typing import Columns, Floats
 from shortlist.features.encoder import Encoded, Encoder
+from shortlist.models.bags import SPREAD, spread
 from shortlist.models.build import Net, Tables, represent
+from shortlist.specs.features import Bag
 
 LARGEST = 8192
 """Rows computed at a time; fewer are padded to a power of two, so that few programs are compiled."""
@@ -36,15 +38,30 @@ class JaxScorer:
     def represent(self, side: str, encoded: Encoded) -> tuple[Floats, Floats | None]:
         """Encoded rows of a side -> representations and vectors."""
         used = {k: v for k, v in self.tables.items() if k.startswith(f"{side}/")}
-        out = _in_blocks(lambda rows: _represent(self.net, used, side, rows), encoded)
+        out = _in_blocks(lambda rows: _represent(self.net, used, side, self._spread(side, rows)), encoded)
         return (out[0], out[1]) if len(out) == 2 else (out[0], None)
 
-    def predict(self, query: Floats, candidate: Floats) -> dict[str, Floats]:
-        """Representations of n pairs, [n, r] each -> one output [n] a head."""
+    def predict(
+        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+    ) -> dict[str, Floats]:
+        """Representations of n pairs, [n, r] each, and the aggregates [n, F] of heads that have any -> one
+        output [n] a head."""
         if not self.net.heads:
             return {}
-        out = _in_blocks(lambda rows: _predict(self.net, rows["q"], rows["c"]), {"q": query, "c": candidate})
+        given = {f"a:{name}": numbers for name, numbers in (aggregates or {}).items()}
+        arrays = {"q": query, "c": candidate, **given}
+        out = _in_blocks(lambda rows: _predict(self.net, rows), arrays)
         return dict(zip(sorted(self.net.heads), out, strict=True))
+
+    def _spread(self, side: str, encoded: Encoded) -> Encoded:
+        """Lists of bags as weights, where that is the cheaper form."""
+        out = dict(encoded)
+        for feature in self.net.spec.features(side):
+            if isinstance(feature, Bag):
+                slots, num_rows = out[feature.key], self.tables[f"{side}/{feature.table_name}"].shape[0]
+                if num_rows <= SPREAD * slots.shape[1]:
+                    out[feature.key] = spread(slots, out.pop(f"{feature.key}@weight", None), num_rows)
+        return out
 
 
 @eqx.filter_jit
@@ -57,8 +74,9 @@ def _represent(net: Net, tables: Tables, side: str, encoded: Any) -> tuple[Any, 
 
 
 @eqx.filter_jit
-def _predict(net: Net, query: Any, candidate: Any) -> tuple[Any, ...]:
-    heads = jax.vmap(lambda q, c: net.predict(q, c))(query, candidate)
+def _predict(net: Net, rows: Any) -> tuple[Any, ...]:
+    given = {name.removeprefix("a:"): x for name, x in rows.items() if name.startswith("a:")}
+    heads = jax.vmap(lambda q, c, a: net.predict(q, c, a))(rows["q"], rows["c"], given)
     return tuple(heads[name] for name in sorted(heads))
 
 

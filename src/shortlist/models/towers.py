@@ -12,8 +12,11 @@ import numpy as np
 from jax import Array
 
 from shortlist.errors import SpecError, did_you_mean
+from shortlist.features.history import GAP_BUCKETS
+from shortlist.models.bags import is_spread, listed_sum, spread_sum
 from shortlist.models.layers import MLP, Dense, drop, generator, lookup, masked_mean
-from shortlist.specs.features import FeatureSpec, HasBiases, Tags, Text, Vector
+from shortlist.models.sequence import build_encoder, kept
+from shortlist.specs.features import Bag, FeatureSpec, HasBiases, History, Tags, Text, Vector
 from shortlist.specs.features import TableSpec as HasTable
 from shortlist.specs.models import Tower
 
@@ -48,6 +51,7 @@ class TowerLayer(eqx.Module):
     """Built from a `Tower`; `width` is the size of the vector it returns."""
 
     projections: dict[str, Dense]
+    encoders: dict[str, Any]
     mlp: MLP | None
     custom: Callable[..., Array] | None
     spec: Tower = eqx.field(static=True)
@@ -70,10 +74,24 @@ class TowerLayer(eqx.Module):
                 projections[feature.key] = Dense(width, target, rng, use_bias=False)
             widths[feature.key] = target
         self.projections = projections
+        self.encoders = {
+            f.key: build_encoder(
+                f.encoder, f.length, f.dim, GAP_BUCKETS, seed=seed, name=f"{side}/{f.key}", **f.options
+            )
+            for f in spec.features
+            if isinstance(f, History)
+        }
         self.mlp, self.custom, self.width = _top(spec, side, widths, seed)
         dropped = sum(f.dim for f in spec.features if isinstance(f, HasTable) and f.dropout)
+        inside = sum(encoder.noise_dim for encoder in self.encoders.values())
         own = _KEY_DIM if self.custom is not None else self.mlp.noise_dim if self.mlp is not None else 0
-        self.noise_dim = dropped + own
+        self.noise_dim = len(self.words) + dropped + inside + own
+
+    @property
+    def words(self) -> dict[str, int]:
+        """Where the random word stands in an example's noise that decides which events a feature drops."""
+        dropping = [f for f in self.spec.features if isinstance(f, History | Bag) and f.event_dropout]
+        return {f.key: place for place, f in enumerate(dropping)}
 
     def __call__(
         self, rows: dict[str, Array], encoded: dict[str, Array], *, noise: Array | None = None
@@ -83,9 +101,15 @@ class TowerLayer(eqx.Module):
         noise: uint32 [noise_dim], random bits for dropout while training.
         """
         parts: dict[str, Array] = {}
-        start = 0
+        start = len(self.words)
         for feature in self.spec.features:
-            vector = self._embed(feature, rows.get(feature.key), encoded[feature.key])
+            word = noise[self.words[feature.key]] if noise is not None and feature.key in self.words else None
+            encoder = self.encoders.get(feature.key)
+            inside = None
+            if encoder is not None and noise is not None:
+                inside = noise[start : start + encoder.noise_dim]
+                start += encoder.noise_dim
+            vector = self._embed(feature, rows.get(feature.key), encoded, word, inside)
             if isinstance(feature, HasTable) and feature.dropout and noise is not None:
                 vector = drop(vector, feature.dropout, noise[start : start + feature.dim])
                 start += feature.dim
@@ -95,13 +119,34 @@ class TowerLayer(eqx.Module):
             return self.custom(parts, key=None if rest is None else jax.random.wrap_key_data(rest[:_KEY_DIM]))
         vectors = list(parts.values())
         x = sum(vectors[1:], vectors[0]) if self.spec.combine == "sum" else jnp.concatenate(vectors)
-        return x if self.mlp is None else self.mlp(x, noise=rest)
+        if self.mlp is None:
+            return x
+        y = self.mlp(x, noise=rest)
+        return x + y if self.spec.residual else y
 
-    def _embed(self, feature: FeatureSpec, rows: Array | None, encoded: Array) -> Array:
+    def _embed(
+        self,
+        feature: FeatureSpec,
+        rows: Array | None,
+        encoded: dict[str, Array],
+        word: Array | None,
+        noise: Array | None,
+    ) -> Array:
+        own = encoded.get(feature.key)
         if isinstance(feature, HasTable):
             assert rows is not None
-            return masked_mean(rows, encoded >= 0) if isinstance(feature, Tags | Text) else rows
-        return self.projections[feature.key](encoded) if feature.key in self.projections else encoded
+            if isinstance(feature, Bag) and rows.ndim > 1:
+                assert own is not None
+                return listed_sum(feature, rows, own, encoded.get(f"{feature.key}@weight"), word)
+            if isinstance(feature, History):
+                assert own is not None
+                valid = own >= 0
+                if word is not None:
+                    valid = valid & kept(word, own, feature.event_dropout)
+                return self.encoders[feature.key](rows, valid, encoded[f"{feature.key}@gap"], noise=noise)
+            return masked_mean(rows, own >= 0) if isinstance(feature, Tags | Text) else rows
+        assert own is not None
+        return self.projections[feature.key](own) if feature.key in self.projections else own
 
 
 def _top(
@@ -120,7 +165,8 @@ def _top(
     if not spec.hidden and spec.out is None:
         return None, None, joined
     rng = generator(seed, f"{side}/mlp")
-    mlp = MLP(joined, spec.hidden, spec.out, rng, activation=spec.activation, dropout=spec.dropout)
+    out = joined if spec.residual else spec.out
+    mlp = MLP(joined, spec.hidden, out, rng, activation=spec.activation, dropout=spec.dropout)
     return mlp, None, mlp.width
 
 
@@ -138,14 +184,31 @@ def _own_layer(spec: Tower, out: int, side: str, widths: dict[str, int], seed: i
     return layer
 
 
-def gather(tables: dict[str, Array], tower: Tower, side: str, encoded: dict[str, Array]) -> dict[str, Array]:
-    """The rows that encoded features [n, ...] name, by feature key ("key#head" for biases): [n, ..., dim]."""
+Noise = Callable[[FeatureSpec], Array | None]
+"""The random words [n] that decide which events a feature drops, while training."""
+
+
+def gather(
+    tables: dict[str, Array],
+    features: tuple[FeatureSpec, ...],
+    side: str,
+    encoded: dict[str, Array],
+    words: Noise,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """(the rows that encoded features [n, ...] name, by feature key ("key#head" for biases): [n, ..., dim];
+    what is left of the encoded). Bags that are given as weights are summed here."""
     rows: dict[str, Array] = {}
+    left = dict(encoded)
+    for feature in features:
+        if isinstance(feature, Bag) and is_spread(encoded[feature.key]):
+            weights, slots = left.pop(feature.key), left.pop(f"{feature.key}@slots", None)
+            table = tables[f"{side}/{feature.table_name}"]
+            rows[feature.key] = spread_sum(feature, table, weights, slots, words(feature))
     for name, table in tables.items():
-        readers = {f.key: encoded[f.key] for f in tower.features if _reads(f, side, name)}
+        readers = {f.key: left[f.key] for f in features if f.key in left and _reads(f, side, name)}
         own = "".join(name.partition("#")[1:])
         rows |= {f"{key}{own}": found for key, found in _looked_up(table, readers).items()}
-    return rows
+    return rows, left
 
 
 def _reads(feature: FeatureSpec, side: str, table: str) -> bool:

@@ -10,9 +10,11 @@ import numpy as np
 import onnxruntime
 
 from shortlist._typing import Columns, Floats
+from shortlist.data.coded import Table, expanded
 from shortlist.errors import BundleCorrupted
 
-_ROWS = 8192  # rows encoded at once
+_ROWS = 8192  # rows encoded at once, at most
+_VALUES = 1 << 20  # values of a list column at once, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +34,20 @@ class OnnxScorer:
     def graphs(self) -> frozenset[str]:
         return frozenset(self.models)
 
-    def encode_query(self, columns: Columns) -> tuple[Floats, Floats | None]:
+    def encode_query(self, columns: Table) -> tuple[Floats, Floats | None]:
         return self._encode("query", columns)
 
-    def encode_candidate(self, columns: Columns) -> tuple[Floats, Floats | None]:
+    def encode_candidate(self, columns: Table) -> tuple[Floats, Floats | None]:
         return self._encode("candidate", columns)
 
-    def predict(self, query: Floats, candidate: Floats) -> dict[str, Floats]:
+    def predict(
+        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+    ) -> dict[str, Floats]:
         if "pairs" not in self.graphs:
             return {}
-        return self._run("pairs", {"query_representation": query, "candidate_representation": candidate})
+        given = {f"{head}_aggregates": numbers for head, numbers in (aggregates or {}).items()}
+        both = {"query_representation": query, "candidate_representation": candidate}
+        return self._run("pairs", both | given)
 
     def session(self, graph: str) -> Any:
         """The ONNX Runtime session of a graph. BundleCorrupted where it does not load or fit the encoder."""
@@ -53,11 +59,13 @@ class OnnxScorer:
             self._sessions[graph] = session
         return self._sessions[graph]
 
-    def _encode(self, side: str, columns: Columns) -> tuple[Floats, Floats | None]:
+    def _encode(self, side: str, columns: Table) -> tuple[Floats, Floats | None]:
         num_rows = len(next(iter(columns.values())))
+        widest = max(column.shape[1] if column.ndim == 2 else 1 for column in columns.values())
+        size = max(1, min(_ROWS, _VALUES // widest))
         blocks = [
-            self._run(side, {name: column[start : start + _ROWS] for name, column in columns.items()})
-            for start in range(0, num_rows, _ROWS)
+            self._run(side, {name: expanded(c[start : start + size]) for name, c in columns.items()})
+            for start in range(0, num_rows, size)
         ]
         joined = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
         return joined["representation"], joined.get("vector")

@@ -8,7 +8,11 @@ import numpy as np
 
 from shortlist._typing import Array, Bools, Columns, Longs
 from shortlist.errors import RequestError
-from shortlist.features.fitted import ColumnType, type_of
+from shortlist.data.coded import Column
+from shortlist.features.columns import ColumnType
+from shortlist.features.fitted import type_of
+from shortlist.features.history import DERIVED, Events
+from shortlist.features.log import Standing
 from shortlist.features.requests import (
     Request,
     fill_missing,
@@ -18,6 +22,7 @@ from shortlist.features.requests import (
     take_rows,
 )
 from shortlist.features.schema import Schema
+from shortlist.pipeline.histories import TOLD, Told
 from shortlist.state.catalogue import Items
 from shortlist.state.users import Users
 
@@ -34,8 +39,10 @@ def read_queries(request: Request, schema: Schema, users: Users, items: Items | 
     stored = {**(items.columns if items is not None else {}), **users.columns}
     types: dict[str, ColumnType] = {name: type_of(column) for name, column in stored.items()}
     types["timestamp"] = "int"
+    if users.past is not None:
+        types |= TOLD
     types.update(schema.candidate if items is not None else {})
-    types.update(schema.query)
+    types.update({name: kind for name, kind in schema.query.items() if name not in DERIVED})
     types["user_id"] = "string"
     if items is not None:
         types["item_id"] = "string"
@@ -46,17 +53,47 @@ def read_queries(request: Request, schema: Schema, users: Users, items: Items | 
     return columns
 
 
-def query_columns(schema: Schema, users: Users, given: Columns, indices: Longs) -> Columns:
-    """The query side's columns: as given, else as stored of each user, else the default, else missing."""
-    out: Columns = {}
+def query_columns(
+    schema: Schema,
+    users: Users,
+    given: Columns,
+    indices: Longs,
+    events: Events | None = None,
+    places: Longs | None = None,
+    told: Told | None = None,
+) -> dict[str, Column]:
+    """The query side's columns: as given, else as stored of each user, else the default, else missing.
+
+    What is made of past events is made of `events` as of each row's time; places: int64 [n], which event of
+    the log a row is (-1: none), so that it does not see itself.
+    """
+    out: dict[str, Column] = {}
     for name, kind in schema.query.items():
+        if name in DERIVED:
+            continue
         column = given.get(name, missing_column(kind, len(indices), schema.sizes.get(name, 1)))
         if name in users.columns:
             column = fill_missing(column, take_rows(users.columns[name], indices))
         if name == "timestamp" and users.as_of is not None:
             column = fill_missing(column, np.full(len(indices), users.as_of, column.dtype))
         out[name] = column
-    return out
+    lengths = {name: schema.sizes.get(name, 1) for name in schema.query if name in DERIVED}
+    if not lengths:
+        return out
+    if events is None:
+        raise RequestError(f"this recommender holds no past events, but its model reads {next(iter(lengths))!r}")
+    times = request_times(users, given, indices)
+    stored = events.columns(lengths, Standing.of(indices, times, places))
+    return out | (stored if told is None else told.columns(events, lengths, times, stored))
+
+
+def request_times(users: Users, given: Columns, indices: Longs) -> Longs:
+    """The time of each request, int64 [n]: as given, else as stored of its user, else the default."""
+    times: Array = given.get("timestamp", missing_column("int", len(indices)))
+    if "timestamp" in users.columns:
+        times = fill_missing(times, take_rows(users.columns["timestamp"], indices))
+    latest = np.iinfo(np.int64).max // 2 if users.as_of is None else users.as_of
+    return fill_missing(times, np.full(len(indices), latest, np.int64))
 
 
 def candidate_columns(items: Items, schema: Schema, given: Columns, positions: Longs) -> Columns:

@@ -4,30 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shortlist._typing import Array, Bools, Columns, Doubles, Floats, Longs, Scorer
 from shortlist.errors import BundleError, RequestError
+from shortlist.data.coded import Column
+from shortlist.features.history import Events
+from shortlist.features.log import Standing
 from shortlist.features.requests import Request
 from shortlist.features.schema import Schema
 from shortlist.index.exact import block_rows, top_k
-from shortlist.pipeline.questions import Ids, allowed_items, candidate_columns, query_columns, read_queries
+from shortlist.pipeline.histories import Told
+from shortlist.pipeline.questions import (
+    Ids,
+    allowed_items,
+    candidate_columns,
+    query_columns,
+    read_queries,
+    request_times,
+)
 from shortlist.pipeline.slate import Slate, Table
 from shortlist.pipeline.stages import (
+    Aggregator,
     Candidates,
     Utility,
     choose,
     log_partition,
     most_popular,
+    no_aggregates,
     order,
     rank,
     retrieve,
 )
 from shortlist.state.catalogue import Items
 from shortlist.state.users import Users
+
+if TYPE_CHECKING:
+    from shortlist.features.aggregates import Aggregates
 
 _PAIRS = 1 << 16  # candidates held at once
 _RESERVED = ("user_id", "item_id", "score", "rank", "retrieval_score", "source", "log_p")
@@ -41,6 +58,8 @@ class Recommender:
         retriever, item_vectors: what gives query vectors, and the items' vectors [N, d]; None: no retrieval.
         ranker, item_representations: what predicts pairs, and the items' representations [N, r]; None: no
             ranking. It is the retriever itself where both were trained jointly.
+        seen_bonus: what retrieval adds to the score of items the user had before (0: nothing learned).
+        aggregates: the fitted aggregates of each of the ranker's heads that has any.
         utility: the order of a shortlist. num_retrieved: how many candidates are ranked.
         provenance: plain values about recipe, data, split, metrics and licence; they travel in the bundle.
         writer: writes a recommender to a path; how is up to whoever made it.
@@ -53,6 +72,8 @@ class Recommender:
     item_vectors: Floats | None = field(default=None, repr=False)
     ranker: Scorer | None = None
     item_representations: Floats | None = field(default=None, repr=False)
+    seen_bonus: float = 0.0
+    aggregates: dict[str, Aggregates] = field(default_factory=dict, repr=False)
     utility: Utility = field(default_factory=Utility)
     num_retrieved: int = 100
     provenance: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -94,12 +115,13 @@ class Recommender:
         """Up to k items for each query, best first.
 
         Args:
-            queries: ids, dicts, lists of them, or a table: user_id and context columns. A column left out or
-                missing is taken from what is stored of the user: a timestamp is the user's own last one of
+            queries: ids, dicts, lists of them, or a table: user_id and context columns; where the model reads
+                past events also `history`, item ids, the most recent first (with history_timestamp and
+                history_rating if known), in place of the user's own. A column left out or missing is taken from what is stored of the user: a timestamp is the user's own last one of
                 training (for a user training did not know the last of all, `users.as_of`). What is still
                 missing goes through the model's slot for missing values.
             k: how many; where fewer are left, all of those.
-            filter_seen: leave out what the user took in the training rows.
+            filter_seen: leave out what the user took in the training rows, or has in the history told.
             exclude: item ids never to return; ids that are not in the catalogue are ignored.
             only: item ids to choose from.
 
@@ -111,6 +133,7 @@ class Recommender:
         """
         _require_k(k)
         columns, users = self._read(queries)
+        told = self.told(columns, users)
         allowed = allowed_items(self.items, exclude, only)
         fetch = min(len(self.items), max(k, self._num_ranked(only)))
         block = max(1, min(block_rows(len(self.items)), _PAIRS // max(1, fetch)))
@@ -118,11 +141,12 @@ class Recommender:
         for start in range(0, len(users), block):
             rows = slice(start, start + block)
             mask = np.broadcast_to(allowed, (len(users[rows]), len(allowed)))
+            own = None if told is None else told[rows]
+            had = self._had(users[rows], own)
             if filter_seen:
-                mask = mask & ~self.users.seen.mask(users[rows], len(allowed))
-            parts.append(
-                self._shortlist({n: c[rows] for n, c in columns.items()}, users[rows], mask, fetch, k)
-            )
+                mask = mask & ~had
+            asked = {n: c[rows] for n, c in columns.items()}
+            parts.append(self._shortlist(asked, users[rows], own, mask, had, fetch, k))
         return self._slate(columns["user_id"], parts)
 
     def score(self, rows: Request) -> Table:
@@ -136,7 +160,8 @@ class Recommender:
         Raises RequestError for malformed rows.
         """
         columns, users = self._read(rows, item=True)
-        query = query_columns(self.schema, self.users, columns, users)
+        told = self.told(columns, users)
+        query = self._query(columns, users, told)
         positions = self.items.positions(columns["item_id"])
         candidate = candidate_columns(self.items, self.schema, columns, positions)
         result: Columns = {"user_id": columns["user_id"], "item_id": columns["item_id"]}
@@ -147,7 +172,9 @@ class Recommender:
             if id(self.ranker) not in encoded:
                 encoded[id(self.ranker)] = _both(self.ranker, query, candidate)
             q, c = encoded[id(self.ranker)]
-            outputs = self.ranker.predict(q[0], c[0])
+            numbers = self._aggregator(columns, users, told)
+            given = numbers(np.arange(len(users)), positions)
+            outputs = self.ranker.predict(q[0], c[0], given)
             result |= {_free(head): values for head, values in outputs.items()}
         if self.retriever is not None:
             q, c = encoded[id(self.retriever)]
@@ -177,8 +204,9 @@ class Recommender:
         """Vectors [b, d] of queries (as in `recommend`): their products with item_vectors order the items."""
         if self.retriever is None:
             raise RequestError("this recommender has no retriever")
+        asked = self._read(queries)
         return _vectors(
-            self.retriever.encode_query(query_columns(self.schema, self.users, *self._read(queries)))
+            self.retriever.encode_query(self._query(*asked, self.told(*asked)))
         )
 
     def save(self, path: str | Path) -> None:
@@ -193,28 +221,92 @@ class Recommender:
         columns = read_queries(request, self.schema, self.users, self.items if item else None)
         return columns, self.users.indices(columns["user_id"])
 
+    # What is known of the past
+
+    @cached_property
+    def events(self) -> Events | None:
+        """What users did, where the model reads it."""
+        past = self.users.past
+        return None if past is None else Events(past.log, self.items.ids, past.mean, past.timed)
+
+    def told(self, columns: Columns, users: Longs) -> Told | None:
+        """The histories that requests tell."""
+        if self.events is None:
+            return None
+        return Told.of(columns, self.items, request_times(self.users, columns, users))
+
+    def _query(self, columns: Columns, users: Longs, told: Told | None) -> dict[str, Column]:
+        return query_columns(self.schema, self.users, columns, users, self.events, told=told)
+
+    def _had(self, users: Longs, told: Told | None) -> Bools:
+        had = self.users.seen.mask(users, len(self.items))
+        if told is None:
+            return had
+        return np.where(told.rows[:, None], told.seen(len(self.items)), had)
+
+    @cached_property
+    def _over(self) -> dict[str, Any]:
+        past = self.users.past
+        return {} if past is None else {name: a.over(past.log) for name, a in self.aggregates.items()}
+
+    def _aggregator(self, columns: Columns, users: Longs, told: Told | None) -> Aggregator:
+        """The aggregates of pairs of these requests and items, as of the requests' times."""
+        if not self.aggregates:
+            return no_aggregates
+        times = request_times(self.users, columns, users)
+        return self.aggregator(Standing.of(users, times), told)
+
+    def aggregator(self, at: Standing, told: Told | None = None) -> Aggregator:
+        """The aggregates of pairs of rows that stand there and items."""
+        if not self.aggregates:
+            return no_aggregates
+        mine = {} if told is None else {n: a.with_users(told.log) for n, a in self._over.items()}
+
+        def numbers(rows: Longs, positions: Longs) -> dict[str, Floats]:
+            out = {name: a.values(at[rows], positions) for name, a in self._over.items()}
+            if told is not None and (own := told.rows[rows]).any():
+                of_row = Standing.of(rows[own], at.times[rows[own]])
+                for name, a in mine.items():
+                    out[name][own] = a.values(of_row, positions[own])
+            return out
+
+        return numbers
+
     # One block of queries
 
-    def _shortlist(self, columns: Columns, users: Longs, allowed: Bools, fetch: int, k: int) -> Candidates:
-        query = query_columns(self.schema, self.users, columns, users)
-        known = self._answerable(users)
+    def _shortlist(
+        self,
+        columns: Columns,
+        users: Longs,
+        told: Told | None,
+        allowed: Bools,
+        had: Bools,
+        fetch: int,
+        k: int,
+    ) -> Candidates:
+        query = self._query(columns, users, told)
+        known = self._answerable(users, told)
         representation = found = None
         if self.retriever is not None and self.item_vectors is not None:
             representation, _ = both = self.retriever.encode_query(query)
-            found = retrieve(_vectors(both), self.item_vectors, fetch, allowed)
+            found = retrieve(_vectors(both), self.item_vectors, fetch, allowed, had, self.seen_bonus)
         if found is None or not known.all():
             popular = most_popular(self.items.log_popularity, len(users), fetch, allowed)
             found = popular if found is None else choose(known, found, popular)
         if self.ranker is not None and self.item_representations is not None:
             if representation is None or self.ranker is not self.retriever:
                 representation = self.ranker.encode_query(query)[0]
-            found = rank(self.ranker, representation, self.item_representations, found)
+            numbers = self._aggregator(columns, users, told)
+            found = rank(self.ranker, representation, self.item_representations, found, numbers)
         scores = self._utility(found)
         return order(found, np.where(known[:, None], scores, found.log_p.astype(np.float64)), k)
 
-    def _answerable(self, users: Longs) -> Bools:
-        """Queries the model can answer: of known users, or all where it reads no user_id."""
-        return users >= 0 if "user_id" in self.schema.query else np.ones(len(users), np.bool_)
+    def _answerable(self, users: Longs, told: Told | None) -> Bools:
+        """Queries the model can answer: of known users, those that tell a history, or all where it reads no
+        user_id."""
+        if "user_id" not in self.schema.query:
+            return np.ones(len(users), np.bool_)
+        return users >= 0 if told is None else (users >= 0) | told.rows
 
     def _utility(self, found: Candidates) -> Doubles:
         if self.retriever is None and self.ranker is not None:

@@ -5,11 +5,12 @@ Arrays of candidates are [b, k]: positions padded with -1, log_p with -inf, pred
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from shortlist._typing import Bools, Doubles, Floats, Ints, Scorer
+from shortlist._typing import Bools, Doubles, Floats, Ints, Longs, Scorer
 from shortlist.errors import RequestError, did_you_mean
 from shortlist.index.exact import top_k
 
@@ -60,13 +61,24 @@ def log_partition(scores: Floats) -> Floats:
     return total
 
 
-def retrieve(queries: Floats, items: Floats, k: int, allowed: Bools | None = None) -> Candidates:
+def retrieve(
+    queries: Floats,
+    items: Floats,
+    k: int,
+    allowed: Bools | None = None,
+    had: Bools | None = None,
+    seen_bonus: float = 0.0,
+) -> Candidates:
     """The k items of highest probability for each query [b, d] among items [N, d].
+
+    had: bool [b, N], items the user had before, to whose scores seen_bonus is added.
 
     allowed: bool [b, N], False where an item must not be returned; being inside the search, it never leaves
     fewer than k while k are allowed. log_p is over all N items, whatever is allowed.
     """
     scores = queries @ items.T
+    if had is not None and seen_bonus:
+        scores += np.where(had, np.float32(seen_bonus), np.float32(0))
     positions, best = top_k(scores, k, allowed)
     return Candidates(positions, best - log_partition(scores)[:, None], np.zeros(len(queries), np.bool_))
 
@@ -89,14 +101,31 @@ def choose(where: Bools, first: Candidates, second: Candidates) -> Candidates:
     )
 
 
-def rank(scorer: Scorer, queries: Floats, items: Floats, candidates: Candidates) -> Candidates:
+Aggregator = Callable[[Longs, Longs], dict[str, Floats]]
+"""Rows of queries and catalogue positions, int64 [n] each -> the aggregates [n, F] of each head with any."""
+
+
+def no_aggregates(_rows: Longs, _positions: Longs) -> dict[str, Floats]:
+    """Of a ranker whose heads have none."""
+    return {}
+
+
+def rank(
+    scorer: Scorer,
+    queries: Floats,
+    items: Floats,
+    candidates: Candidates,
+    aggregates: Aggregator = no_aggregates,
+) -> Candidates:
     """Predict every head for every candidate from representations [b, r] and [N, r]."""
     rows, columns = np.nonzero(candidates.positions >= 0)
-    heads = scorer.predict(queries[:1], np.asarray(items[:1]))
+    first = np.zeros(1, np.int64)
+    heads = scorer.predict(queries[:1], np.asarray(items[:1]), aggregates(first, first))
     predictions = {head: np.full(candidates.positions.shape, np.nan, np.float32) for head in heads}
     for start in range(0, len(rows), _PAIRS):
         row, column = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
-        outputs = scorer.predict(queries[row], np.asarray(items[candidates.positions[row, column]]))
+        positions = candidates.positions[row, column].astype(np.int64)
+        outputs = scorer.predict(queries[row], np.asarray(items[positions]), aggregates(row, positions))
         for head, values in outputs.items():
             predictions[head][row, column] = values
     return replace(candidates, predictions=predictions)

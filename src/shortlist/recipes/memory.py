@@ -15,7 +15,6 @@ from shortlist.api.preparing import Prepared
 from shortlist.data.splits import Split
 from shortlist.errors import NotEnoughMemory
 from shortlist.evaluation.costs import baseline_bytes
-from shortlist.models.build import bias_slots
 from shortlist.specs.recipe import Recipe
 from shortlist.training.cost import Cost, TrainingCost, net_of, training_cost
 
@@ -163,7 +162,7 @@ class _Shape:
     def _rows(self, what: str, num_rows: int) -> Cost:
         model = self.recipe.model
         net = net_of(model, self.prepared.encoder.sizes)
-        width = net.query.width + len(bias_slots(model, "query"))
+        width = net.width("query")
         width += net.query.width + 1 if model.retrieval is not None else 0
         how = f"{num_rows:,} rows x ({width} numbers x 4 bytes x 2 + {TEST_ROW})"
         return Cost(what, num_rows * (width * 8 + TEST_ROW), how)

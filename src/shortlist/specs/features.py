@@ -10,7 +10,9 @@ values, and one table, to which each brings its own dropout and l2.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from shortlist.errors import SpecError
 from shortlist.specs.spec import Spec, not_negative, positive, share
@@ -29,7 +31,13 @@ AsOf = Literal["row", "leave-one-out"]
 ("leave-one-out", which sees the future of the training period)."""
 
 
-class Feature(Spec, frozen=True, tag_field="kind"):
+class Named(Spec, frozen=True, tag_field="kind", kw_only=True):
+    """What may have a name of its own; `name` tells apart features of one kind and column."""
+
+    name: str = ""
+
+
+class Feature(Named, frozen=True):
     """A column and what to make of it."""
 
     column: str
@@ -37,6 +45,11 @@ class Feature(Spec, frozen=True, tag_field="kind"):
     @property
     def key(self) -> str:
         """Its name inside a model: unique within a side."""
+        return self.name or self.usual_key
+
+    @property
+    def usual_key(self) -> str:
+        """Its name where it was given none."""
         return f"{self.column}.{self.__struct_config__.tag}"
 
     @property
@@ -47,8 +60,9 @@ class Feature(Spec, frozen=True, tag_field="kind"):
     def check(self) -> None:
         if not self.column:
             raise SpecError(f"{type(self).__name__} needs the name of a column")
-        if "#" in self.column:  # it sets a feature's table apart from the biases beside it
-            raise SpecError(f"a column's name must not hold '#': {self.column!r}", hint="rename the column")
+        for what in (self.column, self.name):
+            if "#" in what or "@" in what:  # they set apart the biases and further arrays of a feature
+                raise SpecError(f"a column's name must not hold '#' or '@': {what!r}", hint="rename it")
 
 
 class WithVocabulary(Feature, frozen=True, kw_only=True):
@@ -198,12 +212,81 @@ class Cyclic(Feature, frozen=True, tag="cyclic"):
     harmonics: int = 1
 
     @property
-    def key(self) -> str:
+    def usual_key(self) -> str:
         return f"{self.column}.{self.period}"
 
     def check(self) -> None:
         super().check()
         positive(self, "harmonics")
+
+
+class OfPast(WithVocabulary, frozen=True, kw_only=True):
+    """A feature that reads the user's other events. It needs no user id: it works for users training never
+    saw, from a history in the request."""
+
+    as_of: AsOf = "row"
+
+    def check(self) -> None:
+        super().check()
+        if self.column != "item_id":
+            raise SpecError(
+                f"{type(self).__name__} reads the items of past events, got the column {self.column!r}",
+                hint='leave column at "item_id"',
+            )
+
+
+class History(OfPast, frozen=True, tag="history", kw_only=True):
+    """The user's `length` events nearest in time, each item one vector, put together by an `encoder`.
+
+    as_of: "row" takes events of an earlier second, the most recent first; "leave-one-out" the nearest on
+    either side. encoder: "weighted" (a sum, weights learned by rank and by the gap in time), "mean", "gru" or
+    "attention" (causal self-attention, Kang and McAuley, ICDM 2018); `options` are handed to it.
+    event_dropout: the share of events left out while training.
+    """
+
+    column: str = "item_id"
+    length: int = 50
+    dim: int = 32
+    encoder: Literal["weighted", "mean", "gru", "attention"] = "weighted"
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+    event_dropout: float = 0.0
+    dropout: float = 0.0
+    l2: float = 0.0
+    scale: float = 0.05
+
+    def check(self) -> None:
+        super().check()
+        positive(self, "length", "dim")
+        share(self, "dropout", "event_dropout")
+        not_negative(self, "l2", "scale")
+
+
+class Bag(OfPast, frozen=True, tag="bag", kw_only=True):
+    """All of the user's distinct items, each one vector: their sum over sqrt(1 + how many).
+
+    as_of: "row" takes items of an earlier second, "leave-one-out" all but the row's own. rated: vectors are
+    multiplied by how far the user's rating lay above the item's mean (Koren, KDD 2008). length: the most
+    items that count, the most recent ones. event_dropout: the share of items left out while training.
+    """
+
+    column: str = "item_id"
+    dim: int = 32
+    rated: bool = False
+    length: int = 1000
+    event_dropout: float = 0.0
+    dropout: float = 0.0
+    l2: float = 0.0
+    scale: float = 0.05
+
+    @property
+    def usual_key(self) -> str:
+        return f"{self.column}.{'rated-bag' if self.rated else 'bag'}"
+
+    def check(self) -> None:
+        super().check()
+        positive(self, "length", "dim")
+        share(self, "dropout", "event_dropout")
+        not_negative(self, "l2", "scale")
 
 
 class Vector(Feature, frozen=True, tag="vector"):
@@ -219,8 +302,8 @@ class Vector(Feature, frozen=True, tag="vector"):
         positive(self, "dim")
 
 
-FeatureSpec = Id | Category | Tags | Text | Bucket | Normalize | Cyclic | Vector
-TableSpec = Id | Category | Tags | Text | Bucket
+FeatureSpec = Id | Category | Tags | Text | Bucket | Normalize | Cyclic | History | Bag | Vector
+TableSpec = Id | Category | Tags | Text | Bucket | History | Bag
 """The features that look vectors up in a table."""
 HasBiases = Id | Category | Bucket
 """Those of one value a row: where a head has biases, each adds its row's, from beside its table."""

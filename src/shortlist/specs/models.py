@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from shortlist.errors import SpecError
-from shortlist.specs.features import Feature, FeatureSpec, TableSpec, Text, WithVocabulary
+from shortlist.specs.features import Feature, FeatureSpec, HasBiases, OfPast, TableSpec, Text, WithVocabulary
 from shortlist.specs.spec import Spec, share
 from shortlist.specs.tasks import Activation, Head, Retrieval, TaskSpec
 
@@ -18,7 +18,7 @@ class Tower(Spec, frozen=True):
 
     combine: "concat" joins the features' vectors; "sum" adds them (tables of equal `dim`; other features are
     projected to it). hidden: dense layers with `activation`. out: width of a last linear layer; None leaves
-    the vector as it is. layer: the name of an Equinox module of your own, registered with
+    the vector as it is. residual: x + layers(x) in place of layers(x), at the width of x. layer: the name of an Equinox module of your own, registered with
     `shortlist.register_tower`, that takes the features' vectors by name and stands in for all of these;
     `options` are handed to it.
     """
@@ -29,6 +29,7 @@ class Tower(Spec, frozen=True):
     combine: Literal["concat", "sum"] = "concat"
     activation: Activation = "relu"
     dropout: float = 0.0
+    residual: bool = False
     layer: str = ""
     options: dict[str, Any] = msgspec.field(default_factory=dict)
 
@@ -45,6 +46,11 @@ class Tower(Spec, frozen=True):
             raise SpecError(
                 "Tower.dropout acts before hidden layers, and there are none",
                 hint="give hidden= widths, or the features a dropout of their own",
+            )
+        if self.residual and (self.layer or not self.hidden or self.out is not None):
+            raise SpecError(
+                "Tower.residual adds hidden layers to their input, at its width",
+                hint="give hidden= widths, and neither out= nor layer=",
             )
         if self.out is not None and self.out <= 0:
             raise SpecError(f"Tower.out must be above 0, got {self.out}")
@@ -103,6 +109,34 @@ class Model(Spec, frozen=True, tag_field="kind"):
     def all_tasks(self) -> tuple[TaskSpec, ...]:
         raise NotImplementedError
 
+    def features(self, side: str) -> tuple[FeatureSpec, ...]:
+        """All features of a side ("query" or "candidate"): its tower's, then those of heads."""
+        tower = self.query if side == "query" else self.candidate
+        return (*tower.features, *(f for head in self.heads for f in head.own[side]))
+
+    def biases(self, side: str, feature: FeatureSpec) -> tuple[str, ...]:
+        """The names of the tasks to whose outputs each row of a feature's table adds a number: those of heads
+        with biases and of retrieval with `item_bias`. A head with features of its own on a side has biases
+        of these only."""
+        if not isinstance(feature, HasBiases):
+            return ()
+        heads = [h for h in self.heads if h.biases]
+        owner = next((h for h in self.heads if feature in h.own[side]), None)
+        if owner is not None:
+            return (owner.name,) if owner.biases else ()
+        slots = [h.name for h in heads if not h.own[side]]
+        if side == "candidate" and self.retrieval is not None and self.retrieval.item_bias:
+            slots.append(self.retrieval.name)
+        return tuple(slots)
+
+    @property
+    def sees_future(self) -> bool:
+        """Whether an input sees events later than its row (as_of="leave-one-out")."""
+        past = [f.as_of for f in self.features("query") if isinstance(f, OfPast)]
+        pairs = [a.as_of for head in self.heads for a in head.aggregates]
+        seen = self.retrieval.seen if self.retrieval is not None else ""
+        return "leave-one-out" in (*past, *pairs, seen)
+
     @property
     def retrieval(self) -> Retrieval | None:
         """Its retrieval task, if it has one."""
@@ -120,6 +154,12 @@ class Model(Spec, frozen=True, tag_field="kind"):
             raise SpecError(f"{type(self).__name__} needs at least one task")
         if twice:
             raise SpecError(f"{type(self).__name__} has two tasks named {sorted(twice)[0]!r}")
+        for feature in self.features("candidate"):
+            if isinstance(feature, OfPast):
+                raise SpecError(
+                    f"{type(feature).__name__} is a query's: an item has no past of its own",
+                    hint="put it into the query tower",
+                )
         if all(t.weight == 0 for t in self.all_tasks):
             raise SpecError("every task has weight 0: nothing would be learned")
 

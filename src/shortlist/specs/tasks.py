@@ -11,6 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from shortlist.errors import SpecError
+from shortlist.specs.aggregates import AggregateSpec
+from shortlist.specs.features import FeatureSpec, TableSpec, WithVocabulary
 from shortlist.specs.spec import Spec, not_negative, positive, share
 
 Reduction = Literal["mean", "sum"]
@@ -37,7 +39,11 @@ class Retrieval(Task, frozen=True, tag="retrieval", kw_only=True):
     hard_negatives: keep only so many of the highest-scoring negatives of a row (0: all).
     extra_negatives: so many more negatives a batch, drawn uniformly from the catalogue
         (mixed negative sampling, Yang et al., WWW 2020); log_q accounts for them.
-    temperature: divides the scores. item_bias: learn one number an item, such as its popularity.
+    temperature: divides the scores; `learned_temperature` starts there (as CLIP does, Radford et al., ICML
+        2021). item_bias: learn one number an item, which starts at the log of its popularity.
+    seen: learn one number that is added to the score of every item the user had before: far below 0 where
+        nobody takes an item twice, above where people come back. "row": had at an earlier second;
+        "leave-one-out": in any other training row.
     """
 
     weight: float = 1.0
@@ -49,7 +55,9 @@ class Retrieval(Task, frozen=True, tag="retrieval", kw_only=True):
     extra_negatives: int = 0
     temperature: float = 1.0
     normalize: bool = False
+    learned_temperature: bool = False
     item_bias: bool = False
+    seen: Literal["", "row", "leave-one-out"] = ""
     reduction: Reduction = "mean"
 
     @property
@@ -73,6 +81,10 @@ class Head(Task, frozen=True):
     which case l2 on the features' rows is a matrix factorisation's regularisation).
     biases: add the training mean of the label and one learned number per table row of either side, penalised
     by bias_l2. l2 penalises the weights of the network.
+    query, candidate: features of the head's own, each of `dim` numbers, added to p and c: what rating needs to
+    know beside what retrieval does. aggregates: numbers of each pair, made of other events; they are joined to
+    what the network sees (inputs="both"), or all it sees ("aggregates"), through `cross` layers of DCN-v2
+    (Wang et al., WWW 2021), and a linear term adds them to the output.
     """
 
     label: str = "rating"
@@ -85,13 +97,27 @@ class Head(Task, frozen=True):
     biases: bool = True
     bias_l2: float = 0.0
     l2: float = 0.0
+    query: tuple[FeatureSpec, ...] = ()
+    candidate: tuple[FeatureSpec, ...] = ()
+    aggregates: tuple[AggregateSpec, ...] = ()
+    inputs: Literal["both", "aggregates"] = "both"
+    cross: int = 0
     reduction: Reduction = "mean"
 
     @property
     def name(self) -> str:
         return self.label
 
+    @property
+    def own(self) -> dict[str, tuple[FeatureSpec, ...]]:
+        """The features of its own of each side, under names that no tower's feature has."""
+        return {
+            side: tuple(_owned(self.name, feature) for feature in features)
+            for side, features in (("query", self.query), ("candidate", self.candidate))
+        }
+
     def check(self) -> None:
+        self._check_own()
         if "#" in self.name:
             raise SpecError(f"{type(self).__name__}: {self.name!r} names no task: '#' is kept for biases")
         not_negative(self, "weight", "dim", "bias_l2", "l2")
@@ -103,6 +129,33 @@ class Head(Task, frozen=True):
             )
         if any(width <= 0 for width in self.hidden):
             raise SpecError(f"{type(self).__name__}.hidden needs widths above 0, got {self.hidden}")
+
+
+    def _check_own(self) -> None:
+        what = type(self).__name__
+        if self.query or self.candidate:
+            if self.interaction != "product" or not self.dim:
+                raise SpecError(
+                    f"{what}: features of its own are added to the projections of interaction='product'",
+                    hint="give interaction='product' and dim=, the features' width",
+                )
+            for feature in (*self.query, *self.candidate):
+                if isinstance(feature, TableSpec) and feature.dim != self.dim:
+                    raise SpecError(
+                        f"{what}: {type(feature).__name__}({feature.column!r}) has dim={feature.dim},"
+                        f" the head dim={self.dim}",
+                        hint="give both the same",
+                    )
+        if not self.aggregates and (self.inputs == "aggregates" or self.cross):
+            raise SpecError(f"{what}: inputs='aggregates' and cross need aggregates")
+        not_negative(self, "cross")
+
+
+def _owned(head: str, feature: FeatureSpec) -> FeatureSpec:
+    changes = {"name": f"{head}:{feature.key}"}
+    if isinstance(feature, WithVocabulary) and feature.table:
+        changes["table"] = f"{head}:{feature.table}"
+    return msgspec.structs.replace(feature, **changes)
 
 
 class Rating(Head, frozen=True, tag="rating"):

@@ -49,36 +49,52 @@ class KnownPositives(eqx.Module):
         return self._gathered(users, column_of, num_columns), jnp.arange(users.shape[0])
 
     def _gathered(self, users: Array, column_of: Array, num_columns: int) -> Array:
-        """Bits by row of the block: the lists of its users, as many pages as they fill, are scattered."""
+        """Bits by row of the block."""
         assert self.indptr is not None and self.items is not None
-        known_items, num_rows = self.items, users.shape[0]
         start = self.indptr[jnp.maximum(users, 0)]
         length = jnp.where(users < 0, 0, self.indptr[jnp.maximum(users, 0) + 1] - start)
-        num_pages = -(-length // PAGE)
-        ends = jnp.cumsum(num_pages)
-        begins = ends - num_pages
-        num_groups = -(-num_rows // 32)
-        nowhere = num_groups * num_columns  # one group more takes what is no column
+        return scattered(self.items, start, length, column_of, num_columns)
 
-        def add(state: tuple[Array, Array]) -> tuple[Array, Array]:
-            first, words = state
-            page = first + jnp.arange(PAGES)
-            row = jnp.searchsorted(ends, page, side="right", method="scan_unrolled")
-            row = jnp.minimum(row, num_rows - 1)
-            offset = (page - begins[row])[:, None] * PAGE + jnp.arange(PAGE)
-            place = jnp.minimum(start[row][:, None] + offset, len(known_items) - 1)
-            column = column_of.at[known_items.at[place].get(mode=_SURE)].get(mode=_SURE)
-            found = (offset < length[row][:, None]) & (column < num_columns)
-            word = jnp.where(found, (row // 32 * num_columns)[:, None] + column, nowhere)
-            bit = jnp.uint32(1) << (row % 32).astype(jnp.uint32)
-            bits = jnp.broadcast_to(bit[:, None], word.shape)
-            # lists have no repeats: adding a bit sets it
-            words = words.at[word.ravel()].add(bits.ravel(), mode=_SURE)
-            return first + PAGES, words
 
-        start_of = (jnp.int32(0), jnp.zeros(nowhere + num_columns, jnp.uint32))
-        words: Array = jax.lax.while_loop(lambda state: state[0] < ends[-1], add, start_of)[1]
-        return words.reshape(num_groups + 1, num_columns)
+def scattered(
+    items: Array, start: Array, length: Array, column_of: Array, num_columns: int, skip: Array | None = None
+) -> Array:
+    """Bits uint32 [ceil(R / 32) + 1, C]: bit r % 32 of row r // 32 is set at the columns of the items
+    [start[r], start[r] + length[r]) of a list, less the one at offset skip[r]. The lists of a block's rows, as
+    many pages as they fill, are scattered; none may have repeats."""
+    num_rows = start.shape[0]
+    num_pages = -(-length // PAGE)
+    ends = jnp.cumsum(num_pages)
+    begins = ends - num_pages
+    num_groups = -(-num_rows // 32)
+    nowhere = num_groups * num_columns  # one group more takes what is no column
+
+    def add(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        first, words = state
+        page = first + jnp.arange(PAGES)
+        row = jnp.searchsorted(ends, page, side="right", method="scan_unrolled")
+        row = jnp.minimum(row, num_rows - 1)
+        offset = (page - begins[row])[:, None] * PAGE + jnp.arange(PAGE)
+        place = jnp.minimum(start[row][:, None] + offset, len(items) - 1)
+        column = column_of.at[items.at[place].get(mode=_SURE)].get(mode=_SURE)
+        found = (offset < length[row][:, None]) & (column < num_columns)
+        if skip is not None:
+            found = found & (offset != skip[row][:, None])
+        word = jnp.where(found, (row // 32 * num_columns)[:, None] + column, nowhere)
+        bit = jnp.uint32(1) << (row % 32).astype(jnp.uint32)
+        bits = jnp.broadcast_to(bit[:, None], word.shape)
+        # lists have no repeats: adding a bit sets it
+        words = words.at[word.ravel()].add(bits.ravel(), mode=_SURE)
+        return first + PAGES, words
+
+    start_of = (jnp.int32(0), jnp.zeros(nowhere + num_columns, jnp.uint32))
+    words: Array = jax.lax.while_loop(lambda state: state[0] < ends[-1], add, start_of)[1]
+    return words.reshape(num_groups + 1, num_columns)
+
+
+def marked(words: Array, index: Array) -> Array:
+    """bool [R, C] of bits: bit index[r] % 32 of words[index[r] // 32]."""
+    return ((words[index // 32] >> (index % 32).astype(words.dtype)[:, None]) & 1).astype(bool)
 
 
 def known_positives(indptr: Ints, items: Ints, num_items: int, *, whole: bool) -> KnownPositives:

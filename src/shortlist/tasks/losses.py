@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from shortlist.models.precision import product
-from shortlist.tasks.known import KnownPositives
+from shortlist.tasks.known import KnownPositives, marked
+from shortlist.tasks.past import SeenBefore
 
 BLOCK_SCORES = 2**21
 """Scores held at a time (8 MiB): the B x C matrix is never held whole."""
@@ -46,11 +47,13 @@ def squared_error(predictions: Array, labels: Array) -> Array:
 
 
 class _Rows(NamedTuple):
-    """Rows less their queries: own int [R], the columns of their positives; weights [R]; users int [R]."""
+    """Rows less their queries: own int [R], the columns of their positives; weights [R]; users int [R]; past
+    int [R, 3], where they stand among their users' items, where that matters."""
 
     own: Array
     weights: Array
     users: Array
+    past: Array | None = None
 
 
 class _Sample(NamedTuple):
@@ -60,6 +63,7 @@ class _Sample(NamedTuple):
     own_log_weight: Array
     column_of: Array
     known: KnownPositives | None
+    seen: SeenBefore | None = None
 
 
 class _Options(NamedTuple):
@@ -77,6 +81,8 @@ def softmax_loss(
     known: KnownPositives | None = None,
     users: Array | None = None,
     hard_negatives: int = 0,
+    seen: SeenBefore | None = None,
+    bonus: Array | None = None,
 ) -> Array:
     """Sum over rows of weights [B] times -log softmax of the row's own candidate; a scalar.
 
@@ -87,10 +93,11 @@ def softmax_loss(
 
     accidental_hits: drop the row's own item from its negatives. known: also drop what a row's user, users
     int [B] (-1: nothing is known), has chosen. hard_negatives: keep only so many of the highest-scoring
-    distinct candidates of a row, each with its weight (0: all).
+    distinct candidates of a row, each with its weight (0: all). bonus: a scalar added to the scores of
+    candidates a row's user had before, as `seen` tells.
 
     Computed a block of rows at a time; gradients are made in the same pass over the scores, so that the
-    B x C matrix is neither stored nor computed twice. Gradients reach queries and vectors only.
+    B x C matrix is neither stored nor computed twice. Gradients reach queries, vectors and the bonus only.
     """
     count, block = len(positive), block_rows(len(positive), len(candidates.vectors))
     if users is None:
@@ -100,10 +107,12 @@ def softmax_loss(
         padding = [(0, -count % block), *[(0, 0)] * (x.ndim - 1)]
         return jnp.pad(x, padding, constant_values=fill).reshape(-1, block, *x.shape[1:])
 
-    rows = _Rows(blocks(positive), blocks(weights), blocks(users, -1))
-    sample = _Sample(*candidates[1:], known)
+    rows = _Rows(blocks(positive), blocks(weights), blocks(users, -1), None if seen is None else blocks(seen.past))
+    sample = _Sample(*candidates[1:], known, seen)
     total = _hardest if hard_negatives else _one_pass
-    return total(blocks(queries), candidates.vectors, rows, sample, _Options(accidental_hits, hard_negatives))
+    given = jnp.zeros(()) if bonus is None else bonus
+    options = _Options(accidental_hits, hard_negatives)
+    return total(blocks(queries), candidates.vectors, given, rows, sample, options)
 
 
 def block_rows(num_rows: int, num_columns: int) -> int:
@@ -121,21 +130,35 @@ def _known_bits(rows: _Rows, sample: _Sample) -> tuple[Array, Array] | None:
     return sample.known.bits(rows.users, sample.column_of, len(sample.log_weight))
 
 
+def _before(rows: _Rows, sample: _Sample) -> Array | None:
+    """bool [R, C]: what rows' users had before; None where it does not matter."""
+    seen = sample.seen
+    if seen is None or rows.past is None:
+        return None
+    num_columns = len(sample.log_weight)
+    return seen.tables.had_columns(
+        rows.users, rows.past, seen.as_of, seen.columns, sample.column_of, num_columns
+    )
+
+
+def _own_before(rows: _Rows, before: Array | None) -> Array | float:
+    """1.0 where a row's own item is one its user had before [R]."""
+    if before is None:
+        return 0.0
+    return jnp.take_along_axis(before, rows.own[:, None], axis=1)[:, 0].astype(jnp.float32)
+
+
 def _removed(own: Array, known: tuple[Array, Array] | None, num_columns: int) -> Array:
     """bool [R, C]: a row's own column and what its user is known to have chosen."""
     removed = jnp.arange(num_columns) == own[:, None]
     if known is None:
         return removed
-    return removed | _marked(known)
+    return removed | marked(*known)
 
 
-def _marked(known: tuple[Array, Array]) -> Array:
-    """bool [R, C]: what a row's user is known to have chosen."""
-    words, index = known
-    return ((words[index // 32] >> (index % 32).astype(words.dtype)[:, None]) & 1).astype(bool)
-
-
-def _hardest(queries: Array, vectors: Array, rows: _Rows, sample: _Sample, options: _Options) -> Array:
+def _hardest(
+    queries: Array, vectors: Array, bonus: Array, rows: _Rows, sample: _Sample, options: _Options
+) -> Array:
     """The loss over each row's hardest negatives."""
 
     @jax.checkpoint
@@ -143,8 +166,12 @@ def _hardest(queries: Array, vectors: Array, rows: _Rows, sample: _Sample, optio
         q, part = block
         own = part.own
         removed = _removed(own, _known_bits(part, sample), len(vectors))
-        scores = jnp.where(removed, NEGLIGIBLE, product(q, vectors.T) + sample.log_weight)
+        before = _before(part, sample)
+        raw = product(q, vectors.T)
+        raw = raw if before is None else raw + jnp.where(before, bonus, 0.0)
+        scores = jnp.where(removed, NEGLIGIBLE, raw + sample.log_weight)
         positive = jnp.sum(q * vectors[own], axis=1) + sample.own_log_weight[own]
+        positive = positive + bonus * _own_before(part, before)
         if not options.accidental_hits:  # the other entries of the row's own item are a negative
             more = _own_count(own, sample) - 1
             again = jnp.where(more > 0.5, positive + jnp.log(jnp.maximum(more, 1)), NEGLIGIBLE)
@@ -162,15 +189,17 @@ def _own_count(own: Array, sample: _Sample) -> Array:
     return jnp.maximum(jnp.exp(sample.log_weight[own] - sample.own_log_weight[own]), 1.0)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _one_pass(queries: Array, vectors: Array, rows: _Rows, sample: _Sample, options: _Options) -> Array:
-    return _forward(queries, vectors, rows, sample, options)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _one_pass(
+    queries: Array, vectors: Array, bonus: Array, rows: _Rows, sample: _Sample, options: _Options
+) -> Array:
+    return _forward(queries, vectors, bonus, rows, sample, options)[0]
 
 
 def _forward(
-    queries: Array, vectors: Array, rows: _Rows, sample: _Sample, options: _Options
-) -> tuple[Array, tuple[Array, Array]]:
-    """The loss, and its gradients by queries [B / R, R, d] and vectors [C, d].
+    queries: Array, vectors: Array, bonus: Array, rows: _Rows, sample: _Sample, options: _Options
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    """The loss, and its gradients by queries [B / R, R, d], vectors [C, d] and the bonus.
 
     Sums over negatives are not divided by z: z goes into the small factors of each product instead.
     """
@@ -178,11 +207,14 @@ def _forward(
     reach = jnp.sqrt(jnp.max(jnp.sum(jnp.square(vectors), axis=1)))
     top_weight = sample.log_weight.max()
 
-    def one(d_turned: Array, block: tuple[Array, _Rows]) -> tuple[Array, tuple[Array, Array, Array]]:
+    def one(d_turned: Array, block: tuple[Array, _Rows]) -> tuple[Array, tuple[Array, ...]]:
         q, part = block
         own_vectors = vectors[part.own]
-        positive = jnp.sum(q * own_vectors, axis=1) + sample.own_log_weight[part.own]
+        before = _before(part, sample)
+        own_before = _own_before(part, before)
+        positive = jnp.sum(q * own_vectors, axis=1) + sample.own_log_weight[part.own] + bonus * own_before
         raw = product(q, turned)
+        raw = raw if before is None else raw + jnp.where(before, bonus, 0.0)
         known = _known_bits(part, sample)
 
         def highest() -> Array:
@@ -191,7 +223,7 @@ def _forward(
             return jnp.maximum(scores.max(axis=1), positive)
 
         # where no score can lie far above the row's own, that shifts as safely as the highest one would
-        bound = jnp.sqrt(jnp.sum(jnp.square(q), axis=1)) * reach + top_weight
+        bound = jnp.sqrt(jnp.sum(jnp.square(q), axis=1)) * reach + top_weight + jnp.maximum(bonus, 0.0)
         shift = jax.lax.cond(jnp.all(bound - positive < REACH), lambda: positive, highest)
         e = jnp.exp(raw + (sample.log_weight - shift[:, None]))
         e = jnp.where(_removed(part.own, known, len(vectors)), 0.0, e)
@@ -203,16 +235,20 @@ def _forward(
         share = (part.weights / z)[:, None]
         missed = -(share[:, 0] * others)  # weight * (own / z - 1), free of cancellation
         d_q = product(e, vectors) * share + missed[:, None] * own_vectors
-        return d_turned + product((q * share).T, e), (loss, d_q, missed)
+        d_bonus = jnp.zeros(())
+        if before is not None:
+            again = jnp.where(before, e, 0.0).sum(axis=1)
+            d_bonus = jnp.sum(share[:, 0] * again + missed * own_before)
+        return d_turned + product((q * share).T, e), (loss, d_q, missed, d_bonus)
 
-    d_turned, (losses, d_q, missed) = jax.lax.scan(one, jnp.zeros_like(turned), (queries, rows))
+    d_turned, (losses, d_q, missed, d_bonus) = jax.lax.scan(one, jnp.zeros_like(turned), (queries, rows))
     d_vectors = d_turned.T.at[rows.own].add(missed[..., None] * queries)
-    return losses.sum(), (d_q, d_vectors)
+    return losses.sum(), (d_q, d_vectors, d_bonus.sum())
 
 
-def _backward(_options: _Options, gradients: tuple[Array, Array], g: Array) -> tuple[Any, ...]:
+def _backward(_options: _Options, gradients: tuple[Array, Array, Array], g: Array) -> tuple[Any, ...]:
     """Weights, counts and log_q are data: they have no gradient."""
-    return g * gradients[0], g * gradients[1], None, None
+    return g * gradients[0], g * gradients[1], g * gradients[2], None, None
 
 
 _one_pass.defvjp(_forward, _backward)
@@ -254,7 +290,7 @@ def _weighted(q: Array, users: Array, vectors: Array, sample: _Sample) -> Array:
     """A block's weighted scores [R, C], NEGLIGIBLE where a column is known to the row's user."""
     scores = product(q, vectors.T) + sample.log_weight
     known = None if sample.known is None else sample.known.bits(users, sample.column_of, len(vectors))
-    return scores if known is None else jnp.where(_marked(known), NEGLIGIBLE, scores)
+    return scores if known is None else jnp.where(marked(*known), NEGLIGIBLE, scores)
 
 
 def _query_blocks(queries: Array, num_columns: int) -> tuple[Array, Array]:

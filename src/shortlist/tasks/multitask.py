@@ -8,16 +8,18 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from shortlist.models.bags import is_spread
 from shortlist.models.blocks import Side
 from shortlist.models.build import Net, Tables, represent
 from shortlist.models.heads import weight_penalty
 from shortlist.models.layers import lookup
 from shortlist.models.pairs import pair_loss
-from shortlist.specs.features import HasBiases, TableSpec
+from shortlist.specs.features import Bag, TableSpec
 from shortlist.specs.models import Model
 from shortlist.specs.tasks import Rating, Retrieval, TaskSpec
 from shortlist.tasks.known import KnownPositives
 from shortlist.tasks.losses import squared_error
+from shortlist.tasks.past import PastTables, SeenBefore
 from shortlist.tasks.ranking import Pairs, head_loss
 from shortlist.tasks.retrieval import Columns, distinct, needs_whole_catalogue, retrieval_loss
 
@@ -32,19 +34,23 @@ class Batch(NamedTuple):
     labels: dict[str, Array]
     weights: Array
     users: Array
+    past: Array | None = None
+    aggregates: dict[str, Array] = {}  # noqa: RUF012 - a tuple's default, never written to
 
 
 class Corpus(NamedTuple):
     """The encoded catalogue of N items; see `features.batches.Catalogue`.
 
     known: each user's items, where a task asks for them. audience: encoded query features of each user,
-    where a query is its user and nothing more; a batch's own are then not read.
+    where a query is its user and nothing more; a batch's own are then not read. pasts: what users had, in
+    order, where features or tasks ask for it.
     """
 
     items: dict[str, Array]
     log_q: Array
     known: KnownPositives | None = None
     audience: dict[str, Array] | None = None
+    pasts: PastTables | None = None
 
 
 class View(NamedTuple):
@@ -80,7 +86,19 @@ def look(spec: Model, batch: Batch, corpus: Corpus) -> View:
         items = {k: _real(v[columns.items], columns.counts > 0) for k, v in items.items()}
     if corpus.audience is not None:
         return View(corpus.audience, batch.users, columns, items)
-    return View(batch.query, None, columns, items)
+    return View(batch.query | _bags(spec, batch, corpus.pasts), None, columns, items)
+
+
+def _bags(spec: Model, batch: Batch, pasts: PastTables | None) -> dict[str, Array]:
+    """The weights of the query's bags, where they are not given as lists."""
+    out: dict[str, Array] = {}
+    if pasts is None or pasts.order is None or batch.past is None:
+        return out
+    for feature in spec.features("query"):
+        if isinstance(feature, Bag):
+            out[feature.key] = pasts.bag(feature.key, batch.users, batch.past, feature.as_of)
+            out[f"{feature.key}@slots"] = pasts.slots[feature.key]
+    return out
 
 
 def _real(features: Array, used: Array) -> Array:
@@ -123,6 +141,8 @@ def batch_loss(
             known=corpus.known,
             users=batch.users,
             query_row=view.query_row,
+            seen=_seen(retrieval, batch, columns, corpus),
+            bonus=net.seen,
             key=jax.random.fold_in(jax.random.key(0) if key is None else key, 1),
         )
     sums |= _head_sums(net, batch, view, queries, candidates, head_noise)
@@ -130,6 +150,15 @@ def batch_loss(
     reduced = {t.name: sums[t.name] if t.reduction == "sum" else means[t.name] for t in tasks}
     loss = sum((task_weights[n] * value for n, value in reduced.items()), start=jnp.zeros(()))
     return loss + _penalties(net, tables, batch, view, total_weight), means
+
+
+def _seen(task: Retrieval, batch: Batch, columns: Columns, corpus: Corpus) -> SeenBefore | None:
+    """What rows' users had before, where the task learns what that means."""
+    if not task.seen:
+        return None
+    assert corpus.pasts is not None and batch.past is not None
+    whole = columns.items.shape[0] == corpus.log_q.shape[0]
+    return SeenBefore(corpus.pasts, batch.past, None if whole else columns.items, task.seen)
 
 
 def _draw(
@@ -165,7 +194,9 @@ def _head_sums(
     if not rest:
         return sums
     queries, candidates = (side.at_rows() for side in sides)
-    scores = jax.vmap(lambda q, c, bits: net.predict(q, c, noise=bits))(queries, candidates, noise)
+    scores = jax.vmap(lambda q, c, a, bits: net.predict(q, c, a, noise=bits))(
+        queries, candidates, batch.aggregates, noise
+    )
     # where, and before the loss as well: a padding row's loss and its slope may be anything, NaN included
     kept = batch.weights > 0
 
@@ -197,25 +228,29 @@ def _penalties(net: Net, tables: Tables, batch: Batch, view: View, total: Array)
     if view.query_row is not None:
         num_queries = len(next(iter(view.query.values())))
         by_query = jnp.zeros(num_queries).at[view.query_row].add(share)
-    sides = {
-        "query": (spec.query, view.query, by_query),
-        "candidate": (spec.candidate, view.items, by_column),
-    }
-    for side, (tower, encoded, shares) in sides.items():
-        for feature in tower.features:
+    sides = {"query": (view.query, by_query), "candidate": (view.items, by_column)}
+    for side, (encoded, shares) in sides.items():
+        for feature in spec.features(side):
             if not isinstance(feature, TableSpec):
                 continue
             name, rows = f"{side}/{feature.table_name}", encoded[feature.key]
-            if feature.l2:
+            if feature.l2 and isinstance(feature, Bag) and is_spread(rows):
+                loss += feature.l2 * _spread_over(tables[name], rows, encoded.get(f"{feature.key}@slots"), shares)
+            elif feature.l2:
                 loss += feature.l2 * _touched(tables[name], rows, shares)
-            if isinstance(feature, HasBiases):
-                for head in spec.heads:
-                    if head.biases and head.bias_l2 and head.weight:
-                        loss += head.bias_l2 * _touched(tables[f"{name}#{head.name}"], rows, shares)
+            for head in spec.heads:
+                if head.bias_l2 and head.weight and head.name in spec.biases(side, feature):
+                    loss += head.bias_l2 * _touched(tables[f"{name}#{head.name}"], rows, shares)
     for head in spec.heads:
         if head.l2 and head.weight:
             loss += head.l2 * weight_penalty(net.heads[head.name])
     return loss
+
+
+def _spread_over(table: Array, weights: Array, slots: Array | None, share: Array) -> Array:
+    """As `_touched`, of weights [n, rows] in place of lists."""
+    squares = jnp.sum(jnp.square(table if slots is None else lookup(table, slots)), axis=-1)
+    return jnp.sum((share @ (weights != 0)) * squares)
 
 
 def _touched(table: Array, rows: Array, share: Array) -> Array:

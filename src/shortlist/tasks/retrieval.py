@@ -10,6 +10,7 @@ from jax import Array
 
 from shortlist.specs.tasks import Retrieval
 from shortlist.tasks.known import KnownPositives
+from shortlist.tasks.past import SeenBefore
 from shortlist.tasks.losses import NEGLIGIBLE, Candidates, grouped_softmax_loss, softmax_loss
 
 MORE_SCORES = 2**23
@@ -97,11 +98,14 @@ def retrieval_loss(
     known: KnownPositives | None,
     users: Array,
     query_row: Array | None = None,
+    seen: SeenBefore | None = None,
+    bonus: Array | None = None,
     key: Array,
 ) -> Array:
     """Summed loss of a batch: queries [B, d] of users int [B] against vectors [C, d] of the batch's columns.
 
-    query_row int [B]: each row's query among queries [Q, d] of distinct users, in their order.
+    query_row int [B]: each row's query among queries [Q, d] of distinct users, in their order. bonus: a scalar,
+    added to the scores of items that rows' users had before, as `seen` tells.
     """
     extra = None
     if task.extra_negatives:
@@ -114,6 +118,7 @@ def retrieval_loss(
     row_column, hits = columns.row_column, task.accidental_hits
     if query_row is not None:
         exact = known is not None or not hits  # else sums less a row's own entries would cancel
+        exact = exact and seen is None
         if exact and not task.hard_negatives and FEWER * len(queries) <= len(query_row):
             return grouped_softmax_loss(
                 queries, query_row, row_column, candidates, weights, accidental_hits=hits, known=known
@@ -128,6 +133,8 @@ def retrieval_loss(
         known=known,
         users=users,
         hard_negatives=task.hard_negatives,
+        seen=seen,
+        bonus=bonus,
     )
 
 

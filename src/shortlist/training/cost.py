@@ -10,12 +10,13 @@ import jax
 import numpy as np
 
 from shortlist.features.batches import Catalogue, Examples
-from shortlist.models.build import Net, bias_slots, build
-from shortlist.specs.features import HasBiases, TableSpec
+from shortlist.models.build import Net, build
+from shortlist.specs.features import TableSpec
 from shortlist.specs.models import Model
 from shortlist.specs.training import Training
 from shortlist.tasks.known import TABLE_BYTES
 from shortlist.tasks.multitask import Corpus, active_retrieval
+from shortlist.tasks.past import past_tables
 from shortlist.training.feeding import AHEAD, Feed
 from shortlist.training.loop import audience_of
 from shortlist.training.optimizers import rule_of
@@ -55,13 +56,12 @@ class TrainingCost:
 def table_shapes(spec: Model, sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
     """(rows, numbers a row) of each table that `build` makes of these sizes."""
     shapes: dict[str, tuple[int, int]] = {}
-    for side, tower in (("query", spec.query), ("candidate", spec.candidate)):
-        for feature in tower.features:
+    for side in ("query", "candidate"):
+        for feature in spec.features(side):
             if isinstance(feature, TableSpec):
                 name = f"{side}/{feature.table_name}"
                 shapes[name] = (sizes[name], feature.dim)
-                slots = bias_slots(spec, side) if isinstance(feature, HasBiases) else []
-                shapes |= {f"{name}#{slot}": (sizes[name], 1) for slot in slots}
+                shapes |= {f"{name}#{slot}": (sizes[name], 1) for slot in spec.biases(side, feature)}
     return shapes
 
 
@@ -83,7 +83,8 @@ def training_cost(
     batch_size = min(training.batch_size, len(examples))
     audience = audience_of(net, examples, batch_size)
     feed = Feed.of(examples, training, queries=audience is None)
-    corpus = Corpus(catalogue.items, catalogue.log_q, None, audience)  # type: ignore[arg-type]
+    pasts = None if catalogue.pasts is None else past_tables(catalogue.pasts, catalogue.num_items)
+    corpus = Corpus(catalogue.items, catalogue.log_q, None, audience, pasts)  # type: ignore[arg-type]
     plan = plan_of((net, tables), feed.forms[0].data, corpus, training, batch_size)
 
     parts = []
@@ -98,9 +99,12 @@ def training_cost(
     parts.append(Cost("layers", layers * (1 + states), how))
     parts.append(_examples(feed))
     parts.append(_corpus(net, catalogue))
+    if pasts is not None:
+        held = sum(x.nbytes for x in jax.tree.leaves(pasts))
+        parts.append(Cost("users' pasts", 2 * held, f"{len(catalogue.pasts.items):,} items, by user"))  # type: ignore[union-attr]
     dense = [g for g in plan.groups if not g.sparse(training)]
     gradients = sum(g.num_rows * shapes[name][1] * FLOAT for g in dense for name in g.tables)
-    widths = net.query.width + net.candidate.width + sum(x.shape[-1] for x in jax.tree.leaves(learned(net)))
+    widths = net.width("query") + net.width("candidate") + sum(x.shape[-1] for x in jax.tree.leaves(learned(net)))
     rows = batch_size * widths * FLOAT * ACTIVATIONS
     how = (
         f"gradients of tables updated whole, {batch_size:,} rows x {widths:,} numbers x {ACTIVATIONS}, scores"

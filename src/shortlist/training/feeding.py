@@ -102,7 +102,9 @@ class Feed:
     def _batch(self, examples: Examples) -> Batch:
         parts: Any = (examples.candidates, examples.labels, examples.weights, examples.users)
         query: Any = examples.query if self.queries else {}
-        return Batch(query, *parts)
+        past: Any = examples.past
+        aggregates: Any = examples.aggregates
+        return Batch(query, *parts, past, aggregates)
 
     @cached_property
     def _resident(self) -> Batch:

@@ -18,6 +18,7 @@ from shortlist.models.build import Net, Tables
 from shortlist.specs.training import Training
 from shortlist.tasks.known import known_positives
 from shortlist.tasks.multitask import Corpus, Params, active_retrieval
+from shortlist.tasks.past import past_tables
 from shortlist.tasks.retrieval import needs_whole_catalogue, takes_whole
 from shortlist.training.feeding import Feed
 from shortlist.training.optimizers import schedule
@@ -144,7 +145,8 @@ def _corpus(net: Net, examples: Examples, catalogue: Catalogue, batch_size: int)
             catalogue.known_indptr, catalogue.known_items, catalogue.num_items, whole=whole
         )
     items, log_q = jax.device_put((catalogue.items, catalogue.log_q))
-    return Corpus(items, log_q, known, audience_of(net, examples, batch_size))
+    pasts = None if catalogue.pasts is None else past_tables(catalogue.pasts, catalogue.num_items)
+    return Corpus(items, log_q, known, audience_of(net, examples, batch_size), pasts)
 
 
 AUDIENCE_ROWS = 2**18
@@ -156,7 +158,9 @@ def audience_of(net: Net, examples: Examples, batch_size: int) -> dict[str, Any]
     user once. None where rows of one user differ, where there are too many users to gain by it, or where
     dropout makes every row of its own."""
     users = examples.users
-    if net.query.noise_dim or not examples.query or users.min() < 0 or users.max() >= batch_size:
+    if examples.past is not None:
+        return None
+    if net.noise_dims[0] or not examples.query or users.min() < 0 or users.max() >= batch_size:
         return None
     known = np.zeros(int(users.max()) + 1, bool)
     table = {k: np.zeros((len(known), *v.shape[1:]), v.dtype) for k, v in examples.query.items()}

@@ -32,13 +32,15 @@ class Group:
     their biases.
 
     tables: their names. readers: (side, feature key) of each feature that reads them. num_rows: of each
-    table. num_ids: looked up in a step, repeats and padding included.
+    table. num_ids: looked up in a step, repeats and padding included. whole: a reader gives weights for every
+    row, so that all are touched.
     """
 
     tables: tuple[str, ...]
     readers: tuple[tuple[str, str], ...]
     num_rows: int
     num_ids: int
+    whole: bool = False
 
     @property
     def name(self) -> str:
@@ -46,6 +48,8 @@ class Group:
 
     def sparse(self, training: Training) -> bool:
         """Whether touched rows alone are updated."""
+        if self.whole:
+            return False
         if training.tables != "auto":
             return training.tables == "sparse"
         return self.num_rows >= SPARSE_FROM[type(training.optimizer)] * self.num_ids
@@ -54,6 +58,8 @@ class Group:
         """The choice in a sentence, for the log."""
         form = "touched rows only" if self.sparse(training) else "the whole table"
         least = SPARSE_FROM[type(training.optimizer)] * self.num_ids
+        if self.whole:
+            return f"{self.name}: the whole table updated (a bag's weights touch all {self.num_rows:,} rows)"
         rule = (
             f"tables={training.tables!r}" if training.tables != "auto" else f"rows alone from {least:,} rows"
         )
@@ -63,17 +69,18 @@ class Group:
 
 def groups_of(spec: Model, tables: Mapping[str, Array], view: View) -> tuple[Group, ...]:
     """Every table of a model, grouped, with the ids that a step's view looks up in it (shapes suffice)."""
-    sides = {"query": (spec.query, view.query), "candidate": (spec.candidate, view.items)}
     groups = []
-    for side, (tower, encoded) in sides.items():
+    for side, encoded in {"query": view.query, "candidate": view.items}.items():
         readers: dict[str, list[str]] = {}
-        for feature in tower.features:
+        for feature in spec.features(side):
             if isinstance(feature, TableSpec):
                 readers.setdefault(f"{side}/{feature.table_name}", []).append(feature.key)
         for name, keys in readers.items():
             names = tuple(t for t in tables if t == name or t.startswith(f"{name}#"))
             num_ids = sum(encoded[key].size for key in keys)
-            groups.append(Group(names, tuple((side, key) for key in keys), tables[name].shape[0], num_ids))
+            whole = any(jnp.issubdtype(encoded[key].dtype, jnp.floating) for key in keys)
+            places = tuple((side, key) for key in keys)
+            groups.append(Group(names, places, tables[name].shape[0], num_ids, whole))
     return tuple(groups)
 
 

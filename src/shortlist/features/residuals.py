@@ -1,0 +1,55 @@
+"""How far a rating lies above par: above what other ratings of its item suggest. NumPy only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shortlist._typing import Doubles, Floats
+from shortlist.features.log import Log
+from shortlist.specs.features import AsOf
+
+SHRINK = 5.0
+"""Ratings of the training mean that every item is thought to have had already."""
+
+
+def residuals(log: Log, mean: float, as_of: AsOf) -> Floats:
+    """rating - mean - item's shrunk mean, of every event; float32 [T]. The log has ratings.
+
+    The item's mean is of events at an earlier second ("row"), or of all ("leave-one-out": a row never looks
+    at residuals of its own item, so that its own rating stays out).
+    """
+    assert log.ratings is not None
+    values = log.ratings.astype(np.float64) - mean
+    if as_of == "leave-one-out":
+        sums = np.bincount(log.items, values)
+        counts = np.bincount(log.items)
+        return (values - (sums / (counts + SHRINK))[log.items]).astype(np.float32)
+    sums, counts = _earlier(log, values)
+    return (values - sums / (counts + SHRINK)).astype(np.float32)
+
+
+def above(log: Log, base: Log, mean: float) -> Floats:
+    """The same of events [T] that another log's are the measure of, all of it; 0 where a rating is missing."""
+    if log.ratings is None or base.ratings is None:
+        return np.zeros(len(log), np.float32)
+    size = int(max(base.items.max(initial=0), log.items.max(initial=0))) + 1
+    sums = np.bincount(base.items, base.ratings.astype(np.float64) - mean, minlength=size)
+    counts = np.bincount(base.items, minlength=size)
+    usual = mean + (sums / (counts + SHRINK))[log.items]
+    return np.nan_to_num(log.ratings - usual).astype(np.float32)
+
+
+def _earlier(log: Log, values: Doubles) -> tuple[Doubles, Doubles]:
+    """Sum and number of values of the same item at an earlier second, for every event."""
+    order = np.lexsort((log.times, log.items))
+    item, time = log.items[order], log.times[order]
+    new_item = np.diff(item, prepend=-1) != 0
+    new_second = new_item | (np.diff(time, prepend=time[:1] - 1) != 0)
+    places = np.arange(len(order))
+    begin = np.maximum.accumulate(np.where(new_item, places, 0)) if len(order) else places
+    until = np.maximum.accumulate(np.where(new_second, places, 0)) if len(order) else places
+    running = np.concatenate([[0.0], np.cumsum(values[order])])
+    sums, counts = np.empty(len(order)), np.empty(len(order))
+    sums[order] = running[until] - running[begin]
+    counts[order] = until - begin
+    return sums, counts

@@ -1,0 +1,131 @@
+"""Histories told in a request: what a user did, who training may never have seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from shortlist._typing import MISSING_INT, Array, Bools, Columns, Longs
+from shortlist.data.coded import Coded, Column
+from shortlist.errors import RequestError
+from shortlist.features.columns import ColumnType
+from shortlist.features.history import Events
+from shortlist.features.log import Log, Standing
+from shortlist.features.requests import is_missing
+from shortlist.state.catalogue import Items
+
+TOLD: dict[str, ColumnType] = {
+    "history": "strings",
+    "history_timestamp": "ints",
+    "history_rating": "floats",
+}
+"""What a request may say of its user's past, the most recent first."""
+APART = 60
+"""Seconds between events of a history without times, which then ends so long before its request."""
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """The histories of n requests. rows: bool [n], which of them tell one. log: of all n, users being rows."""
+
+    rows: Bools
+    log: Log
+
+    @classmethod
+    def of(cls, given: Columns, items: Items, times: Longs) -> Told | None:
+        """None where no request tells a history. Items that are not in the catalogue are left out. Raises
+        RequestError where times or ratings are not as many as items."""
+        if "history" not in given:
+            return None
+        ids = np.asarray(given["history"])
+        rows = ~is_missing(ids)
+        row, rank = np.nonzero(ids != "")
+        then = times[row] - APART * (rank + 1)
+        if "history_timestamp" in given:
+            known = _beside("history_timestamp", given, ids)[row, rank]
+            then = np.where(known == MISSING_INT, then, known)
+        ratings = None
+        if "history_rating" in given:
+            ratings = _beside("history_rating", given, ids)[row, rank]
+        positions = items.positions(ids[row, rank])
+        kept = np.flatnonzero(positions >= 0)[::-1]  # of one second, the last told is the first that happened
+        log, _ = Log.of(
+            row[kept],
+            positions[kept],
+            then[kept],
+            None if ratings is None else ratings[kept],
+            len(ids),
+        )
+        return cls(rows, log)
+
+    def __getitem__(self, rows: slice) -> Told:
+        """The histories of some requests."""
+        start, stop, _ = rows.indices(len(self.rows))
+        first, last = int(self.log.indptr[start]), int(self.log.indptr[stop])
+        ratings = None if self.log.ratings is None else self.log.ratings[first:last]
+        own = Log(
+            self.log.indptr[start : stop + 1] - first,
+            self.log.items[first:last],
+            self.log.times[first:last],
+            ratings,
+        )
+        return Told(self.rows[start:stop], own)
+
+    def seen(self, num_items: int) -> Bools:
+        """True [n, N] at items of a history."""
+        mask = np.zeros((self.log.num_users, num_items), np.bool_)
+        mask[self.log.users, self.log.items] = True
+        return mask
+
+    def over(self, events: Events) -> Events:
+        """The told events among those training knows."""
+        return replace(events, log=self.log, base=events, _made={})
+
+    def columns(
+        self, events: Events, lengths: dict[str, int], times: Longs, stored: dict[str, Column]
+    ) -> dict[str, Column]:
+        """Columns made of past events: of the history where one is told, else as `stored`."""
+        at = Standing.of(np.arange(len(times)), times)
+        fresh = self.over(events).columns(lengths, at)
+        return {name: _chosen(self.rows, fresh[name], stored[name]) for name in lengths}
+
+
+def _beside(name: str, given: Columns, ids: Array) -> Array:
+    """A list that goes with the items: as many values."""
+    values = np.asarray(given[name])
+    width = ids.shape[1]
+    gone = values == MISSING_INT if values.dtype.kind == "i" else np.isnan(values)
+    counts = values.shape[1] - gone[:, ::-1].argmin(axis=1) if values.shape[1] else np.zeros(len(ids), int)
+    counts = np.where(gone.all(axis=1), 0, counts)
+    lengths = (ids != "").sum(axis=1)
+    wrong = (counts > lengths) | ((counts > 0) & (counts < lengths))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise RequestError(
+            f"row {row}, column {name!r}: {counts[row]} values for a history of {lengths[row]} items",
+            hint="give one for every item of history, the most recent first, or none",
+        )
+    out = np.full((len(ids), width), MISSING_INT if values.dtype.kind == "i" else np.nan, values.dtype)
+    used = min(width, values.shape[1])
+    out[:, :used] = values[:, :used]
+    return out
+
+
+def _chosen(where: Bools, first: Column, second: Column) -> Column:
+    """Rows of `first` where true, else of `second`; lists are padded to one width."""
+    if isinstance(first, Coded):
+        assert isinstance(second, Coded)
+        return Coded(_rows(where, first.codes, second.codes, -1), first.values)
+    assert not isinstance(second, Coded)
+    missing = MISSING_INT if first.dtype.kind == "i" else np.nan
+    return _rows(where, first, second, missing)
+
+
+def _rows(where: Bools, first: Array, second: Array, missing: float) -> Array:
+    if first.ndim == 1:
+        return np.where(where, first, second)
+    out = np.full((len(where), max(first.shape[1], second.shape[1])), missing, first.dtype)
+    out[where, : first.shape[1]] = first[where]
+    out[~where, : second.shape[1]] = second[~where]
+    return out

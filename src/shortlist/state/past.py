@@ -1,0 +1,36 @@
+"""What every user did, in the order of time: what a model may read of it as of any moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shortlist.features.log import Log
+from shortlist.state.storage import load_array, load_json, save_array, save_json
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """The training rows' log. mean: of their ratings. timed: whether they had times."""
+
+    log: Log = field(repr=False)
+    mean: float
+    timed: bool
+
+    def save(self, folder: Path) -> None:
+        """Write into a new folder."""
+        folder.mkdir()
+        for name in ("indptr", "items", "times"):
+            save_array(folder / f"{name}.npy", getattr(self.log, name))
+        if self.log.ratings is not None:
+            save_array(folder / "ratings.npy", self.log.ratings)
+        rated = self.log.ratings is not None
+        save_json(folder / "about.json", {"mean": self.mean, "timed": self.timed, "rated": rated})
+
+    @classmethod
+    def load(cls, folder: Path) -> Past:
+        """What `save` wrote; arrays are memory-mapped."""
+        about = load_json(folder / "about.json")
+        arrays = [load_array(folder / f"{name}.npy") for name in ("indptr", "items", "times")]
+        ratings = load_array(folder / "ratings.npy") if about["rated"] else None
+        return cls(Log(*arrays, ratings), about["mean"], about["timed"])
