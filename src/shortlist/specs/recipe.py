@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -76,6 +77,15 @@ class Serving(Spec, frozen=True, kw_only=True):
             not_negative(self, "rating_weight")
 
 
+Goal = Literal["rating", "retrieval", "two-stage"]
+
+
+class Auto(Spec, frozen=True, tag_field="kind", tag="auto", kw_only=True):
+    """A model to be inferred from the training rows, in place of a declared one."""
+
+    goal: Goal = "two-stage"
+
+
 class Recipe(Spec, frozen=True, kw_only=True):
     """One run."""
 
@@ -89,8 +99,67 @@ class Recipe(Spec, frozen=True, kw_only=True):
     format: Literal[1] = 1
 
 
+class Outline(Spec, frozen=True, kw_only=True):
+    """A run whose model is inferred: `Recipe` with gaps.
+
+    data: the tables, where the recipe names any. split: None holds out each user's last row where rows have
+    times and ratings are not the goal, else a random fifth. training: keys of `Training` that replace
+    inferred ones.
+    """
+
+    model: Auto
+    data: DataSource | None = None
+    name: str = ""
+    split: SplitRule | None = None
+    training: dict[str, Any] = msgspec.field(default_factory=dict)
+    evaluation: Evaluation = msgspec.field(default_factory=Evaluation)
+    serving: Serving = msgspec.field(default_factory=Serving)
+    format: Literal[1] = 1
+
+    def check(self) -> None:
+        Training.from_dict(self.training)
+
+    @property
+    def source(self) -> DataSource:
+        """Where the tables are. Raises RecipeError where it does not say."""
+        if self.data is None:
+            raise RecipeError(
+                "the recipe names no data",
+                hint="give --interactions FILE (and --items, --users), or a [data] section",
+            )
+        return self.data
+
+    def rule(self, *, timed: bool) -> SplitRule:
+        """How rows are divided, by whether they have times."""
+        last = timed and self.model.goal != "rating"
+        return self.split or SplitRule(rule="hold_last=1" if last else "random=80%")
+
+    def filled(self, model: ModelSpec, training: Training, split: SplitRule) -> Recipe:
+        """The recipe with its gaps filled; what it says of training goes before what was inferred."""
+        return Recipe(
+            data=self.source,
+            model=model,
+            name=self.name,
+            split=split,
+            training=Training.from_dict(training.to_dict() | self.training),
+            evaluation=self.evaluation,
+            serving=self.serving,
+        )
+
+
 def read_recipe(path: str | Path) -> Recipe:
     """A recipe from a TOML file; RecipeError names the file and the place in it."""
+    found = read_outline(path)
+    if isinstance(found, Outline):
+        raise RecipeError(
+            f"{path} infers its model: until it is run there is no recipe",
+            hint="shortlist train it; the run's folder holds the recipe",
+        )
+    return found
+
+
+def read_outline(path: str | Path) -> Recipe | Outline:
+    """A recipe from a TOML file, or one whose model is to be inferred; raises as `read_recipe` does."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -99,8 +168,16 @@ def read_recipe(path: str | Path) -> Recipe:
     except UnicodeDecodeError as error:
         raise RecipeError(f"the recipe {path} is not UTF-8 (byte {error.start})") from error
     try:
-        return Recipe.from_toml(text)
+        return Outline.from_toml(text) if _is_auto(text) else Recipe.from_toml(text)
     except SpecError as error:
         raise RecipeError(
             f"{path}: {error}", hint=error.hint or "see docs/recipes.md for every key"
         ) from error
+
+
+def _is_auto(text: str) -> bool:
+    try:
+        model = tomllib.loads(text).get("model")
+    except tomllib.TOMLDecodeError:
+        return False  # Recipe says what is wrong
+    return isinstance(model, dict) and model.get("kind") == "auto"
