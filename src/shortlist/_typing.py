@@ -29,11 +29,12 @@ MISSING_INT = int(np.iinfo(np.int64).min)
 class Scorer(Protocol):
     """A trained model seen from outside: raw columns in, arrays out. JAX and ONNX both meet it."""
 
-    def encode_query(self, columns: Columns) -> tuple[Floats, Floats | None]:
-        """Query representations [b, r] and, where the model retrieves, query vectors [b, d]."""
+    def encode_query(self, columns: Any) -> tuple[Floats, Floats | None]:
+        """Query representations [b, r] and, where the model retrieves, query vectors [b, d], of Columns whose
+        lists of past items may be coded (`data.coded.Table`)."""
         ...
 
-    def encode_candidate(self, columns: Columns) -> tuple[Floats, Floats | None]:
+    def encode_candidate(self, columns: Any) -> tuple[Floats, Floats | None]:
         """Candidate representations [n, r] and, where the model retrieves, item vectors [n, d]."""
         ...
 

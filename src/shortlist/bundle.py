@@ -97,6 +97,9 @@ def _write(recommender: Recommender, parts: Mapping[str, Part], folder: Path) ->
             (folder / name / f"{graph}.onnx").write_bytes(model)
     recommender.items.save(folder / "items")
     recommender.users.save(folder / "users")
+    if recommender.aggregates:
+        plain = {name: aggregates.to_dict() for name, aggregates in recommender.aggregates.items()}
+        save_json(folder / "users" / "aggregates.json", plain)
     for name in ("item_vectors", "item_representations"):
         array = getattr(recommender, name)
         if array is not None:
@@ -128,6 +131,8 @@ def _manifest(recommender: Recommender, parts: Mapping[str, Part], files: dict[s
         pipeline={
             "num_retrieved": recommender.num_retrieved,
             "utility": {"rating_weight": utility.rating_weight, "head": utility.head},
+            "seen_bonus": recommender.seen_bonus,
+            "seen_as_of": recommender.seen_as_of,
         },
         sizes={
             "items": len(recommender.items),
@@ -275,10 +280,22 @@ def _recommender(folder: Path, manifest: Manifest) -> Recommender:
         ranker=scorers.get("ranking", joint) if arrays["item_representations"] is not None else None,
         utility=Utility(**manifest.pipeline["utility"]),
         num_retrieved=manifest.pipeline["num_retrieved"],
+        seen_bonus=manifest.pipeline.get("seen_bonus", 0.0),
+        seen_as_of=manifest.pipeline.get("seen_as_of", "row"),
+        aggregates=_aggregates(folder),
         provenance={**manifest.provenance, "created": manifest.created},
         writer=partial(_save_again, folder, manifest),
         **arrays,
     )
+
+
+def _aggregates(folder: Path) -> dict[str, Any]:
+    path = folder / "users" / "aggregates.json"
+    if not path.is_file():
+        return {}
+    from shortlist.features.aggregates import Aggregates
+
+    return {name: Aggregates.from_dict(plain) for name, plain in load_json(path).items()}
 
 
 def _save_again(folder: Path, manifest: Manifest, recommender: Recommender, path: Path) -> None:

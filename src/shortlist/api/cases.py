@@ -22,7 +22,6 @@ from shortlist.features.log import Standing
 from shortlist.pipeline.questions import query_columns
 from shortlist.pipeline.recommender import Recommender
 
-
 Asked = dict[str, Column]
 """Query columns by name."""
 
@@ -86,8 +85,8 @@ class Case:
         if ratings is not None and before is not None:
             liked = ratings >= before.mean()
         first = first_rows_of(rows)
-        bare = {name: column[first] for name, column in given.items() if name == "user_id"}
-        bare = query_columns(schema, recommender.users, bare, rows.users[first], events)
+        named = {name: column[first] for name, column in given.items() if name == "user_id"}
+        bare = query_columns(schema, recommender.users, named, rows.users[first], events)
         return cls(rows, queries, liked, _repeated(recommender, rows), bare, at)
 
 

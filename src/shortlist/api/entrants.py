@@ -11,9 +11,9 @@ from shortlist._typing import Array, Bools, Doubles, Floats, Ints, Longs
 from shortlist.api.cases import Asked, Case
 from shortlist.evaluation import metrics
 from shortlist.evaluation.rows import Predictions, TestRows
+from shortlist.features.log import Standing
 from shortlist.index.exact import block_rows, search
 from shortlist.index.ranks import Ranks, product_ranks
-from shortlist.features.log import Standing
 from shortlist.pipeline.questions import request_times
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.stages import (
@@ -97,7 +97,7 @@ def _with_bonus(
     firsts = recommender.events.firsts
     for start in range(0, len(raw), BONUS_ROWS):
         rows = np.arange(start, min(start + BONUS_ROWS, len(raw)))
-        begin, end = firsts.ranges(at[rows], "row")
+        begin, end = firsts.ranges(at.rows(rows), recommender.seen_as_of)
         counts = end - begin
         row = np.repeat(np.arange(len(rows)), counts)
         place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts) + begin[row]
@@ -122,7 +122,8 @@ def _with_bonus(
 
 def _ahead(scores: Floats, own: Floats) -> Doubles:
     """1 where a score is greater than the row's own, half where it is equal."""
-    return (scores > own) + (scores == own) / 2
+    ahead: Doubles = (scores > own) + (scores == own) / 2
+    return ahead
 
 
 def _popularity_ranks(log_popularity: Array) -> Doubles:

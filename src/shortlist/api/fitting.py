@@ -170,8 +170,7 @@ class Asked:
             at = standing(prepared.events, rows, users, items)
             names = prepared.encoder.query.lengths | dict.fromkeys(numbers_read(model), 0)
             columns |= prepared.events.columns(names, at)
-            log = prepared.events.log
-            aggregates = {name: a.over(log).values(at, items) for name, a in prepared.aggregates.items()}
+            aggregates = {name: ready.values(at, items) for name, ready in prepared.ready.items()}
         return cls(prepared.encoder.query.encode(columns), items, users, aggregates)
 
 

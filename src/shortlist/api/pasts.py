@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from shortlist.features.batches import LARGEST, Catalogue, Examples, Pasts
 from shortlist.features.encoder import Encoder
 from shortlist.features.history import NUMBERS, Events, Total
 from shortlist.features.log import Log, Standing
+from shortlist.specs.aggregates import columns_read
 from shortlist.specs.features import OfPast
 from shortlist.specs.models import Model
 
@@ -110,33 +112,39 @@ def spread_bags(catalogue: Catalogue) -> bool:
     return catalogue.pasts is not None and catalogue.pasts.spreads(catalogue.num_items)
 
 
-def fitted_aggregates(
-    model: Model, events: Events, users: Vocabulary, split: Split
-) -> dict[str, Aggregates]:
+def fitted_aggregates(model: Model, events: Events, users: Vocabulary, split: Split) -> dict[str, Aggregates]:
     """The aggregates of each head that has any, fitted on the log."""
     heads = [head for head in model.heads if head.aggregates]
     if not heads:
         return {}
     from shortlist.features.aggregates import fit_aggregates
 
-    people, things = user_table(users, split.users), item_table(split.items)
+    read = columns_read(heads[0].aggregates + sum((h.aggregates for h in heads[1:]), ()))
+    people = _users_in_order(users, split.users, read)
+    things = to_columns(split.items, [name for name in split.items.columns if name in read])
     return {h.name: fit_aggregates(h.aggregates, events.log, people, things) for h in heads}
 
 
-def user_table(users: Vocabulary, table: pl.DataFrame) -> Columns:
-    """The columns of users in the order of the training users."""
+def user_table(aggregates: dict[str, Aggregates], users: Vocabulary, table: pl.DataFrame) -> Columns:
+    """The columns aggregates read of users, in the order of the training users."""
+    return _users_in_order(users, table, {n for a in aggregates.values() for n in columns_read(a.specs)})
+
+
+def item_table(aggregates: dict[str, Aggregates], table: pl.DataFrame) -> Columns:
+    """The columns aggregates read of items, in the order of the catalogue."""
+    read = {n for a in aggregates.values() for n in columns_read(a.specs)}
+    return to_columns(table, [name for name in table.columns if name in read])
+
+
+def _users_in_order(users: Vocabulary, table: pl.DataFrame, read: Collection[str]) -> Columns:
     known = pl.DataFrame({"user_id": list(users.values)}, schema={"user_id": pl.String})
     rows = known.join(table, on="user_id", how="left", maintain_order="left")
-    return to_columns(rows, [name for name in rows.columns if name != "user_id"])
-
-
-def item_table(table: pl.DataFrame) -> Columns:
-    """The columns of items, in the order of the catalogue."""
-    return to_columns(table, [name for name in table.columns if name != "item_id"])
+    return to_columns(rows, [name for name in rows.columns if name in read])
 
 
 def standing(events: Events, rows: pl.DataFrame, users: Ints, items: Ints) -> Standing:
     """Where any interactions stand in the log; those that are events of it are told apart."""
     timed = "timestamp" in rows.columns and events.timed
     clock = rows["timestamp"].to_numpy().astype(np.int64) if timed else np.zeros(rows.height, np.int64)
-    return Standing.of(users, clock, events.log.find(users.astype(np.int64), items, clock))
+    places = events.log.find(users.astype(np.int64), items.astype(np.int64), clock)
+    return Standing.of(users, clock, places)

@@ -13,9 +13,11 @@ from shortlist._typing import Columns, Floats, Ints, Longs
 from shortlist.api.pasts import (
     events_of,
     fitted_aggregates,
+    item_table,
     numbers_read,
     reads_past,
     spread_bags,
+    user_table,
     with_pasts,
 )
 from shortlist.data.coded import Coded, Column, Table, blocks, expanded
@@ -34,7 +36,7 @@ from shortlist.specs.models import Model
 from shortlist.state.seen import Seen
 
 if TYPE_CHECKING:
-    from shortlist.features.aggregates import Aggregates
+    from shortlist.features.aggregates import Aggregates, Ready
 
 SAMPLE = 1024
 """Raw rows kept of a model's training, for an exported graph to be tried on."""
@@ -46,7 +48,7 @@ class Prepared:
 
     users: the training users in order of first appearance. times: int64, each user's last time, where rows
     have times. queries, items: raw columns of the first rows and items. events: what users did, in order,
-    where the model reads it. aggregates: head -> its fitted aggregates.
+    where the model reads it. aggregates: head -> its fitted aggregates; ready: the same over the events.
     """
 
     encoder: Encoder
@@ -59,6 +61,7 @@ class Prepared:
     items: Columns = field(repr=False)
     events: Events | None = field(default=None, repr=False)
     aggregates: dict[str, Aggregates] = field(default_factory=dict, repr=False)
+    ready: dict[str, Ready] = field(default_factory=dict, repr=False)
 
     @property
     def counts(self) -> Longs:
@@ -98,10 +101,13 @@ def prepare(model: Model, split: Split) -> Prepared:
     catalogue = catalogue_of(encoder, items, rows, weights, seen)
     examples = Examples({}, rows, labels, weights, user_rows)
     aggregates: dict[str, Aggregates] = {}
+    ready: dict[str, Ready] = {}
     if events is not None and at is not None:
         catalogue, examples = with_pasts(model, encoder, events, at, catalogue, examples)
         aggregates = fitted_aggregates(model, events, users, split)
-        given = {name: a.over(events.log).values(at, rows) for name, a in aggregates.items()}
+        people, things = user_table(aggregates, users, split.users), item_table(aggregates, split.items)
+        ready = {name: a.over(events.log, people, things) for name, a in aggregates.items()}
+        given = {name: over.values(at, rows) for name, over in ready.items()}
         examples = replace(examples, aggregates=given)
     side = encoder.query.without(Total) if spread_bags(catalogue) else encoder.query
     if events is not None and at is not None:
@@ -117,13 +123,14 @@ def prepare(model: Model, split: Split) -> Prepared:
         sample(items),
         events,
         aggregates,
+        ready,
     )
 
 
 def _sampled(events: Events, encoder: Encoder, at: Standing | None) -> dict[str, Column]:
     """The lists the encoder reads, of the first rows."""
     assert at is not None
-    return events.columns(encoder.query.lengths, at[slice(0, SAMPLE)])
+    return events.columns(encoder.query.lengths, at.rows(slice(0, SAMPLE)))
 
 
 def catalogue_of(encoder: Encoder, items: Table, rows: Ints, weights: Floats, seen: Seen) -> Catalogue:

@@ -14,6 +14,7 @@ from shortlist.export.graphs import export_graphs
 from shortlist.features.schema import Schema
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.stages import Utility
+from shortlist.specs.aggregates import columns_read
 from shortlist.state.catalogue import Items
 from shortlist.state.past import Past
 from shortlist.state.users import Users
@@ -58,6 +59,9 @@ def combine(
         retriever=None if retrieval is None else retrieval.scorer,
         ranker=None if ranking is None else ranking.scorer,
         seen_bonus=0.0 if retrieval is None else _seen_bonus(retrieval),
+        seen_as_of=(retrieval.model.retrieval.seen or "row")
+        if retrieval and retrieval.model.retrieval
+        else "row",
         aggregates={} if ranking is None else ranking.prepared.aggregates,
         utility=Utility(rating_weight, chosen),
         num_retrieved=num_retrieved,
@@ -83,7 +87,8 @@ def _users(fitted: Fitted, schema: Schema) -> Users:
 
     known = pl.DataFrame({"user_id": list(fitted.prepared.users.values)}, schema={"user_id": pl.String})
     table = known.join(fitted.split.users, on="user_id", how="left", maintain_order="left")
-    kept = [name for name in column_types(table) if name in schema.query and name != "user_id"]
+    read = set(schema.query) | {n for a in fitted.prepared.aggregates.values() for n in columns_read(a.specs)}
+    kept = [name for name in column_types(table) if name in read and name != "user_id"]
     times, events = fitted.prepared.times, fitted.prepared.events
     if times is not None and events is not None:
         times = times + 1  # a request that names no time comes after all the user did

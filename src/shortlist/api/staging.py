@@ -160,7 +160,7 @@ class _Reading:
         if not first.height:
             raise DataError("there are no training rows")
         table = self._table(self.roles.checked(first))
-        self.query = needed(model.query, table.columns, "user_id", "query")
+        self.query = needed(model.features("query"), table.columns, "user_id", "query")
         names = dict.fromkeys([*self.query, "item_id", *(n for n in table.columns if n == "timestamp")])
         kinds = column_types(table.select(*names))
         self.pieces = {

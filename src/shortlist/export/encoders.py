@@ -18,17 +18,38 @@ from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import ExportError
 from shortlist.export.builder import GraphBuilder
 from shortlist.export.graph import Ref, Value
+from shortlist.features.columns import ColumnType
 from shortlist.features.encoder import Side
-from shortlist.features.fitted import Buckets, ColumnType, Cycle, Fitted, Given, Lookup, Standard, Words
+from shortlist.features.fitted import (
+    Buckets,
+    Cycle,
+    Fitted,
+    Given,
+    Lookup,
+    Standard,
+    Words,
+    columns_of,
+)
+from shortlist.features.history import DERIVED, Recent, Total, list_names
 from shortlist.specs.features import PERIODS
+from shortlist.specs.gaps import GAPS
 
+_LISTS: dict[str, Any] = {"strings": "string", "ints": np.int64, "floats": np.float64}
 DECIMAL = re.compile("0|-?[1-9][0-9]{0,18}")
 Encode: TypeAlias = Callable[[GraphBuilder, Any, Ref], Value]
 
 
 def encode_side(g: GraphBuilder, side: Side, columns: dict[str, Ref]) -> dict[str, Value]:
     """The nodes of a whole side: its features by key, from the graph's raw inputs by column name."""
-    return {f.spec.key: encode_feature(g, f, columns[f.spec.column]) for f in side.features}
+    encoded: dict[str, Value] = {}
+    for feature in side.features:
+        if isinstance(feature, Recent):
+            encoded |= _recent(g, feature, columns)
+        elif isinstance(feature, Total):
+            encoded |= _total(g, feature, columns)
+        else:
+            encoded[feature.spec.key] = encode_feature(g, feature, columns[feature.spec.column])
+    return encoded
 
 
 def encode_feature(g: GraphBuilder, feature: Fitted, column: Ref) -> Value:
@@ -44,26 +65,28 @@ def encode_feature(g: GraphBuilder, feature: Fitted, column: Ref) -> Value:
 def raw_inputs(g: GraphBuilder, *sides: Side) -> dict[str, Ref]:
     """Declare one input a raw column, shared where both sides read it.
 
-    Shapes: string, int and float [b]; strings [b, any length]; vector [b, size].
+    Shapes: string, int and float [b]; strings, ints and floats [b, any length]; vector [b, size]. Lists that
+    say something of the same events have one length.
     Raises ExportError when two sides read one column as different types.
     """
     kinds: dict[str, tuple[ColumnType, int]] = {}
     for feature in (f for side in sides for f in side.features):
-        name = feature.spec.column
-        kind = (feature.type, feature.size if isinstance(feature, Given) else 0)
-        if kinds.setdefault(name, kind) != kind:
-            raise ExportError(
-                f"column {name!r} is {kinds[name][0]} to one feature and {feature.type} to another",
-                hint="rename one of the columns",
-            )
+        for name, type_ in columns_of(feature).items():
+            kind = (type_, feature.size if isinstance(feature, Given) else 0)
+            if kinds.setdefault(name, kind) != kind:
+                raise ExportError(
+                    f"column {name!r} is {kinds[name][0]} to one feature and {type_} to another",
+                    hint="rename one of the columns",
+                )
     return {name: _input(g, name, *kind) for name, kind in kinds.items()}
 
 
 def _input(g: GraphBuilder, name: str, kind: ColumnType, size: int) -> Ref:
     if kind == "string":
         return g.input(name, "string", ("b",))
-    if kind == "strings":  # each such column has a length of its own
-        return g.input(name, "string", ("b", f"length{crc32(name.encode())}"))
+    if kind in _LISTS:  # each list has a length of its own, and what goes with it the same
+        length = f"length{crc32(name.partition('_')[0].encode() if name in DERIVED else name.encode())}"
+        return g.input(name, _LISTS[kind], ("b", length))
     if kind == "vector":
         return g.input(name, np.float32, ("b", size))
     return g.input(name, np.int64 if kind == "int" else np.float64, ("b",))
@@ -102,12 +125,49 @@ def _words(g: GraphBuilder, feature: Words, column: Ref) -> Value:
         found = g.op("Tokenizer", [text], ("b", "words"), object, domain="com.microsoft", **words)
         # ONNX's checker does not know what a Tokenizer gives, and crashes unless it is told
         column = g.op("Cast", [found], found.shape, object, to=int(TensorProto.STRING))
-    slots = _slots(g, feature.vocabulary, column, missing=-1)
-    batch = column.shape[0]
-    padding = g.expand(np.full((1, feature.length), -1, np.int64), (batch, feature.length))
-    padded = g.join([slots, padding], 1)
-    zeros, stops = np.zeros(2, np.int64), np.array([np.iinfo(np.int64).max, feature.length])
-    return g.slice(padded, zeros, stops, [1, 1], (batch, feature.length))
+    return _cut(g, _slots(g, feature.vocabulary, column, missing=-1), feature.length, -1)
+
+
+def _cut(g: GraphBuilder, lists: Ref, length: int, fill: float) -> Ref:
+    """Lists [b, any] cut or padded to [b, length]."""
+    batch = lists.shape[0]
+    padding = g.expand(np.full((1, length), fill, lists.dtype), (batch, length))
+    padded = g.join([lists, padding], 1)
+    zeros, stops = np.zeros(2, np.int64), np.array([np.iinfo(np.int64).max, length])
+    return g.slice(padded, zeros, stops, [1, 1], (batch, length))
+
+
+def _recent(g: GraphBuilder, feature: Recent, columns: dict[str, Ref]) -> dict[str, Value]:
+    items, times, _, _ = list_names(feature.spec.as_of)
+    key, length = feature.spec.key, feature.spec.length
+    slots = _cut(g, _slots(g, feature.vocabulary, columns[items], missing=-1), length, -1)
+    shape = (slots.shape[0], length)
+    if not feature.timed:
+        return {key: slots, f"{key}@gap": g.expand(np.zeros((1, length), np.int64), shape)}
+    then = _cut(g, columns[times], length, MISSING_INT)
+    now = g.reshape(columns["timestamp"], (shape[0], 1))
+    gap = g.op("Abs", [g.op("Sub", [now, then], shape, np.int64)], shape, np.int64)
+    wide = g.reshape(gap, (*shape, 1))
+    bounds = np.array(GAPS, np.int64)[None, None]
+    reached = g.op("GreaterOrEqual", [wide, bounds], (*shape, len(GAPS)), bool)
+    count = g.op("ReduceSum", [g.cast(reached, np.int64), np.array([2])], shape, np.int64, keepdims=0)
+    bucket = g.op("Add", [count, np.array(1, np.int64)], shape, np.int64)
+    zero = np.array(0, np.int64)
+    for gone in (_missing(g, then), _missing(g, now), g.op("Less", [slots, zero], shape, bool)):
+        bucket = g.op("Where", [gone, zero, bucket], shape, np.int64)
+    return {key: slots, f"{key}@gap": bucket}
+
+
+def _total(g: GraphBuilder, feature: Total, columns: dict[str, Ref]) -> dict[str, Value]:
+    _, _, items, residual = list_names(feature.spec.as_of)
+    key, length = feature.spec.key, feature.spec.length
+    slots = _cut(g, _slots(g, feature.vocabulary, columns[items], missing=-1), length, -1)
+    if not feature.spec.rated:
+        return {key: slots}
+    given = g.cast(columns[residual], np.float32)
+    gone = g.op("IsNaN", [given], given.shape, bool)
+    known = g.op("Where", [gone, np.array(0, np.float32), given], given.shape, np.float32)
+    return {key: slots, f"{key}@weight": _cut(g, known, length, 0)}
 
 
 def _buckets(g: GraphBuilder, feature: Buckets, column: Ref) -> Value:
@@ -174,7 +234,7 @@ def _given(g: GraphBuilder, feature: Given, column: Ref) -> Value:
     return g.join([numbers, gone], 1)
 
 
-def _missing(g: GraphBuilder, column: Ref) -> Value:
+def _missing(g: GraphBuilder, column: Value) -> Value:
     if column.dtype.kind == "i":
         return g.op("Equal", [column, np.array(MISSING_INT, np.int64)], column.shape, bool)
     return g.op("IsNaN", [column], column.shape, bool)

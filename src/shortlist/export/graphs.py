@@ -4,6 +4,7 @@ query      raw query columns [b] -> representation [b, r] (and vector [b, d] whe
 candidate  raw candidate columns [b] -> the same of items
 pairs      query_representation, candidate_representation [b, r] -> one output [b] a head
 rank       raw columns of both sides, row by row -> one output [b] a head
+           Both also read <head>_aggregates [b, F] of each head that has aggregates.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from shortlist.export.graph import Ref
 from shortlist.features.encoder import Encoder, Side
 from shortlist.features.fitted import missing as _missing
 from shortlist.models.build import Net, Tables, represent
+from shortlist.models.heads import HeadLayer
 from shortlist.models.scorer import JaxScorer
 
 TOLERANCE = 1e-5
@@ -76,10 +78,25 @@ def _side_graph(net: Net, tables: Tables, encoder: Encoder, side: str) -> bytes:
 def _pairs_graph(net: Net, encoder: Encoder) -> bytes:
     g = GraphBuilder()
     sides = [
-        g.input(f"{side}_representation", np.float32, ("b", net.width(side))) for side in ("query", "candidate")
+        g.input(f"{side}_representation", np.float32, ("b", net.width(side)))
+        for side in ("query", "candidate")
     ]
-    _output_heads(g, net, *sides)
+    _output_heads(g, net, sides[0], sides[1], _aggregates(g, net))
     return _finished(g, "pairs", encoder)
+
+
+def _aggregates(g: GraphBuilder, net: Net) -> dict[str, Ref]:
+    """Inputs for the numbers made of other events, by head."""
+    widths = {name: _num_aggregates(head) for name, head in net.heads.items()}
+    return {
+        name: g.input(f"{name}_aggregates", np.float32, ("b", width))
+        for name, width in widths.items()
+        if width
+    }
+
+
+def _num_aggregates(head: HeadLayer) -> int:
+    return 0 if head.linear is None else int(head.linear.weight.shape[0])
 
 
 def _rank_graph(net: Net, tables: Tables, encoder: Encoder) -> bytes:
@@ -89,7 +106,7 @@ def _rank_graph(net: Net, tables: Tables, encoder: Encoder) -> bytes:
         _lower_side(g, net, tables, side, getattr(encoder, side), columns, vector=False)[0]
         for side in ("query", "candidate")
     ]
-    _output_heads(g, net, *sides)
+    _output_heads(g, net, sides[0], sides[1], _aggregates(g, net))
     return _finished(g, "rank", encoder)
 
 
@@ -119,14 +136,15 @@ def _side(net: Net, tables: Tables, side: str, encoded: Any, *, vector: bool = T
     return [representation, jax.vmap(to_vector)(representation)]
 
 
-def _output_heads(g: GraphBuilder, net: Net, query: Ref, candidate: Ref) -> None:
+def _output_heads(g: GraphBuilder, net: Net, query: Ref, candidate: Ref, aggregates: dict[str, Ref]) -> None:
     names = sorted(net.heads)  # the order of a dict's leaves
-    results = g.lower(
-        lambda p, x: jax.vmap(p.predict)(x["query"], x["candidate"]),
-        net,
-        {"query": query, "candidate": candidate},
-        prefix="model",
-    )
+    given = {f"aggregates {name}": numbers for name, numbers in aggregates.items()}
+
+    def predicted(p: Net, x: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        numbers = {name: x[f"aggregates {name}"] for name in aggregates}
+        return jax.vmap(p.predict)(x["query"], x["candidate"], numbers)
+
+    results = g.lower(predicted, net, {"query": query, "candidate": candidate, **given}, prefix="model")
     for name, result in zip(names, results, strict=True):
         g.output(name, result)
 
@@ -174,7 +192,15 @@ def _pairs_case(scorer: JaxScorer, queries: Columns, candidates: Columns) -> tup
         _represented(scorer, side, columns)["representation"] for side in ("query", "candidate")
     )
     both = {"query_representation": query, "candidate_representation": candidate}
-    return columns, both, scorer.predict(query, candidate)
+    rng = np.random.default_rng(0)
+    widths = {name: _num_aggregates(head) for name, head in scorer.net.heads.items()}
+    numbers = {
+        name: rng.normal(size=(len(query), width)).astype(np.float32)
+        for name, width in widths.items()
+        if width
+    }
+    given = {f"{name}_aggregates": values for name, values in numbers.items()}
+    return columns | given, both | given, scorer.predict(query, candidate, numbers)
 
 
 def _compare(name: str, graph: bytes, inputs: Columns, expected: Outputs) -> None:

@@ -18,8 +18,14 @@ from shortlist.features.keys import Table, numbers
 from shortlist.features.running import NONE, Spans
 from shortlist.specs.aggregates import ACTIVITY, ITEM, POPULARITY, USER, Affinity
 
-PAIRS = 1 << 22
-"""Events by rows weighed at a time."""
+BLOCK = 256
+"""Rows of one key weighed at a time."""
+
+PAIRS = 1 << 20
+"""Pairs of an event and a row weighed at a time, where rows have keys of their own."""
+
+CROWD = 4
+"""Rows a key from which on it pays to weigh all its events for all its rows."""
 
 MOST = 1 << 27
 """Entities by values of a column of tags that may be held at once."""
@@ -42,31 +48,80 @@ def affinity(spec: Affinity, rows: Rows) -> Doubles:
     spans = running.spans(sought.coded, sought.times, sought.own, spec.as_of, 0.0, 0)
     theirs, ours = _their_side(spec, ground), _our_side(spec, rows, ground)
     residuals = ground.residuals("items" if spec.by == USER else "users", spec.as_of).astype(np.float32)
-    out = np.zeros(len(rows))
-    for block in _blocks(sought.coded, spans):
-        first, stop = spans.start[block[0]], int(spans.stop[block].max())
-        events = running.events[first:stop]
-        weights = _weights(spec, theirs, events, ours, block)
-        entry = np.arange(first, stop)[:, None]
-        seen = entry < spans.stop[block] if spec.as_of == "row" else entry != spans.own[block]
-        weights *= seen
-        total = weights.sum(0, dtype=np.float64) + spec.shrink
-        out[block] = np.divide(residuals[events] @ weights, total, out=np.zeros(len(block)), where=total > 0)
-    return out
+    seen = np.flatnonzero(spans.stop > spans.start)
+    seen = seen[np.lexsort((spans.stop[seen], sought.coded[seen]))]
+    new = np.flatnonzero(np.diff(sought.coded[seen])) + 1
+    sums = np.zeros((2, len(rows)))
+    if len(seen) < CROWD * (len(new) + 1):
+        for block in _pieces(seen, np.cumsum((spans.stop - spans.start)[seen])):
+            sums[:, block] = _one_by_one(spec, running.events, residuals, spans, theirs, ours, block)
+    else:
+        for alike in np.split(seen, new):
+            for first in range(0, len(alike), BLOCK):
+                block = alike[first : first + BLOCK]
+                sums[:, block] = _crowded(spec, running.events, residuals, spans, theirs, ours, block)
+    weight = sums[1] + spec.shrink
+    mean: Doubles = np.divide(sums[0], weight, out=np.zeros(len(rows)), where=weight > 0)
+    return mean
 
 
-def _blocks(coded: Longs, spans: Spans) -> Iterator[Longs]:
-    """Rows of one key, a block of events at a time; rows without events are left out."""
-    rows = np.flatnonzero(spans.stop > spans.start)
-    rows = rows[np.argsort(coded[rows], kind="stable")]
-    new = np.flatnonzero(np.diff(coded[rows])) + 1
-    for start, stop in zip([0, *new.tolist()], [*new.tolist(), len(rows)], strict=True):
-        if start == stop:
-            return
-        held = int((spans.stop - spans.start)[rows[start:stop]].max())
-        step = max(1, PAIRS // held)
-        for at in range(start, stop, step):
-            yield rows[at : min(at + step, stop)]
+def _pieces(rows: Longs, pairs: Longs) -> Iterator[Longs]:
+    """Rows in pieces of about PAIRS pairs, whose running number is given."""
+    cuts = np.searchsorted(pairs, np.arange(PAIRS, pairs[-1] if len(pairs) else 0, PAIRS))
+    yield from np.split(rows, np.unique(cuts + 1))
+
+
+def _crowded(
+    spec: Affinity, entries: Longs, residuals: Floats, spans: Spans, theirs: Side, ours: Side, block: Longs
+) -> Floats:
+    """Sums of weighted residuals and of weights, [2, rows], for rows of one key: its events by all rows."""
+    first, stop = int(spans.start[block[0]]), int(spans.stop[block].max())
+    events = entries[first:stop]
+    weights: Floats = np.ones((len(events), len(block)), np.float32)
+    if theirs.tags is not None and ours.tags is not None:
+        weights = theirs.tags[theirs.places[events]] @ ours.tags[ours.places[block]].T
+    near = None
+    if theirs.near is not None and ours.near is not None:
+        near = theirs.near[events][:, None] - ours.near[block]
+    weights = _weights(spec, weights, near)
+    if spec.as_of == "row":
+        weights *= np.arange(first, stop)[:, None] < spans.stop[block]
+    own = np.flatnonzero(spans.holds_own[block])
+    weights[spans.own[block[own]] - first, own] = 0
+    return np.stack([residuals[events], np.ones(len(events), np.float32)]) @ weights
+
+
+def _one_by_one(
+    spec: Affinity, entries: Longs, residuals: Floats, spans: Spans, theirs: Side, ours: Side, block: Longs
+) -> Doubles:
+    """The same for rows of any keys, each with its own events."""
+    held = (spans.stop - spans.start)[block]
+    which = np.repeat(np.arange(len(block)), held)
+    entry = np.arange(len(which)) + (spans.start[block] - np.cumsum(held) + held)[which]
+    events, rows = entries[entry], block[which]
+    weights: Floats = np.ones(len(events), np.float32)
+    if theirs.tags is not None and ours.tags is not None:
+        left, right = theirs.tags[theirs.places[events]], ours.tags[ours.places[rows]]
+        weights = np.einsum("ij,ij->i", left, right)
+    near = None
+    if theirs.near is not None and ours.near is not None:
+        near = theirs.near[events] - ours.near[rows]
+    weights = _weights(spec, weights, near)
+    weights[entry == spans.own[rows]] = 0
+    sums = [np.bincount(which, values, len(block)) for values in (residuals[events] * weights, weights)]
+    return np.stack(sums)
+
+
+def _weights(spec: Affinity, cosines: Floats, apart: Floats | None) -> Floats:
+    """Weights by cosines and by differences in units of the width, any shape; overwrites the differences."""
+    weights = cosines
+    if spec.tags and spec.power != 1:
+        weights = weights * weights if spec.power == 2 else weights ** np.float32(spec.power)
+    if apart is not None:
+        apart *= apart
+        apart *= -0.5
+        weights = weights * np.exp(apart, out=apart)
+    return weights
 
 
 def _their_side(spec: Affinity, ground: Ground) -> Side:
@@ -95,7 +150,7 @@ def _side(
     spec: Affinity, ground: Ground, table: Table, entities: Longs, near: Doubles | None, missing: float
 ) -> Side:
     places = table.rows(entities)
-    tags = None
+    tags = scaled = None
     if spec.tags:
         if (key := ("units", spec.tags)) not in ground.cache:
             ground.cache[key] = _units(spec, table)
@@ -105,23 +160,8 @@ def _side(
             ground.cache[key] = np.append(numbers(table.columns[spec.near]), np.nan)
         near = ground.cache[key][places]
     if near is not None:  # two missing numbers are as far apart as one and any other
-        near = np.where(np.isnan(near), missing, near / spec.width).astype(np.float32)
-    return Side(tags, places, near)
-
-
-def _weights(spec: Affinity, theirs: Side, events: Longs, ours: Side, block: Longs) -> Floats:
-    """float32 [events, rows]"""
-    weights: Floats = np.ones((len(events), len(block)), np.float32)
-    if theirs.tags is not None and ours.tags is not None:
-        weights = theirs.tags[theirs.places[events]] @ ours.tags[ours.places[block]].T
-        if spec.power != 1:
-            weights = weights * weights if spec.power == 2 else weights ** np.float32(spec.power)
-    if theirs.near is not None and ours.near is not None:
-        apart = theirs.near[events][:, None] - ours.near[block]
-        apart *= apart
-        apart *= -0.5
-        weights = weights * np.exp(apart, out=apart)
-    return weights
+        scaled = np.where(np.isnan(near), missing, near / spec.width).astype(np.float32)
+    return Side(tags, places, scaled)
 
 
 def _units(spec: Affinity, table: Table) -> Floats:
@@ -136,4 +176,5 @@ def _units(spec: Affinity, table: Table) -> Floats:
     row, slot = np.nonzero(codes != NONE)
     vectors[row, codes[row, slot]] = 1
     length = np.sqrt(vectors.sum(1, keepdims=True))
-    return np.divide(vectors, length, out=vectors, where=length > 0)
+    np.divide(vectors, length, out=vectors, where=length > 0)
+    return vectors

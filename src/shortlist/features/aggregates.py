@@ -121,8 +121,8 @@ class Ready:
 
     def with_users(self, log: Log, users: Columns) -> Ready:
         """For users the log does not know: what has user_id in its key, and what users are like, comes from
-        their own log (and columns, by its users), all else from the events of those it does know: items' means
-        and popularity too."""
+        their own log (and columns, by its users); all else, with items' means and popularity, from the events
+        of those it does know. Raises DataError for a missing column."""
         _check_log(self.aggregates.specs, log)
         known = self.everyone.user_table
         if missing := sorted({name for name, _ in known.codings} - set(users)):
@@ -138,6 +138,11 @@ def fit_aggregates(specs: Sequence[AggregateSpec], log: Log, users: Columns, ite
     neither table or in both, has no values to tell apart or no numbers, or where two specs are equal;
     DataError where ratings are asked for and are missing.
     """
+    return fit_over(specs, log, users, items).aggregates
+
+
+def fit_over(specs: Sequence[AggregateSpec], log: Log, users: Columns, items: Columns) -> Ready:
+    """Fit aggregates and have them ready over the same log, for the price of one."""
     if len(set(specs)) != len(specs):
         again = next(spec for k, spec in enumerate(specs) if spec in specs[:k])
         raise SpecError(f"the aggregate {again.name!r} is there twice")
@@ -150,21 +155,23 @@ def fit_aggregates(specs: Sequence[AggregateSpec], log: Log, users: Columns, ite
     known = None if log.ratings is None or not len(log) else float(log.ratings.mean(dtype=np.float64))
     zero, one = (0.0,) * len(specs), (1.0,) * len(specs)
     plain = Aggregates(tuple(specs), known or 0.0, tuple(edges), zero, one)
+    ready = plain.over(log, users, items)
     if not len(log):
-        return plain
+        return ready
     places = np.unique(np.linspace(0, len(log) - 1, min(len(log), SAMPLE)).astype(np.int64))
     at = Standing.of(log.users[places], log.times[places], places)
-    figures = plain.over(log, users, items).figures(at, log.items[places])
-    return replace(plain, **_moments(figures))
+    centre, scale = _moments(ready.figures(at, log.items[places]))
+    return replace(ready, aggregates=replace(plain, centre=centre, scale=scale))
 
 
-def _moments(figures: Doubles) -> dict[str, tuple[float, ...]]:
+def _moments(figures: Doubles) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each figure that is known; a deviation of 1 where all are the same."""
     known = np.isfinite(figures)
     count = np.maximum(known.sum(0), 1)
     centre = np.where(known, figures, 0).sum(0) / count
     scale = np.sqrt((np.where(known, figures - centre, 0) ** 2).sum(0) / count)
-    scale[scale <= 1e-9 * np.maximum(1, np.abs(centre))] = 1  # one and the same everywhere
-    return {"centre": tuple(centre.tolist()), "scale": tuple(scale.tolist())}
+    scale[scale <= 1e-9 * np.maximum(1, np.abs(centre))] = 1
+    return tuple(centre.tolist()), tuple(scale.tolist())
 
 
 def _figure(spec: AggregateSpec, rows: Rows) -> Doubles:

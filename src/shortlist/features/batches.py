@@ -87,7 +87,9 @@ class Pasts:
     @property
     def order(self) -> Ints:
         """The place of every item among its user's, int32 [nnz]."""
-        return (np.arange(len(self.items)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))).astype(np.int32)
+        return (np.arange(len(self.items)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))).astype(
+            np.int32
+        )
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,9 @@ def _fit_side(side: str, specs: tuple[FeatureSpec, ...], columns: Table) -> Side
     for group in readers.values():
         own = [_training_column(side, spec, columns) for spec in group]
         found = fit_shared(group, own) if len(group) > 1 else [fit_feature(group[0], own[0])]
-        fitted |= {f.spec.key: replace(f, timed=TIME in columns) if isinstance(f, Recent) else f for f in found}
+        fitted |= {
+            f.spec.key: replace(f, timed=TIME in columns) if isinstance(f, Recent) else f for f in found
+        }
     return Side(tuple(fitted[spec.key] for spec in specs))
 
 

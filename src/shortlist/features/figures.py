@@ -93,7 +93,9 @@ class Rows:
 
     def pooled(self, values: Array, row: Longs | None) -> Doubles:
         """Sums over the keys of each row, float64 [n]."""
-        return values.astype(np.float64) if row is None else np.bincount(row, values, len(self))
+        if row is None:
+            return values.astype(np.float64)
+        return np.bincount(row, values, len(self)).astype(np.float64)
 
 
 def aggregate(spec: Aggregate, rows: Rows) -> Doubles:

@@ -81,8 +81,8 @@ class Ground:
 
     def keys(self, key: Key, table: Table, users: Longs, items: Array, counts: dict[str, Longs]) -> Longs:
         """The keys of m users, rows of `table`, with an item each: int64 [m, L], -1 unused. Users of another
-        table than the ground's are not of its log. counts: int64 [m] for "popularity" and "activity" where the
-        key has them."""
+        table than the ground's are not of its log. counts: int64 [m] for "popularity" and "activity" where
+        the key has them."""
         keys = table.crossed(key.within(table), table.rows(users))
         if USER in key.by:
             ours = (users < self.log.num_users) & (table is self.user_table)
@@ -119,7 +119,7 @@ class Ground:
         """How many keys there can be."""
         size = self.user_table.size(key.within(self.user_table)) * self._item_codes(key)[1]
         size *= LEVELS ** ((POPULARITY in key.by) + (ACTIVITY in key.by))
-        return size * (self.log.num_users if USER in key.by else 1)
+        return int(size) * (self.log.num_users if USER in key.by else 1)
 
     def _checked_size(self, key: Key) -> int:
         if (size := self.size(key)) >= 2**62:

@@ -71,7 +71,8 @@ class Events:
     @property
     def firsts(self) -> Log:
         """The first event of every user with every item."""
-        return self._once("firsts", lambda: self.log.firsts())
+        made: Log = self._once("firsts", lambda: self.log.firsts())
+        return made
 
     def residuals(self, as_of: AsOf) -> Floats:
         """How far each first event's rating lies above what the item's other events suggest; [T]."""
@@ -83,12 +84,14 @@ class Events:
                 return above(self.firsts, self.base.log, self.mean)
             return residuals(self.log, self.mean, as_of)[self.firsts_at]
 
-        return self._once(f"residuals {as_of}", make)
+        made: Floats = self._once(f"residuals {as_of}", make)
+        return made
 
     @property
     def firsts_at(self) -> Longs:
         """The place in the log of every first event."""
-        return self._once("firsts at", lambda: self.log.first_places())
+        made: Longs = self._once("firsts at", lambda: self.log.first_places())
+        return made
 
     def first_places(self, places: Longs) -> Longs:
         """Places in the log as places among the firsts: of the first event of the same user and item."""
@@ -99,7 +102,8 @@ class Events:
             found = np.searchsorted(pairs[self.firsts_at][order], pairs)
             return np.append(order[found], NOWHERE)
 
-        return self._once("first places", make)[places]
+        made: Longs = self._once("first places", make)[places]
+        return made
 
     def columns(self, names: Mapping[str, int], at: Standing) -> dict[str, Column]:
         """The named columns of n rows; names: each list's greatest length (numbers: anything)."""

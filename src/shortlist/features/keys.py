@@ -25,11 +25,10 @@ Edges = Mapping[tuple[str, int], Doubles]
 
 def side_of(column: str, users: Columns, items: Columns, where: str) -> Side:
     """The table a column is in; SpecError where that is none or both."""
-    found: list[Side] = [side for side, table in (("users", users), ("items", items)) if column in table]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if column in users and column in items:
         raise SpecError(f"{where}: both tables have a column {column!r}", hint="rename one of them")
+    if column in users or column in items:
+        return "users" if column in users else "items"
     known = sorted({USER, ITEM, POPULARITY, ACTIVITY} | set(users) | set(items))
     raise SpecError(f"{where}: no column {column!r}", hint=did_you_mean(column, known))
 
@@ -147,4 +146,5 @@ def cross(left: Longs, right: Longs, size: int) -> Longs:
 
 def level(counts: Longs) -> Longs:
     """log2(1 + count) in half steps, int64."""
-    return np.floor(2 * np.log2(1.0 + counts)).astype(np.int64)
+    steps: Longs = np.floor(2 * np.log2(1.0 + counts)).astype(np.int64)
+    return steps

@@ -11,7 +11,7 @@ What of the log it may see is its `as_of`:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,8 +35,9 @@ class Standing(NamedTuple):
         own = np.full(len(users), NOWHERE, np.int64) if places is None else np.asarray(places, np.int64)
         return cls(np.asarray(users, np.int64), np.asarray(times, np.int64), own)
 
-    def __getitem__(self, rows: object) -> Standing:  # type: ignore[override]
-        return Standing(self.users[rows], self.times[rows], self.places[rows])  # type: ignore[call-overload]
+    def rows(self, chosen: Any) -> Standing:
+        """Where some of them stand."""
+        return Standing(self.users[chosen], self.times[chosen], self.places[chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,10 +171,10 @@ class Log:
 
     def find(self, users: Longs, items: Longs, times: Longs) -> Longs:
         """The place of each (user, item, time) among the events, int64 [n]; -1 where there is none."""
-        start, stop = self.ranges(Standing.of(users, times), "row")
+        rows = Standing.of(users, times)
+        at = self.ranges(rows, "row")[1].copy()  # the first event of that second
+        end = self.ranges(rows, "leave-one-out")[1]
         found = np.full(len(users), NOWHERE, np.int64)
-        end = np.where(users >= 0, self.indptr[1:][np.maximum(users, 0)], 0) if self.num_users else start
-        at = stop.copy()  # the first event of that second
         while True:
             inside = (found < 0) & (at < end)
             place = np.minimum(at, max(0, len(self) - 1))

@@ -235,7 +235,7 @@ def _lists(name: str, values: Sequence[Any], kind: ColumnType) -> Array:
         except (TypeError, ValueError, OverflowError):
             raise _wrong(name, row, value, kind) from None
         rows.append([text for text in found if text] if kind == "strings" else found)
-    out = np.full((len(rows), max(1, *map(len, rows))), missing, dtype)
+    out: Array = np.full((len(rows), max(1, *map(len, rows))), missing, dtype)
     for row, found in enumerate(rows):
         out[row, : len(found)] = found
     return out

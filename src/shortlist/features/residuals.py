@@ -21,9 +21,8 @@ def residuals(log: Log, mean: float, as_of: AsOf) -> Floats:
     assert log.ratings is not None
     values = log.ratings.astype(np.float64) - mean
     if as_of == "leave-one-out":
-        sums = np.bincount(log.items, values)
-        counts = np.bincount(log.items)
-        return (values - (sums / (counts + SHRINK))[log.items]).astype(np.float32)
+        usual = np.bincount(log.items, values) / (np.bincount(log.items) + SHRINK)
+        return (values - usual[log.items]).astype(np.float32)
     sums, counts = _earlier(log, values)
     return (values - sums / (counts + SHRINK)).astype(np.float32)
 

@@ -1,6 +1,7 @@
-"""Running sums: what any key's events of any span of time add up to, by two binary searches and a difference.
+"""Running sums: what any key's events of a span of time add up to, by two binary searches and a difference.
 
-Entries are sorted by key, second and place, one whole number for the first two; sums are cumulative float64.
+Entries are sorted by key, second and place, one whole number for the first two. Sums are of whole multiples
+of 2^-28, so that what a span adds up to depends on its own events alone, to the last bit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import numpy as np
 
 from shortlist._typing import Array, Doubles, Longs
 from shortlist.specs.features import AsOf
+
+UNIT = 2.0**28
+"""Steps that values are rounded to, in one."""
 
 LARGEST = 2**62
 """Codes must be smaller."""
@@ -144,20 +148,22 @@ class Running:
         return centre - low, centre + skip + (taken - low)
 
     def totals(self, values: Doubles) -> Totals:
-        """Running sums of T events' values."""
-        return Totals(values[self.events], np.concatenate([[0.0], np.cumsum(values[self.events])]))
+        """Running sums of T events' values, which are rounded to the unit."""
+        whole = np.rint(values * UNIT).astype(np.int64)[self.events]
+        return Totals(whole, np.concatenate([[0], np.cumsum(whole)]))
 
 
 @dataclass(frozen=True, eq=False)
 class Totals:
-    """values float64 [E] of entries and their sums from the first on, float64 [E + 1]."""
+    """values int64 [E] of entries, in units of 2^-28, and their sums from the first on, int64 [E + 1]. Sums
+    may wrap around; their differences are right up to 2^35."""
 
-    values: Doubles
-    sums: Doubles
+    values: Longs
+    sums: Longs
 
     def over(self, spans: Spans) -> Doubles:
         """What each span adds up to without its own entry, float64 [m]."""
-        total: Doubles = self.sums[spans.stop] - self.sums[spans.start]
+        total = self.sums[spans.stop] - self.sums[spans.start]
         if (held := np.flatnonzero(spans.holds_own)).size:
             total[held] -= self.values[spans.own[held]]
-        return total
+        return total / UNIT

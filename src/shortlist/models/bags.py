@@ -36,9 +36,7 @@ def listed_sum(bag: Bag, rows: Array, slots: Array, weight: Array | None, word: 
     return product(weights, jnp.where(valid[:, None], rows, 0.0))  # ten times faster than a sum under vmap
 
 
-def spread_sum(
-    bag: Bag, table: Array, weights: Array, slots: Array | None, words: Array | None
-) -> Array:
+def spread_sum(bag: Bag, table: Array, weights: Array, slots: Array | None, words: Array | None) -> Array:
     """Sums [n, d] of n rows from weights [n, rows]; slots int [rows]: the table's row of each column. words:
     uint32 [n], as in `listed_sum`."""
     if words is not None and bag.event_dropout:

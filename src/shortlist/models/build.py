@@ -64,7 +64,8 @@ class Net(eqx.Module):
 
     def words(self, side: str, noise: Array | None) -> Callable[[FeatureSpec], Array | None]:
         """Of noise [n, noise_dim], the random word [n] that decides which events a feature drops."""
-        places, start = {}, 0
+        places: dict[str, int] = {}
+        start = 0
         for tower in self.towers(side):
             places |= {key: start + place for key, place in tower.words.items()}
             start += tower.noise_dim

@@ -9,7 +9,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from shortlist._typing import Columns, Floats
+from shortlist._typing import Floats
+from shortlist.data.coded import Table
 from shortlist.features.encoder import Encoded, Encoder
 from shortlist.models.bags import SPREAD, spread
 from shortlist.models.build import Net, Tables, represent
@@ -27,11 +28,11 @@ class JaxScorer:
     tables: Tables = field(repr=False)
     encoder: Encoder = field(repr=False)
 
-    def encode_query(self, columns: Columns) -> tuple[Floats, Floats | None]:
+    def encode_query(self, columns: Table) -> tuple[Floats, Floats | None]:
         """Raw query columns of b rows -> representations [b, r] and, if it retrieves, vectors [b, d]."""
         return self.represent("query", self.encoder.query.encode(columns))
 
-    def encode_candidate(self, columns: Columns) -> tuple[Floats, Floats | None]:
+    def encode_candidate(self, columns: Table) -> tuple[Floats, Floats | None]:
         """Raw item columns of n rows -> representations [n, r] and, if it retrieves, item vectors [n, d]."""
         return self.represent("candidate", self.encoder.candidate.encode(columns))
 

@@ -132,20 +132,21 @@ class TowerLayer(eqx.Module):
         word: Array | None,
         noise: Array | None,
     ) -> Array:
-        own = encoded.get(feature.key)
+        if isinstance(feature, Bag) and rows is not None and rows.ndim == 1:
+            return rows  # summed already
+        own = encoded[feature.key]
         if isinstance(feature, HasTable):
             assert rows is not None
-            if isinstance(feature, Bag) and rows.ndim > 1:
-                assert own is not None
+            if isinstance(feature, Bag):
                 return listed_sum(feature, rows, own, encoded.get(f"{feature.key}@weight"), word)
             if isinstance(feature, History):
-                assert own is not None
                 valid = own >= 0
                 if word is not None:
                     valid = valid & kept(word, own, feature.event_dropout)
-                return self.encoders[feature.key](rows, valid, encoded[f"{feature.key}@gap"], noise=noise)
+                gap = encoded[f"{feature.key}@gap"]
+                vector: Array = self.encoders[feature.key](rows, valid, gap, noise=noise)
+                return vector
             return masked_mean(rows, own >= 0) if isinstance(feature, Tags | Text) else rows
-        assert own is not None
         return self.projections[feature.key](own) if feature.key in self.projections else own
 
 

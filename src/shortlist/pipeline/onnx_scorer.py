@@ -14,7 +14,7 @@ from shortlist.data.coded import Table, expanded
 from shortlist.errors import BundleCorrupted
 
 _ROWS = 8192  # rows encoded at once, at most
-_VALUES = 1 << 20  # values of a list column at once, at most
+_VALUES = 1 << 18  # values of a list column at once, at most
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from shortlist._typing import Array, Bools, Columns, Longs
-from shortlist.errors import RequestError
 from shortlist.data.coded import Column
+from shortlist.errors import RequestError
 from shortlist.features.columns import ColumnType
 from shortlist.features.fitted import type_of
 from shortlist.features.history import DERIVED, Events
@@ -81,7 +81,9 @@ def query_columns(
     if not lengths:
         return out
     if events is None:
-        raise RequestError(f"this recommender holds no past events, but its model reads {next(iter(lengths))!r}")
+        raise RequestError(
+            f"this recommender holds no past events, but its model reads {next(iter(lengths))!r}"
+        )
     times = request_times(users, given, indices)
     stored = events.columns(lengths, Standing.of(indices, times, places))
     return out | (stored if told is None else told.columns(events, lengths, times, stored))

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist._typing import Array, Bools, Columns, Doubles, Floats, Longs, Scorer
-from shortlist.errors import BundleError, RequestError
 from shortlist.data.coded import Column
+from shortlist.data.coded import Table as CodedTable
+from shortlist.errors import BundleError, RequestError
 from shortlist.features.history import Events
 from shortlist.features.log import Standing
-from shortlist.features.requests import Request
+from shortlist.features.requests import Request, fill_missing, take_rows
 from shortlist.features.schema import Schema
 from shortlist.index.exact import block_rows, top_k
 from shortlist.pipeline.histories import Told
@@ -40,6 +41,7 @@ from shortlist.pipeline.stages import (
     rank,
     retrieve,
 )
+from shortlist.specs.features import AsOf
 from shortlist.state.catalogue import Items
 from shortlist.state.users import Users
 
@@ -58,7 +60,8 @@ class Recommender:
         retriever, item_vectors: what gives query vectors, and the items' vectors [N, d]; None: no retrieval.
         ranker, item_representations: what predicts pairs, and the items' representations [N, r]; None: no
             ranking. It is the retriever itself where both were trained jointly.
-        seen_bonus: what retrieval adds to the score of items the user had before (0: nothing learned).
+        seen_bonus: what retrieval adds to the score of items the user had before (0: nothing learned);
+            seen_as_of: what it learned that from.
         aggregates: the fitted aggregates of each of the ranker's heads that has any.
         utility: the order of a shortlist. num_retrieved: how many candidates are ranked.
         provenance: plain values about recipe, data, split, metrics and licence; they travel in the bundle.
@@ -73,6 +76,7 @@ class Recommender:
     ranker: Scorer | None = None
     item_representations: Floats | None = field(default=None, repr=False)
     seen_bonus: float = 0.0
+    seen_as_of: AsOf = "row"
     aggregates: dict[str, Aggregates] = field(default_factory=dict, repr=False)
     utility: Utility = field(default_factory=Utility)
     num_retrieved: int = 100
@@ -205,9 +209,7 @@ class Recommender:
         if self.retriever is None:
             raise RequestError("this recommender has no retriever")
         asked = self._read(queries)
-        return _vectors(
-            self.retriever.encode_query(self._query(*asked, self.told(*asked)))
-        )
+        return _vectors(self.retriever.encode_query(self._query(*asked, self.told(*asked))))
 
     def save(self, path: str | Path) -> None:
         """Write a bundle that `shortlist.load` reads. BundleError where it cannot be written."""
@@ -246,24 +248,30 @@ class Recommender:
 
     @cached_property
     def _over(self) -> dict[str, Any]:
-        past = self.users.past
-        return {} if past is None else {name: a.over(past.log) for name, a in self.aggregates.items()}
+        past, people, things = self.users.past, self.users.columns, self.items.columns
+        if past is None:
+            return {}
+        return {name: a.over(past.log, people, things) for name, a in self.aggregates.items()}
 
     def _aggregator(self, columns: Columns, users: Longs, told: Told | None) -> Aggregator:
         """The aggregates of pairs of these requests and items, as of the requests' times."""
         if not self.aggregates:
             return no_aggregates
-        times = request_times(self.users, columns, users)
-        return self.aggregator(Standing.of(users, times), told)
+        at = Standing.of(users, request_times(self.users, columns, users))
+        return self.aggregator(at, told, columns)
 
-    def aggregator(self, at: Standing, told: Told | None = None) -> Aggregator:
-        """The aggregates of pairs of rows that stand there and items."""
+    def aggregator(self, at: Standing, told: Told | None = None, given: Columns | None = None) -> Aggregator:
+        """The aggregates of pairs of rows that stand there and items; given: columns of rows that tell a
+        history."""
         if not self.aggregates:
             return no_aggregates
-        mine = {} if told is None else {n: a.with_users(told.log) for n, a in self._over.items()}
+        mine: dict[str, Any] = {}
+        if told is not None:
+            people = {n: self._column_of(n, given or {}, at.users) for n in self.users.columns}
+            mine = {n: a.with_users(told.log, people) for n, a in self._over.items()}
 
         def numbers(rows: Longs, positions: Longs) -> dict[str, Floats]:
-            out = {name: a.values(at[rows], positions) for name, a in self._over.items()}
+            out = {name: a.values(at.rows(rows), positions) for name, a in self._over.items()}
             if told is not None and (own := told.rows[rows]).any():
                 of_row = Standing.of(rows[own], at.times[rows[own]])
                 for name, a in mine.items():
@@ -271,6 +279,10 @@ class Recommender:
             return out
 
         return numbers
+
+    def _column_of(self, name: str, given: Columns, users: Longs) -> Array:
+        stored = take_rows(self.users.columns[name], users)
+        return fill_missing(given[name], stored) if name in given else stored
 
     # One block of queries
 
@@ -346,7 +358,7 @@ class Recommender:
         return out
 
 
-def _both(scorer: Scorer, query: Columns, candidate: Columns) -> tuple[Any, Any]:
+def _both(scorer: Scorer, query: CodedTable, candidate: CodedTable) -> tuple[Any, Any]:
     return scorer.encode_query(query), scorer.encode_candidate(candidate)
 
 

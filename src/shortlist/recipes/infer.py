@@ -267,9 +267,7 @@ def _aggregates(facts: Facts, things: pl.DataFrame) -> tuple[AggregateSpec, ...]
         ]
     out.append(Affinity(near="popularity", width=0.7, as_of=facts.as_of))
     for name, dtype in things.schema.items():
-        if isinstance(dtype, pl.List) and dtype.inner == pl.String:
-            out.append(Affinity(tags=name, as_of=facts.as_of))
-        elif dtype == pl.String and things[name].n_unique() * 5 <= len(things):
+        if (isinstance(dtype, pl.List) and dtype.inner == pl.String) or (dtype == pl.String and things[name].n_unique() * 5 <= len(things)):
             out.append(Affinity(tags=name, as_of=facts.as_of))
     return tuple(out)
 

@@ -6,6 +6,7 @@ log but the row's own ("leave-one-out").
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from shortlist.errors import SpecError, did_you_mean
@@ -158,3 +159,16 @@ class Affinity(Figure, frozen=True, tag="affinity"):
 
 
 AggregateSpec = Aggregate | Context | Affinity
+
+
+def columns_read(specs: Iterable[AggregateSpec]) -> set[str]:
+    """The columns of the users' and the items' table that aggregates read."""
+    named: set[str] = set()
+    for spec in specs:
+        if isinstance(spec, Aggregate):
+            named |= set(spec.by)
+        elif isinstance(spec, Affinity):
+            named |= {spec.tags, spec.near}
+        else:
+            named.add(spec.column)
+    return named - {"", USER, ITEM, POPULARITY, ACTIVITY}

@@ -81,10 +81,10 @@ class Head(Task, frozen=True):
     which case l2 on the features' rows is a matrix factorisation's regularisation).
     biases: add the training mean of the label and one learned number per table row of either side, penalised
     by bias_l2. l2 penalises the weights of the network.
-    query, candidate: features of the head's own, each of `dim` numbers, added to p and c: what rating needs to
-    know beside what retrieval does. aggregates: numbers of each pair, made of other events; they are joined to
-    what the network sees (inputs="both"), or all it sees ("aggregates"), through `cross` layers of DCN-v2
-    (Wang et al., WWW 2021), and a linear term adds them to the output.
+    query, candidate: features of the head's own, each of `dim` numbers, added to p and c: what rating needs
+    to know beside what retrieval does. aggregates: numbers of each pair, made of other events; they are
+    joined to what the network sees (inputs="both"), or all it sees ("aggregates"), through `cross` layers of
+    DCN-v2 (Wang et al., WWW 2021), and a linear term adds them to the output.
     """
 
     label: str = "rating"
@@ -129,7 +129,6 @@ class Head(Task, frozen=True):
             )
         if any(width <= 0 for width in self.hidden):
             raise SpecError(f"{type(self).__name__}.hidden needs widths above 0, got {self.hidden}")
-
 
     def _check_own(self) -> None:
         what = type(self).__name__

@@ -31,6 +31,6 @@ class Past:
     def load(cls, folder: Path) -> Past:
         """What `save` wrote; arrays are memory-mapped."""
         about = load_json(folder / "about.json")
-        arrays = [load_array(folder / f"{name}.npy") for name in ("indptr", "items", "times")]
+        indptr, items, times = (load_array(folder / f"{name}.npy") for name in ("indptr", "items", "times"))
         ratings = load_array(folder / "ratings.npy") if about["rated"] else None
-        return cls(Log(*arrays, ratings), about["mean"], about["timed"])
+        return cls(Log(indptr, items, times, ratings), about["mean"], about["timed"])

@@ -60,8 +60,8 @@ def scattered(
     items: Array, start: Array, length: Array, column_of: Array, num_columns: int, skip: Array | None = None
 ) -> Array:
     """Bits uint32 [ceil(R / 32) + 1, C]: bit r % 32 of row r // 32 is set at the columns of the items
-    [start[r], start[r] + length[r]) of a list, less the one at offset skip[r]. The lists of a block's rows, as
-    many pages as they fill, are scattered; none may have repeats."""
+    [start[r], start[r] + length[r]) of a list, less the one at offset skip[r]. The lists of a block's rows,
+    as many pages as they fill, are scattered; none may have repeats."""
     num_rows = start.shape[0]
     num_pages = -(-length // PAGE)
     ends = jnp.cumsum(num_pages)

@@ -107,7 +107,9 @@ def softmax_loss(
         padding = [(0, -count % block), *[(0, 0)] * (x.ndim - 1)]
         return jnp.pad(x, padding, constant_values=fill).reshape(-1, block, *x.shape[1:])
 
-    rows = _Rows(blocks(positive), blocks(weights), blocks(users, -1), None if seen is None else blocks(seen.past))
+    rows = _Rows(
+        blocks(positive), blocks(weights), blocks(users, -1), None if seen is None else blocks(seen.past)
+    )
     sample = _Sample(*candidates[1:], known, seen)
     total = _hardest if hard_negatives else _one_pass
     given = jnp.zeros(()) if bonus is None else bonus

@@ -235,7 +235,9 @@ def _penalties(net: Net, tables: Tables, batch: Batch, view: View, total: Array)
                 continue
             name, rows = f"{side}/{feature.table_name}", encoded[feature.key]
             if feature.l2 and isinstance(feature, Bag) and is_spread(rows):
-                loss += feature.l2 * _spread_over(tables[name], rows, encoded.get(f"{feature.key}@slots"), shares)
+                loss += feature.l2 * _spread_over(
+                    tables[name], rows, encoded.get(f"{feature.key}@slots"), shares
+                )
             elif feature.l2:
                 loss += feature.l2 * _touched(tables[name], rows, shares)
             for head in spec.heads:

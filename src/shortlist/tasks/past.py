@@ -24,9 +24,9 @@ NEVER = 2**31 - 1
 class PastTables(eqx.Module):
     """Users' distinct items in the order of time, in one of two forms.
 
-    order: int [U + 1, N], the place of every item among its user's (NEVER where there is none; the last row is
-    of users not known), where that is not too large. indptr int [U + 1], items int [nnz]: the lists themselves.
-    slots: bag's feature key -> int [N], rows of its table. residuals: key -> float [U + 1, N].
+    order: int [U + 1, N], the place of every item among its user's (NEVER where there is none; the last row
+    is of users not known), where that is not too large. indptr int [U + 1], items int [nnz]: the lists
+    themselves. slots: bag's feature key -> int [N], rows of its table. residuals: key -> float [U + 1, N].
     """
 
     order: Array | None
@@ -44,7 +44,13 @@ class PastTables(eqx.Module):
         return (place < past[:, 1:2]) & (place != past[:, 2:])
 
     def had_columns(
-        self, users: Array, past: Array, as_of: AsOf, columns: Array | None, column_of: Array, num_columns: int
+        self,
+        users: Array,
+        past: Array,
+        as_of: AsOf,
+        columns: Array | None,
+        column_of: Array,
+        num_columns: int,
     ) -> Array:
         """The same for columns int [C] (None: all of the catalogue, in its order): bool [R, C]. column_of int
         [N]: each item's column, C or more where it has none."""
@@ -73,7 +79,8 @@ def past_tables(pasts: Pasts, num_items: int) -> PastTables:
     """Users' pasts on the device."""
     if not pasts.spreads(num_items):
         items = pasts.items if len(pasts.items) else np.zeros(1, np.int32)
-        return PastTables(None, *jax.device_put((pasts.indptr, items)), {}, {})
+        listed: Any = jax.device_put((pasts.indptr, items))
+        return PastTables(None, listed[0], listed[1], {}, {})
     order = pasts.table(pasts.order, num_items, NEVER)
     small = np.iinfo(np.int16).max
     if len(pasts.items) and pasts.order.max() < small:

@@ -10,8 +10,8 @@ from jax import Array
 
 from shortlist.specs.tasks import Retrieval
 from shortlist.tasks.known import KnownPositives
-from shortlist.tasks.past import SeenBefore
 from shortlist.tasks.losses import NEGLIGIBLE, Candidates, grouped_softmax_loss, softmax_loss
+from shortlist.tasks.past import SeenBefore
 
 MORE_SCORES = 2**23
 """Scores a batch may make beyond those of its own items before these are sorted out: about the same cost."""
@@ -104,8 +104,8 @@ def retrieval_loss(
 ) -> Array:
     """Summed loss of a batch: queries [B, d] of users int [B] against vectors [C, d] of the batch's columns.
 
-    query_row int [B]: each row's query among queries [Q, d] of distinct users, in their order. bonus: a scalar,
-    added to the scores of items that rows' users had before, as `seen` tells.
+    query_row int [B]: each row's query among queries [Q, d] of distinct users, in their order. bonus: a
+    scalar, added to the scores of items that rows' users had before, as `seen` tells.
     """
     extra = None
     if task.extra_negatives:

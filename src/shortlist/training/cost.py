@@ -104,7 +104,9 @@ def training_cost(
         parts.append(Cost("users' pasts", 2 * held, f"{len(catalogue.pasts.items):,} items, by user"))  # type: ignore[union-attr]
     dense = [g for g in plan.groups if not g.sparse(training)]
     gradients = sum(g.num_rows * shapes[name][1] * FLOAT for g in dense for name in g.tables)
-    widths = net.width("query") + net.width("candidate") + sum(x.shape[-1] for x in jax.tree.leaves(learned(net)))
+    widths = (
+        net.width("query") + net.width("candidate") + sum(x.shape[-1] for x in jax.tree.leaves(learned(net)))
+    )
     rows = batch_size * widths * FLOAT * ACTIVATIONS
     how = (
         f"gradients of tables updated whole, {batch_size:,} rows x {widths:,} numbers x {ACTIVATIONS}, scores"

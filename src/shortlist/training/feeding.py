@@ -100,11 +100,11 @@ class Feed:
         return Form(jax.tree.map(shape, self._batch(self.examples)), rows)
 
     def _batch(self, examples: Examples) -> Batch:
-        parts: Any = (examples.candidates, examples.labels, examples.weights, examples.users)
+        given: Any = examples
         query: Any = examples.query if self.queries else {}
-        past: Any = examples.past
-        aggregates: Any = examples.aggregates
-        return Batch(query, *parts, past, aggregates)
+        return Batch(
+            query, given.candidates, given.labels, given.weights, given.users, given.past, given.aggregates
+        )
 
     @cached_property
     def _resident(self) -> Batch:
