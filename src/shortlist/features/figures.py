@@ -142,7 +142,7 @@ def context(spec: Context, rows: Rows) -> Doubles:
         return _gap(spec, rows)
     start, stop = rows.mine.log.ranges(rows.at, "row")
     if spec.what == "position":
-        return np.log1p(stop - start) / 5
+        return np.log1p((stop - start).astype(np.float64)) / 5
     return np.log1p(_away(times, rows.mine.log.times, np.where(stop > start, start, NONE))) / 10
 
 
