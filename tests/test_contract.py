@@ -12,6 +12,7 @@ import json
 import pkgutil
 from collections.abc import Iterator
 from functools import cache
+from itertools import cycle
 from typing import Any
 
 import equinox as eqx
@@ -145,9 +146,12 @@ def test_no_declaration_is_left_out() -> None:
     assert concrete(Spec) == set(ALL)
 
 
-def test_every_feature_is_tried() -> None:
-    names = {n for case in NAMES if case.startswith("feature: ") for n in case[9:].split(", ")}
-    assert names == {c.__name__ for c in FEATURES}
+def test_every_component_is_tried() -> None:
+    """Features in towers, models and optimizers; all towers and tasks are paired."""
+    tried = {type(feature) for tower in TRIED.values() for feature in tower.features}
+    assert tried == set(FEATURES)
+    assert {kind for kind, _ in KINDS.values()} == set(MODELS)
+    assert {optimizer for _, optimizer in KINDS.values()} == set(OPTIMIZERS)
 
 
 def test_every_option_of_a_tower_is_tried() -> None:
@@ -212,32 +216,35 @@ STRANGERS: Columns = {
 
 
 def case(name: str) -> tuple[Model, OptimizerSpec]:
-    """A model around one component."""
-    kind, _, key = name.partition(": ")
-    adam = Adam(0.01)
-    if kind == "feature":
-        tower = Tower([s for c, s in FEATURES.items() if c.__name__ in key.split(", ")], out=4)
-        return Ranker(tower, SIDE, [Rating(hidden=[3])]), adam
-    if kind == "tower":
-        return Ranker(TOWERS[key], SIDE, [Rating(hidden=[3])]), adam
-    if kind == "optimizer":
-        return MODELS[Ranker], next(o for c, o in OPTIMIZERS.items() if c.__name__ == key)
-    if kind == "model":
-        return next(m for c, m in MODELS.items() if c.__name__ == key), adam
-    task = HEADS[key] if kind == "option" else next(t for c, t in TASKS.items() if c.__name__ == key)
-    query = Tower([USER, Normalize("age")], out=4)
-    return MultiTask(query, SIDE, [task]), adam
+    """The model around the components a name lists."""
+    if name in KINDS:
+        kind, optimizer = KINDS[name]
+        return MODELS[kind], OPTIMIZERS[optimizer]
+    tower, task = name.split(" + ")
+    return MultiTask(TRIED[tower], SIDE, [(TASKS_BY_NAME | HEADS)[task]]), Adam(0.01)
 
 
-NAMES = [
-    "feature: Id, Category, Tags, Text",  # together, since compiling is what takes the time
-    "feature: Bucket, Normalize, Cyclic, Vector",
-    *(f"tower: {t}" for t in TOWERS),
-    *(f"task: {c.__name__}" for c in TASKS),
-    *(f"option: {h}" for h in HEADS),
-    *(f"optimizer: {c.__name__}" for c in OPTIMIZERS),
-    *(f"model: {c.__name__}" for c in MODELS),
+def features(*kinds: type[Feature]) -> Tower:
+    return Tower([FEATURES[kind] for kind in kinds], out=4)
+
+
+# Together, since compiling is what takes the time: each tower with a task, each model with an optimizer.
+TRIED = {
+    "texts": features(Id, Category, Tags, Text),
+    "numbers": features(Bucket, Normalize, Cyclic, Vector),
+    **TOWERS,
+}
+TASKS_BY_NAME = {cls.__name__: task for cls, task in TASKS.items()}
+KINDS: dict[str, tuple[type[Model], type[Optimizer]]] = {
+    "TwoTower, Adam": (TwoTower, Adam),
+    "Ranker, Adagrad": (Ranker, Adagrad),
+    "MultiTask, Adam": (MultiTask, Adam),
+}
+LONGER = max(len(TRIED), len(TASKS_BY_NAME | HEADS))
+PAIRS = [
+    f"{tower} + {task}" for _, tower, task in zip(range(LONGER), cycle(TRIED), cycle(TASKS_BY_NAME | HEADS))
 ]
+NAMES = [*PAIRS, *KINDS]
 
 
 def trained(name: str) -> Fitted:
