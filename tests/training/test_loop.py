@@ -180,7 +180,7 @@ def test_a_tower_with_functions_integers_and_settings_of_its_own() -> None:
 
         register_tower("own")(own)
         tower = Tower([Id("user_id", 4), Normalize("age")], out=4, layer="own")
-        return run(Ranker(tower, CANDIDATE, [Rating(hidden=[3])]), epochs=1)
+        return run(Ranker(tower, CANDIDATE, [Rating(hidden=[])]), epochs=1)
 
     ended = made(jnp.tanh, 1.0)
     own = ended[0].params[0].query.custom
@@ -247,7 +247,8 @@ def test_no_rows() -> None:
 
 
 def test_a_batch_size_beyond_the_rows_is_one_batch() -> None:
-    assert same(run(batch_size=10_000)[-1], run(batch_size=ROWS)[-1])
+    model = Ranker(QUERY, CANDIDATE, [Rating(hidden=[])])
+    assert same(run(model, batch_size=10_000)[-1], run(model, batch_size=ROWS)[-1])
 
 
 def spoiled(**changes: Any) -> Examples:
