@@ -57,6 +57,19 @@ def commands() -> Iterator[tuple[str, list[str], bool]]:
 SHOWN = list(commands())
 
 
+def few(data: Any) -> Any:
+    """Users up to 200 and items up to 300: those the pages name are among them."""
+    import polars as pl
+
+    from shortlist.data.dataset import Dataset
+
+    users, items = (
+        pl.col(f"{side}_id").cast(pl.Int32) <= last for side, last in (("user", 200), ("item", 300))
+    )
+    rows = data.interactions.filter(users & items)
+    return Dataset(rows, data.users.filter(users), data.items.filter(items), data.name, data.licence)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=named)
 def test_the_code_on_a_page_runs(
     page: Path,
@@ -65,7 +78,10 @@ def test_the_code_on_a_page_runs(
     capsys: pytest.CaptureFixture[str],
     ml100k: Any,
 ) -> None:
-    """From top to bottom in one namespace, as a reader would type it, in an empty folder."""
+    """From top to bottom in one namespace, as a reader would type it, in an empty folder, on a part of
+    MovieLens (`make demo` and `make test-dist` take all of it)."""
+    part = few(ml100k)
+    monkeypatch.setattr("shortlist.data.datasets.movielens", lambda *given, **options: part)
     monkeypatch.chdir(tmp_path)
     place = ModuleType("as_shown")
     monkeypatch.setitem(sys.modules, place.__name__, place)
