@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -12,11 +12,15 @@ from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_j
 from shortlist.errors import RecipeError, SpecError, did_you_mean
 
 if TYPE_CHECKING:
-    from shortlist.specs.recipe import Recipe
+    from shortlist.specs.recipe import Outline, Recipe
+
+RecipeOf = TypeVar("RecipeOf", bound="Recipe | Outline")
 
 EXAMPLES = examples(
     "shortlist train ml100k-joint",
     "shortlist train my-shop.toml -o runs/first --epochs 4",
+    "shortlist train two-stage --interactions events.parquet --items items.parquet",
+    "shortlist train retrieval --interactions events.csv --show",
     "shortlist train my-shop.toml --estimate",
     "shortlist train ml100k-joint -o runs/wide --set training.batch_size=2000 --set serving.retrieve=200",
 )
@@ -35,6 +39,16 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe.")
     ] = None,
+    interactions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of what people did, in place of the recipe's data.")
+    ] = None,
+    items: Annotated[Path | None, typer.Option(metavar="FILE", help="Of items, one row each.")] = None,
+    users: Annotated[Path | None, typer.Option(metavar="FILE", help="Of users, one row each.")] = None,
+    rating: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the ratings.")] = None,
+    timestamp: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the times.")] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Only print the recipe that would be run, and why.")
+    ] = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only say what memory and time the run would take.")
     ] = False,
@@ -46,12 +60,22 @@ def train(
     A run that cannot fit into memory is refused at its start, with the arithmetic; --estimate tells that, and
     the time, and leaves nothing. The folder holds the recipe as it was run, metrics.jsonl,
     report.{json,html,txt} and the bundle, which `recommend`, `score`, `similar`, `evaluate` and `export`
-    read. The report goes to stdout.
+    read. The report goes to stdout. The recipes rating, retrieval and two-stage infer features, sizes and
+    regularisation from the tables they are given; the user's and the item's columns are user_id and item_id,
+    or --set data.user=COLUMN.
     """
-    from shortlist.recipes.run import find_recipe, run
+    from shortlist.recipes.run import find_outline, resolve, run
+    from shortlist.specs.recipe import Outline
 
-    found = changed(find_recipe(recipe), _settings(seed, epochs, set_ or []))
+    tables = {"interactions": interactions, "items": items, "users": users}
+    columns = {"rating": rating, "timestamp": timestamp}
+    given = {f"data.{key}": str(value) for key, value in (tables | columns).items() if value is not None}
+    found = changed(find_outline(recipe), given | _settings(seed, epochs, set_ or []))
+    if show:
+        _show(found, json=json)
+        return
     if estimate:
+        found = resolve(found).recipe if isinstance(found, Outline) else found
         _estimate(found, json=json, quiet=quiet)
         return
     folder = output or Path("runs") / (found.name or Path(recipe).stem)
@@ -62,6 +86,17 @@ def train(
     else:
         out(result.report.table())
     note(f"wrote {result.output}; next: shortlist recommend {result.output} --user ID", quiet=quiet)
+
+
+def _show(recipe: Recipe | Outline, *, json: bool) -> None:
+    """Print the recipe as it would be run, after the reasons for what was inferred, as comments."""
+    from shortlist.recipes.run import resolve
+
+    resolved = resolve(recipe)
+    if json:
+        out_json({"recipe": resolved.recipe.to_dict(), "reasons": list(resolved.reasons)})
+    else:
+        out("".join(f"# {reason}\n" for reason in resolved.reasons) + resolved.recipe.to_toml())
 
 
 def _estimate(recipe: Recipe, *, json: bool, quiet: bool) -> None:
@@ -106,7 +141,7 @@ def toml_value(text: str) -> Any:
         return text
 
 
-def changed(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
+def changed(recipe: RecipeOf, settings: dict[str, Any]) -> RecipeOf:
     """The recipe with dotted keys replaced (numbers count list entries: model.tasks.0.weight).
 
     Raises RecipeError for a key that does not fit, with its path.
@@ -114,6 +149,10 @@ def changed(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
     if not settings:
         return recipe
     whole = recipe.to_dict()
+    if settings.get("data.interactions"):
+        whole["data"] = {}  # other tables: nothing the recipe said of its own is true of them
+    for section in ("data", "split"):
+        whole.setdefault(section, {})  # a recipe that infers may say nothing of these
     for key, value in settings.items():
         *way, last = key.split(".")
         place: Any = whole
@@ -125,7 +164,7 @@ def changed(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
         else:
             place[last] = value
     try:
-        return type(recipe).from_dict(whole)
+        return type(recipe).from_dict({key: value for key, value in whole.items() if value != {}})
     except SpecError as error:
         raise RecipeError(
             f"--set: {error}", hint=error.hint or "see docs/recipes.md for every key"

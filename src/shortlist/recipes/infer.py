@@ -15,7 +15,7 @@ from shortlist.data.splits import Split
 from shortlist.errors import DataError
 from shortlist.recipes.inputs import Choice, Shape, choose
 from shortlist.specs.aggregates import Affinity, Aggregate, AggregateSpec, Context
-from shortlist.specs.features import AsOf, Bag, Bucket, FeatureSpec, History, Id
+from shortlist.specs.features import AsOf, Bag, Bucket, Cyclic, FeatureSpec, History, Id
 from shortlist.specs.models import ModelSpec, MultiTask, Ranker, Tower, TwoTower
 from shortlist.specs.recipe import Auto, Goal
 from shortlist.specs.tasks import Rating, Retrieval
@@ -41,6 +41,13 @@ class Sizes:
     l2: float = 0.02
     learning_rate: float = 0.01
     hidden: int = 1
+    user_id: bool = False
+    user_dropout: float = 0.5
+    item_dropout: float = 0.0
+    table_l2: float = 0.0
+    time: int = 0
+    cyclic: bool = False
+    tower_dropout: float = 0.0
     rating_l2: float = 0.1
     rating_dropout: float = 0.4
     bias_l2: float = 0.02
@@ -200,17 +207,32 @@ def _kept(table: str, choices: Iterable[Choice], reasons: list[str]) -> tuple[Fe
 
 
 def _retrieval_towers(plan: _Plan) -> tuple[Tower, Tower]:
-    facts, dim = plan.facts, plan.dim
-    past: list[FeatureSpec] = [Bag(dim=dim, as_of=facts.as_of, event_dropout=plan.event_dropout)]
+    facts, dim, l2 = plan.facts, plan.dim, SIZES.table_l2
+    past: list[FeatureSpec] = [Bag(dim=dim, as_of=facts.as_of, event_dropout=plan.event_dropout, l2=l2)]
     if facts.timed:
-        past.insert(0, History(dim=dim, length=SIZES.history, event_dropout=plan.event_dropout))
+        past.insert(0, History(dim=dim, length=SIZES.history, event_dropout=plan.event_dropout, l2=l2))
         past += [
             Bucket(name, num_buckets=20, dim=dim, method="quantile", l2=SIZES.l2)
             for name in ("past_count", "past_gap")
         ]
+        if SIZES.cyclic:
+            past += [
+                Cyclic("timestamp", "day_of_week", harmonics=3),
+                Cyclic("timestamp", "hour_of_day", harmonics=2),
+            ]
+        if SIZES.time:
+            past.append(Bucket("timestamp", num_buckets=SIZES.time, dim=dim, method="quantile", l2=SIZES.l2))
+    if SIZES.user_id:
+        past.append(Id("user_id", dim, l2=l2, dropout=SIZES.user_dropout))
     hidden = (2 * dim,) * SIZES.hidden
-    query = Tower((*past, *plan.users), combine="sum", hidden=hidden, residual=bool(hidden))
-    candidate = Tower((Id("item_id", dim), *plan.items), combine="sum")
+    query = Tower(
+        (*past, *plan.users),
+        combine="sum",
+        hidden=hidden,
+        residual=bool(hidden),
+        dropout=SIZES.tower_dropout if hidden else 0.0,
+    )
+    candidate = Tower((Id("item_id", dim, l2=l2, dropout=SIZES.item_dropout), *plan.items), combine="sum")
     return query, candidate
 
 
@@ -267,7 +289,9 @@ def _aggregates(facts: Facts, things: pl.DataFrame) -> tuple[AggregateSpec, ...]
         ]
     out.append(Affinity(near="popularity", width=0.7, as_of=facts.as_of))
     for name, dtype in things.schema.items():
-        if (isinstance(dtype, pl.List) and dtype.inner == pl.String) or (dtype == pl.String and things[name].n_unique() * 5 <= len(things)):
+        if (isinstance(dtype, pl.List) and dtype.inner == pl.String) or (
+            dtype == pl.String and things[name].n_unique() * 5 <= len(things)
+        ):
             out.append(Affinity(tags=name, as_of=facts.as_of))
     return tuple(out)
 

@@ -66,7 +66,7 @@ def _choice(column: pl.Series, shape: Shape) -> Choice:
     if len(given) < max(2, SPARSE * len(column)):
         return Choice(name, None, f"only {len(given):,} of {len(column):,} rows have a value")
     if given.n_unique() < 2:
-        return Choice(name, None, f"every row says {given[0]!r}")
+        return Choice(name, None, f"every row says {given.to_list()[0]!r}")
     ids = name.lower().endswith(("_id", "_key", "_code")) and dtype.is_integer()
     return _textual(given, shape) if text or ids or dtype == pl.Boolean else _number(given, shape)
 

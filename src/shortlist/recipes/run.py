@@ -23,8 +23,12 @@ from shortlist.data.dataset import Dataset, describe
 from shortlist.data.splits import Split
 from shortlist.errors import RecipeError, did_you_mean
 from shortlist.evaluation.report import Report
+from shortlist.recipes.infer import infer
 from shortlist.recipes.memory import memory_of
-from shortlist.specs.recipe import Recipe, read_recipe
+from shortlist.specs.features import Id
+from shortlist.specs.models import Tower, TwoTower
+from shortlist.specs.recipe import Outline, Recipe, SplitRule, read_outline, read_recipe
+from shortlist.specs.training import Training
 
 Tell = Callable[[str, int, int], None]
 """Told of progress: what is being done, how many parts of it are done, of how many."""
@@ -40,8 +44,44 @@ class RunResult:
     seconds: dict[str, float]
 
 
-def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell | None = None) -> RunResult:
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe without gaps, the data and the split it runs on, and why what was inferred is as it is."""
+
+    recipe: Recipe
+    data: Dataset
+    split: Split
+    reasons: tuple[str, ...] = ()
+
+
+def resolve(recipe: Recipe | Outline) -> Resolved:
+    """Read and divide the data, and infer what the recipe leaves open from the training rows.
+
+    Raises RecipeError where the recipe names no data, and what reading, splitting and `infer` raise.
+    """
+    if isinstance(recipe, Recipe):
+        data = read_data(recipe)
+        return Resolved(recipe, data, split_data(recipe, data))
+    data = read_data(_open(recipe, SplitRule()))
+    rule = recipe.rule(timed="timestamp" in data.interactions.columns)
+    split = split_data(_open(recipe, rule), data)
+    found = infer(split, recipe.model)
+    return Resolved(recipe.filled(found.model, found.training, rule), data, split, found.reasons)
+
+
+def _open(outline: Outline, rule: SplitRule) -> Recipe:
+    """As much of a recipe as reading and dividing look at."""
+    anything = TwoTower(Tower((Id("user_id"),)), Tower((Id("item_id"),)))
+    return outline.filled(anything, Training(), rule)
+
+
+def run(
+    recipe: Recipe | Outline, output: str | Path, *, force: bool = False, tell: Tell | None = None
+) -> RunResult:
     """Carry out a recipe; leaves recipe.toml, metrics.jsonl, report.{txt,json,html} and bundle/ in `output`.
+
+    Where the recipe infers its model, recipe.toml and the bundle hold the recipe that was inferred, and
+    inferred.txt and the bundle the reasons.
 
     Settings (the weight of the rating in the final order, the best epoch where there is patience) are chosen
     by a model fitted without the validation rows; the model that is kept is fitted on train and validation
@@ -55,8 +95,8 @@ def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell |
     tell = tell or _silent
     clock = _Clock()
     tell("reading data", 0, 1)
-    data = read_data(recipe)
-    split = split_data(recipe, data)
+    resolved = resolve(recipe)
+    recipe, data, split = resolved.recipe, resolved.data, resolved.split
     if recipe.training.patience and not split.validation.height:
         raise RecipeError(
             "training.patience needs validation rows to judge by, and the split has none",
@@ -85,7 +125,7 @@ def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell |
     recommender = fitted.recommender(
         rating_weight=weight or 0.0,
         num_retrieved=recipe.serving.retrieve,
-        provenance=_provenance(recipe, data, split, fitted),
+        provenance=_provenance(resolved, fitted),
     )
     report = evaluate(
         recommender,
@@ -104,6 +144,9 @@ def run(recipe: Recipe, output: str | Path, *, force: bool = False, tell: Tell |
             folder / "bundle"
         )
         (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+        if resolved.reasons:
+            said = "".join(f"{reason}\n" for reason in resolved.reasons)
+            (folder / "inferred.txt").write_text(said, encoding="utf-8")
         clock.lap("export")
         _write_metrics(folder / "metrics.jsonl", curves, fitted, clock.seconds)
         _write_report(folder, report, recipe.name or output.name)
@@ -118,12 +161,21 @@ def shipped_recipes() -> list[str]:
 
 
 def find_recipe(name_or_path: str | Path) -> Recipe:
-    """A shipped recipe by name, or a TOML file. Raises RecipeError for neither."""
+    """A shipped recipe by name, or a TOML file. RecipeError for neither, or where it infers its model."""
+    return read_recipe(_path_of(name_or_path))
+
+
+def find_outline(name_or_path: str | Path) -> Recipe | Outline:
+    """The same, of recipes that infer their model too."""
+    return read_outline(_path_of(name_or_path))
+
+
+def _path_of(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix == ".toml" or path.exists():
-        return read_recipe(path)
+        return path
     if str(name_or_path) in shipped_recipes():
-        return read_recipe(Path(str(resources.files("shortlist.recipes") / f"{name_or_path}.toml")))
+        return Path(str(resources.files("shortlist.recipes") / f"{name_or_path}.toml"))
     raise RecipeError(
         f"no recipe {str(name_or_path)!r}: neither a shipped one nor a file",
         hint=did_you_mean(str(name_or_path), shipped_recipes()),
@@ -144,12 +196,15 @@ def _follow(tell: Tell, stage: str, curves: list[tuple[str, Progress]]) -> Calla
     return listen
 
 
-def _provenance(recipe: Recipe, data: Dataset, split: Split, fitted: Fitted) -> dict[str, Any]:
+def _provenance(resolved: Resolved, fitted: Fitted) -> dict[str, Any]:
     """What the bundle says of where it came from."""
+    recipe, data = resolved.recipe, resolved.data
+    inferred = {"inferred": list(resolved.reasons)} if resolved.reasons else {}
     return {
         "recipe": recipe.to_dict(),
+        **inferred,
         "data": {"name": data.name, "licence": data.licence, "described": describe(data)},
-        "split": split.describe(),
+        "split": resolved.split.describe(),
         "seed": recipe.training.seed,
         "seconds": fitted.seconds,
     }
