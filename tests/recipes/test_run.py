@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -18,8 +19,9 @@ from shortlist.api.fitting import fit
 from shortlist.api.sources import read_data, split_data
 from shortlist.errors import DataError, RecipeError, ShortlistError
 from shortlist.recipes import run as running
-from shortlist.recipes.run import RunResult, find_recipe, run, shipped_recipes
-from shortlist.specs.recipe import Recipe, read_recipe
+from shortlist.recipes.run import RunResult, find_outline, find_recipe, resolve, run, shipped_recipes
+from shortlist.specs.models import MultiTask, Ranker, TwoTower
+from shortlist.specs.recipe import DataSource, Evaluation, Outline, Recipe, read_recipe
 
 Make = Callable[..., Recipe]
 Listed = Callable[[Path], dict[str, bytes]]
@@ -344,11 +346,57 @@ def test_features_of_users_and_items_come_from_their_tables(make: Make, tmp_path
 def test_recipes_are_found_by_name_or_path(first: RunResult) -> None:
     assert "ml100k-joint" in shipped_recipes()
     for name in shipped_recipes():
-        assert find_recipe(name).name == name
+        assert find_outline(name).name == name
+    assert isinstance(find_outline("ml100k-joint"), Recipe)
     assert find_recipe(first.output / "recipe.toml").name == "shop"
     with pytest.raises(RecipeError, match="no recipe 'ml100k-jont'") as caught:
         find_recipe("ml100k-jont")
     assert "did you mean 'ml100k-joint'?" in caught.value.hint
+
+
+# Recipes that infer their model
+
+
+@pytest.mark.parametrize(
+    ("goal", "kind", "rule"),
+    [
+        ("rating", Ranker, "random=80%"),
+        ("retrieval", TwoTower, "hold_last=1"),
+        ("two-stage", MultiTask, "hold_last=1"),
+    ],
+)
+def test_a_recipe_by_goal_is_filled_from_the_tables(goal: str, kind: type, rule: str, shop: Path) -> None:
+    outline = find_outline(goal)
+    assert isinstance(outline, Outline) and outline.model.goal == goal
+    with pytest.raises(RecipeError, match="names no data") as caught:
+        resolve(outline)
+    assert "--interactions" in caught.value.hint
+    with pytest.raises(RecipeError, match="infers its model"):
+        find_recipe(goal)
+    resolved = resolve(filled(outline, shop, {"epochs": 2}))
+    assert isinstance(resolved.recipe.model, kind)
+    assert (resolved.recipe.split.rule, resolved.recipe.training.epochs) == (rule, 2)
+    assert any(reason.startswith("items.title: Text") for reason in resolved.reasons)
+    assert resolve(resolved.recipe).recipe == resolved.recipe
+
+
+def filled(outline: Recipe | Outline, shop: Path, training: dict[str, Any]) -> Outline:
+    assert isinstance(outline, Outline)
+    data = DataSource(interactions=str(shop / "events.csv"), items=str(shop / "items.csv"))
+    brief = Evaluation(k=(5,), baselines=False, resamples=20)
+    return msgspec.structs.replace(outline, data=data, training=training, evaluation=brief)
+
+
+def test_a_run_keeps_the_recipe_that_was_inferred(shop: Path, tmp_path: Path) -> None:
+    outline = filled(find_outline("rating"), shop, {"epochs": 2, "patience": 0})
+    result = run(outline, tmp_path / "run")
+    resolved = resolve(outline)
+    kept = read_recipe(result.output / "recipe.toml")
+    assert kept == resolved.recipe and isinstance(kept.model, Ranker)
+    assert (result.output / "inferred.txt").read_text().splitlines() == list(resolved.reasons)
+    told = sl.load(result.bundle).provenance
+    assert Recipe.from_dict(told["recipe"]) == kept
+    assert told["inferred"] == list(resolved.reasons)
 
 
 def test_a_listener_is_told_what_happens(make: Make, tmp_path: Path) -> None:

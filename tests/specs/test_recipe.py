@@ -8,10 +8,10 @@ import pytest
 
 from shortlist.errors import RecipeError
 from shortlist.specs.features import Id
-from shortlist.specs.models import MultiTask
-from shortlist.specs.recipe import Recipe, read_recipe
+from shortlist.specs.models import MultiTask, Tower, TwoTower
+from shortlist.specs.recipe import Auto, Outline, Recipe, SplitRule, read_outline, read_recipe
 from shortlist.specs.tasks import Rating, Retrieval
-from shortlist.specs.training import Adagrad
+from shortlist.specs.training import Adagrad, Training
 
 GOOD = """
 name = "joint"
@@ -96,3 +96,57 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes('name = "é"'.encode("latin-1"))
     with pytest.raises(RecipeError, match=r"latin\.toml is not UTF-8 \(byte 8\)"):
         read_recipe(path)
+
+
+OPEN = """
+name = "mine"
+[data]
+interactions = "events.csv"
+[model]
+kind = "auto"
+goal = "retrieval"
+[training]
+epochs = 3
+"""
+
+
+def test_a_recipe_may_leave_its_model_open(tmp_path: Path) -> None:
+    path = tmp_path / "open.toml"
+    path.write_text(OPEN)
+    outline = read_outline(path)
+    assert isinstance(outline, Outline)
+    assert outline.model == Auto(goal="retrieval")
+    assert Outline.from_toml(outline.to_toml()) == outline
+    with pytest.raises(RecipeError, match="infers its model"):
+        read_recipe(path)
+    rules = [outline.rule(timed=timed).rule for timed in (True, False)]
+    assert rules == ["hold_last=1", "random=80%"]
+    model = TwoTower(Tower((Id("user_id", 4),)), Tower((Id("item_id", 4),)))
+    recipe = outline.filled(model, Training(epochs=9, batch_size=64), SplitRule())
+    assert (recipe.training.epochs, recipe.training.batch_size) == (3, 64)
+    assert (recipe.model, recipe.name, recipe.data) == (model, "mine", outline.data)
+
+
+def test_a_declared_recipe_is_read_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "joint.toml"
+    path.write_text(GOOD)
+    assert read_outline(path) == read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('goal = "retrieval"', 'goal = "ranking"', "'ranking' - at `$.model.goal`"),
+        ("epochs = 3", "epochs = 0", "Training.epochs must be above 0, got 0"),
+        ("epochs = 3", "epoch = 3", "unknown field `epoch`"),
+        ('kind = "auto"', 'kind = "auto"\nout = 3', "unknown field `out` - at `$.model`"),
+    ],
+)
+def test_a_wrong_open_recipe_names_the_file_and_the_place(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(OPEN.replace(old, new))
+    with pytest.raises(RecipeError) as caught:
+        read_outline(path)
+    assert str(path) in str(caught.value) and message in str(caught.value)
