@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import equinox as eqx
 import jax
 import msgspec
 import numpy as np
@@ -28,7 +29,7 @@ from shortlist.features.fitted import Lookup
 from shortlist.models.build import Net, Tables, build
 from shortlist.models.layers import parameter
 from shortlist.models.scorer import JaxScorer
-from shortlist.specs.features import Id
+from shortlist.specs.features import AsOf, Id
 from shortlist.specs.models import Model, TwoTower
 from shortlist.specs.training import OptimizerSpec, Training
 from shortlist.training.loop import Compiled, Event, train
@@ -144,6 +145,8 @@ def fit(
             hint="split with validation=0.1, or leave patience at 0",
         )
     prepared = stored.prepared_for(model) if stored else prepare(model, split)
+    if course.half_life:
+        prepared = faded(prepared, split, course.half_life)
     judge = Judge(model, split, prepared) if split.validation.height else None
     events = _events(model, prepared, course)
     params, history, best, seconds = _listen(events, course, judge, prepared, listen)
@@ -180,6 +183,9 @@ def _events(model: Model, prepared: Prepared, course: Training) -> Iterator[Even
     spec = program_of(model)
     net, tables = build(spec, prepared.encoder.sizes, means=means, seed=course.seed, aggregates=widths)
     tables |= popularity_biases(spec, prepared)
+    if net.seen is not None and spec.retrieval is not None and spec.retrieval.seen:
+        start = parameter(np.array(repeat_bonus(prepared, spec.retrieval.seen)))
+        net = eqx.tree_at(lambda n: n.seen, net, start)
     weights = {t.name: t.weight for t in model.all_tasks if t.weight}
     return train(net, tables, prepared.examples, prepared.catalogue, course, task_weights=weights)
 
@@ -200,6 +206,37 @@ def popularity_biases(model: Model, prepared: Prepared) -> Tables:
         rows[0] = logs.min() - logs.mean()
         out[name] = parameter(rows)
     return out
+
+
+def faded(prepared: Prepared, split: Split, half_life: float) -> Prepared:
+    """The same with weights that halve every `half_life` days before the last row, their mean unchanged."""
+    if "timestamp" not in split.train.columns or split.train.height != len(prepared.examples):
+        raise TrainingError(
+            "half_life weighs rows by their age, but the training rows have no timestamp column",
+            hint="leave half_life at 0",
+        )
+    times = split.train["timestamp"].to_numpy().astype(np.float64)
+    weights = prepared.examples.weights * np.exp2((times - times.max()) / (half_life * 86_400))
+    weights *= prepared.examples.weights.sum() / weights.sum()
+    return replace(prepared, examples=replace(prepared.examples, weights=weights.astype(np.float32)))
+
+
+LARGEST_BONUS = 8.0
+
+
+def repeat_bonus(prepared: Prepared, as_of: AsOf) -> float:
+    """The start of what retrieval adds to items a user had before: the log of how often rows come back to
+    one, over how often they would if users forgot; within 8 of 0."""
+    pasts, past, rows = prepared.catalogue.pasts, prepared.examples.past, prepared.examples
+    assert pasts is not None and past is not None
+    shares = (prepared.counts / max(1, len(rows)))[pasts.items]
+    running = np.concatenate([[0.0], np.cumsum(shares)])
+    begin = pasts.indptr[rows.users]
+    end = begin + past[:, 0 if as_of == "row" else 1]
+    expected = float((running[end] - running[begin]).sum())
+    again = (past[:, 2] < past[:, 0]) if as_of == "row" else np.zeros(len(rows), bool)
+    found = np.log((float(again.sum()) + 0.5) / (expected + 0.5))
+    return float(np.clip(found, -LARGEST_BONUS, LARGEST_BONUS))
 
 
 def program_of(model: Model) -> Model:

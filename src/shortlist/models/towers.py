@@ -85,7 +85,8 @@ class TowerLayer(eqx.Module):
         dropped = sum(f.dim for f in spec.features if isinstance(f, HasTable) and f.dropout)
         inside = sum(encoder.noise_dim for encoder in self.encoders.values())
         own = _KEY_DIM if self.custom is not None else self.mlp.noise_dim if self.mlp is not None else 0
-        self.noise_dim = len(self.words) + dropped + inside + own
+        last = self.width if spec.out_dropout else 0
+        self.noise_dim = len(self.words) + dropped + inside + own + last
 
     @property
     def words(self) -> dict[str, int]:
@@ -115,6 +116,11 @@ class TowerLayer(eqx.Module):
                 start += feature.dim
             parts[feature.key] = vector
         rest = None if noise is None else noise[start:]
+        last = None if noise is None else noise[self.noise_dim - self.width :]
+        return drop(self._joined(parts, rest), self.spec.out_dropout, last)
+
+    def _joined(self, parts: dict[str, Array], rest: Array | None) -> Array:
+        """The features' vectors as one."""
         if self.custom is not None:
             return self.custom(parts, key=None if rest is None else jax.random.wrap_key_data(rest[:_KEY_DIM]))
         vectors = list(parts.values())

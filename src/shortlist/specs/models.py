@@ -29,12 +29,13 @@ class Tower(Spec, frozen=True):
     combine: Literal["concat", "sum"] = "concat"
     activation: Activation = "relu"
     dropout: float = 0.0
+    out_dropout: float = 0.0
     residual: bool = False
     layer: str = ""
     options: dict[str, Any] = msgspec.field(default_factory=dict)
 
     def check(self) -> None:
-        share(self, "dropout")
+        share(self, "dropout", "out_dropout")
         if not self.features:
             raise SpecError("a Tower needs at least one feature", hint="such as Id('user_id', 32)")
         keys = [f.key for f in self.features]

@@ -59,6 +59,7 @@ class Training(Spec, frozen=True, kw_only=True):
 
     patience: stop after so many epochs without a better validation figure and keep the best (0: run all
     epochs; needs validation rows otherwise).
+    half_life: days; a row counts half as much as one so much later (0: all rows count the same).
     tables: update "dense" (the whole table a step), "sparse" (touched rows only; Adam's moments of other rows
     then rest) or "auto", by the size of each table. precision: of matrix products, "float32", or "bfloat16"
     with float32 sums, for accelerators. stream: read training rows chunk by chunk, shuffled in two levels,
@@ -70,10 +71,11 @@ class Training(Spec, frozen=True, kw_only=True):
     optimizer: OptimizerSpec = msgspec.field(default_factory=lambda: Adam(1e-2, schedule="cosine"))
     seed: int = 42
     patience: int = 0
+    half_life: float = 0.0
     tables: Literal["auto", "dense", "sparse"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     stream: Literal["auto", "always", "never"] = "auto"
 
     def check(self) -> None:
         positive(self, "epochs", "batch_size")
-        not_negative(self, "patience", "seed")
+        not_negative(self, "patience", "seed", "half_life")
