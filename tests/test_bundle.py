@@ -171,7 +171,12 @@ def test_manifest_says_what_it_is(saved: Path) -> None:
     assert manifest["format"] == 1
     assert manifest["sizes"] == {"items": NUM_ITEMS, "users": NUM_USERS, "seen": int(SEEN.sum())}
     assert manifest["provenance"] == {"recipe": {"seed": 3}, "data": {"name": "synthetic"}, "licence": "CC0"}
-    assert manifest["pipeline"] == {"num_retrieved": 20, "utility": {"rating_weight": 0.4, "head": "rating"}}
+    assert manifest["pipeline"] == {
+        "num_retrieved": 20,
+        "utility": {"rating_weight": 0.4, "head": "rating"},
+        "seen_bonus": 0.0,
+        "seen_as_of": "row",
+    }
     request = {column["name"]: column for column in manifest["request"]}
     assert request["timestamp"] == {
         "name": "timestamp", "side": "query", "type": "int", "required": False, "default": 893_286_638,

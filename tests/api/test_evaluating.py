@@ -46,7 +46,9 @@ class Clock:
         positions = np.array([int(item[1:]) for item in columns["item_id"]])
         return positions[:, None].astype(np.float32), np.eye(N, dtype=np.float32)[positions]
 
-    def predict(self, query: Floats, candidate: Floats) -> dict[str, Floats]:
+    def predict(
+        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+    ) -> dict[str, Floats]:
         return {"rating": candidate[:, 0]}
 
 

@@ -51,7 +51,9 @@ class Known:
             np.float32
         ), vectors if self.retrieves else None
 
-    def predict(self, query: Floats, candidate: Floats) -> dict[str, Floats]:
+    def predict(
+        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+    ) -> dict[str, Floats]:
         return {"rating": np.sin((query * candidate).sum(1))}
 
 

@@ -18,7 +18,9 @@ RNG = np.random.default_rng(0)
 class Product:
     """Rates a pair by its inner product."""
 
-    def predict(self, query: Floats, candidate: Floats) -> dict[str, Floats]:
+    def predict(
+        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+    ) -> dict[str, Floats]:
         return {"rating": (query * candidate).sum(1)}
 
 
