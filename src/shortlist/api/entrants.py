@@ -61,7 +61,10 @@ def entrant(
         def count(queries: Floats) -> Ranks:
             found = counter(queries, items, targets, seen, user)
             if recommender.seen_bonus and case.at is not None:
-                found = Ranks(_with_bonus(recommender, case.at, queries, targets, found.raw), found.filtered)
+                found = Ranks(
+                    with_bonus(recommender, case.at, queries, targets, found.raw, recommender.seen_bonus),
+                    found.filtered,
+                )
             unknown = _popular(recommender, user)
             raw, filtered = (np.where(unknown, popular[targets], r) for r in (found.raw, found.filtered))
             return Ranks(raw, filtered)
@@ -88,12 +91,12 @@ BONUS_ROWS = 2048
 """Rows whose past is looked at together."""
 
 
-def _with_bonus(
-    recommender: Recommender, at: Standing, queries: Floats, targets: Ints, raw: Doubles
+def with_bonus(
+    recommender: Recommender, at: Standing, queries: Floats, targets: Ints, raw: Doubles, bonus: float
 ) -> Doubles:
-    """Raw ranks, once the scores of what a row's user had before its time have got the learned bonus."""
+    """Ranks among raw scores, once those of what a row's user had before its time have got a bonus."""
     assert recommender.item_vectors is not None and recommender.events is not None
-    bonus, items, out = recommender.seen_bonus, recommender.item_vectors, raw.copy()
+    items, out = recommender.item_vectors, raw.copy()
     firsts = recommender.events.firsts
     for start in range(0, len(raw), BONUS_ROWS):
         rows = np.arange(start, min(start + BONUS_ROWS, len(raw)))

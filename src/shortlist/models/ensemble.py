@@ -1,0 +1,140 @@
+"""Models that differ in their seeds alone, as one: its scores and predictions are the means of theirs.
+
+While they are trained, members are one `Net` and tables whose arrays have a first axis [K]: `jax.vmap` goes
+over it. Trained, they are an `Ensemble`, whose tables stand side by side under names of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from shortlist.errors import TrainingError
+from shortlist.models import build
+from shortlist.models.build import Net, Tables
+from shortlist.models.heads import HeadLayer
+from shortlist.specs.models import Model
+
+
+class Ensemble(eqx.Module):
+    """Several nets of one spec, with the interface of a trained `Net`.
+
+    A representation is the members' own, one after the other, and so is a vector: the query's is divided by
+    the number of members, so that inner products with items' are the mean of the members' scores. Their
+    tables are named "side/member/name".
+    """
+
+    members: tuple[Net, ...]
+
+    @property
+    def spec(self) -> Model:
+        return self.members[0].spec
+
+    @property
+    def heads(self) -> dict[str, HeadLayer]:
+        """The first member's: all are alike in form."""
+        return self.members[0].heads
+
+    @property
+    def seen(self) -> Array | None:
+        """What retrieval adds to the score of items the user had before."""
+        learned = [m.seen for m in self.members if m.seen is not None]
+        return jnp.mean(jnp.stack(learned)) if learned else None
+
+    def width(self, side: str) -> int:
+        """Numbers of a side's representation."""
+        return sum(m.width(side) for m in self.members)
+
+    def represent(self, tables: Tables, side: str, encoded: dict[str, Array]) -> Array:
+        """n encoded rows of a side -> representations [n, r]."""
+        parts = []
+        for k, net in enumerate(self.members):
+            start = f"{side}/{k}/"
+            own = {f"{side}/{n.removeprefix(start)}": x for n, x in tables.items() if n.startswith(start)}
+            parts.append(build.represent(net, own, side, encoded))
+        return jnp.concatenate(parts, axis=1)
+
+    def query_vector(self, representation: Array) -> Array:
+        """Query representation [r] -> vector [K d]."""
+        parts = self._parts("query", representation)
+        vectors = [m.query_vector(r) for m, r in zip(self.members, parts, strict=True)]
+        return jnp.concatenate(vectors) / len(self.members)
+
+    def candidate_vector(self, representation: Array) -> Array:
+        """Candidate representation [r] -> item vector [K d]."""
+        parts = self._parts("candidate", representation)
+        return jnp.concatenate([m.candidate_vector(r) for m, r in zip(self.members, parts, strict=True)])
+
+    def predict(
+        self, query: Array, candidate: Array, aggregates: dict[str, Array] | None = None
+    ) -> dict[str, Array]:
+        """Representations [r] of a pair, and of each head that has aggregates [F] -> one number a head."""
+        pairs = zip(self._parts("query", query), self._parts("candidate", candidate), strict=True)
+        found = [m.predict(q, c, aggregates) for m, (q, c) in zip(self.members, pairs, strict=True)]
+        return {name: sum(f[name] for f in found) / len(found) for name in self.heads}
+
+    def _parts(self, side: str, representation: Array) -> list[Array]:
+        return jnp.split(representation, len(self.members))
+
+
+Trained: TypeAlias = Net | Ensemble
+
+
+def represent(net: Trained, tables: Tables, side: str, encoded: dict[str, Array]) -> Array:
+    """n encoded rows of a side -> representations [n, r]."""
+    if isinstance(net, Ensemble):
+        return net.represent(tables, side, encoded)
+    return build.represent(net, tables, side, encoded)
+
+
+def stacked(make: Callable[[int], tuple[Net, Tables]], seeds: tuple[int, ...]) -> tuple[Net, Tables]:
+    """What `make` makes of each seed, array by array with a first axis [K]; of a single seed as it is.
+
+    Raises TrainingError where members differ in more than arrays: a module of one's own may hold numbers
+    that depend on its key.
+    """
+    if len(seeds) == 1:
+        return make(seeds[0])
+    arrays: list[np.ndarray] = []
+    rest: Any = None
+    for k, seed in enumerate(seeds):
+        own, other = eqx.partition(make(seed), eqx.is_array)
+        leaves, form = jax.tree.flatten(own)
+        if k == 0:
+            rest, first = other, form
+            arrays = [np.empty((len(seeds), *x.shape), x.dtype) for x in leaves]
+        if form != first or [x.shape for x in leaves] != [a.shape[1:] for a in arrays] or _plain(other) != _plain(rest):
+            raise TrainingError(
+                f"members of an ensemble must differ in arrays alone, and seeds {seeds[0]} and {seed} differ in more",
+                hint="hold what depends on the key as jax.Array in the tower, or train with members=1",
+            )
+        for array, x in zip(arrays, leaves, strict=True):
+            array[k] = x
+    return eqx.combine(jax.tree.unflatten(first, jax.device_put(arrays)), rest)
+
+
+def _plain(rest: Any) -> list[Any]:
+    """What is neither array nor function, to be compared."""
+    leaves = [x for x in jax.tree.leaves(rest) if not callable(x)]
+    return [x.tolist() if isinstance(x, np.ndarray) else x for x in leaves]
+
+
+def unstacked(net: Net, tables: Tables, count: int) -> tuple[Trained, Tables]:
+    """Trained members as an Ensemble, with arrays of its own; a single one as it is."""
+    if count == 1:
+        return net, tables
+    params = [_member((net, tables), k) for k in range(count)]
+    named = {
+        name.replace("/", f"/{k}/", 1): table for k, (_, own) in enumerate(params) for name, table in own.items()
+    }
+    return Ensemble(tuple(own for own, _ in params)), named
+
+
+def _member(params: Any, k: int) -> Any:
+    return jax.tree.map(lambda x: jax.device_put(np.array(x[k])) if eqx.is_array(x) else x, params)

@@ -1,0 +1,220 @@
+"""The accuracy of the shipped recipes on MovieLens 100K: every row of the table that stands in the README.
+
+Each row names a split, a recipe with what is changed of it, and its figures. Models are fitted on training
+rows; of test rows they are asked with user, item and time; labels are compared last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from shortlist._typing import Bools, Doubles
+from shortlist.api.cases import Case
+from shortlist.api.entrants import compiled_counter, entrant, with_bonus
+from shortlist.api.fitting import Fitted, fit
+from shortlist.api.observing import observed
+from shortlist.data.dataset import Dataset
+from shortlist.data.movielens import movielens
+from shortlist.data.splits import Split, leave_last, random, temporal
+from shortlist.errors import DataError, did_you_mean
+from shortlist.evaluation import metrics
+from shortlist.recipes.variants import Change
+from shortlist.specs.recipe import Recipe
+
+Figures = dict[str, float]
+Tell = Callable[[str, int, int], None]
+SEED = 42
+SPLIT_SEEDS = (42, 43, 44)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One model of a row. figures: what is told of it, name in the row -> name of the measure."""
+
+    recipe: str
+    changes: tuple[Change, ...] = ()
+    figures: dict[str, str] = field(default_factory=dict)
+
+    def fitted(self, split: Split, seed: int) -> Fitted:
+        """The model, trained on the whole of the training part."""
+        recipe = shipped(self.recipe)
+        for change in self.changes:
+            recipe = change(recipe)
+        assert not hasattr(recipe.model, "goal")  # declared, not inferred
+        return fit(recipe.model, split, training=recipe.training, seed=seed)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table. measure: from a fitted model and its split to measures by name."""
+
+    name: str
+    split: Callable[[Dataset, int], Split]
+    measure: Callable[[Fitted, Split], Figures]
+    tasks: tuple[Task, ...]
+    split_seeds: tuple[int, ...] = (SEED,)
+    said: str = ""
+
+
+def shipped(name: str) -> Recipe:
+    """A recipe of the package."""
+    return Recipe.from_toml((files("shortlist.recipes") / f"{name}.toml").read_text("utf-8"))
+
+
+def random_split(data: Dataset, seed: int) -> Split:
+    return random(data, test=0.2, seed=seed)
+
+
+def last_split(data: Dataset, seed: int) -> Split:
+    return leave_last(data, n=1, validation=False)
+
+
+def time_split(data: Dataset, seed: int) -> Split:
+    return temporal(data, test=0.2)
+
+
+# Measures
+
+
+def rows_measured(fitted: Fitted, split: Split) -> Figures:
+    """Of every test row: hit rates, NDCG, RMSE; row averages."""
+    recommender = fitted.recommender()
+    case = Case.of(recommender, split, split.test)
+    found = entrant(recommender, case, compiled_counter, "", users=False)
+    out: Figures = {}
+    if found.ranks is not None:
+        out |= {
+            "top100_raw": float(metrics.hit(found.ranks.raw, 100).mean()),
+            "top100_filtered": float(metrics.hit(found.ranks.filtered, 100).mean()),
+            "hr10": float(metrics.hit(found.ranks.filtered, 10).mean()),
+            "ndcg10": float(metrics.gain(found.ranks.filtered, 10).mean()),
+        }
+    if found.ratings is not None and case.rows.ratings is not None:
+        squares = np.square(np.clip(found.ratings, *scale_of(split)) - case.rows.ratings)
+        warm = case.rows.users >= 0
+        out["rmse"] = float(np.sqrt(squares.mean()))
+        out["rmse_warm"] = float(np.sqrt(squares[warm].mean()))
+    return out
+
+
+def scale_of(split: Split) -> tuple[float, float]:
+    """The lowest and the highest training rating."""
+    ratings = split.train["rating"]
+    return float(ratings.min()), float(ratings.max())  # type: ignore[arg-type]
+
+
+def rolling_measured(fitted: Fitted, split: Split) -> Figures:
+    """Of every test row, asked with all its user did strictly before it, in the test period too; that is
+    also what is removed from the candidates."""
+    recommender = observed(fitted.recommender(), split.test)
+    case = Case.of(recommender, split, split.test)
+    assert case.at is not None and recommender.retriever is not None
+    _, vectors = recommender.retriever.encode_query(case.queries)
+    assert vectors is not None and recommender.item_vectors is not None
+    nobody = np.full(len(case.rows), -1, np.int32)
+    targets = case.rows.targets.astype(np.int32)
+    raw = compiled_counter(vectors, recommender.item_vectors, targets, recommender.users.seen, nobody).raw
+    filtered = with_bonus(recommender, case.at, vectors, targets, raw, -np.inf)
+    return {
+        "top100_filtered": float(metrics.hit(filtered, 100).mean()),
+        "hr10": float(metrics.hit(filtered, 10).mean()),
+    }
+
+
+def users_measured(fitted: Fitted, split: Split) -> Figures:
+    """One list a user, made at the time of the user's first test row from training events: averages over
+    users, and over those training knows."""
+    recommender = fitted.recommender()
+    case = Case.of(recommender, split, split.test)
+    found = entrant(recommender, case, compiled_counter, "")
+    assert found.user_ranks is not None
+    rows = case.rows
+    gains = metrics.user_ndcg(found.user_ranks.filtered, rows.user_keys, rows.num_users, 10)
+    recalls = metrics.user_recall(found.user_ranks.filtered, rows.user_keys, rows.num_users, 10)
+    warm: Bools = rows.users[case.first] >= 0
+    return {
+        "recall10": _mean(recalls),
+        "ndcg10": _mean(gains),
+        "ndcg10_warm": _mean(gains[warm]),
+    }
+
+
+def _mean(values: Doubles) -> float:
+    return float(np.nanmean(values))
+
+
+# Running
+
+
+def reproduce(
+    rows: Iterable[Row],
+    *,
+    names: Iterable[str] = (),
+    seeds: int = 3,
+    tell: Tell | None = None,
+    data: Dataset | None = None,
+) -> list[dict[str, Any]]:
+    """Every row (or those named): metrics with mean and deviation over the seeds, and the seconds of a fit.
+
+    Raises DataError for a row that is not there.
+    """
+    chosen = _chosen(tuple(rows), tuple(names))
+    data = movielens("100k") if data is None else data
+    found = []
+    total, done = sum(len(row.tasks) * len(_runs(row, seeds)) for row in chosen), 0
+    for row in chosen:
+        told: dict[str, list[float]] = {}
+        seconds: list[float] = []
+        for split_seed, seed in _runs(row, seeds):
+            split = row.split(data, split_seed)
+            for task in row.tasks:
+                if tell is not None:
+                    tell(f"{row.name}, seed {seed}", done, total)
+                fitted = task.fitted(split, seed)
+                seconds.append(fitted.seconds["fit_cpu"] + fitted.seconds.get("prepare_cpu", 0.0))
+                measured = row.measure(fitted, split)
+                for name, measure in task.figures.items():
+                    told.setdefault(name, []).append(measured[measure])
+                done += 1
+        found.append(
+            {
+                "row": row.name,
+                "metrics": {
+                    name: {"mean": float(np.mean(v)), "std": float(np.std(v, ddof=1)) if len(v) > 1 else 0.0}
+                    for name, v in told.items()
+                },
+                "fit_seconds": float(np.mean(seconds)),
+                "seeds": [seed for _, seed in _runs(row, seeds)],
+                "said": row.said,
+            }
+        )
+    return found
+
+
+def _runs(row: Row, seeds: int) -> list[tuple[int, int]]:
+    """(seed of the split, seed of the model) of each run."""
+    if len(row.split_seeds) > 1:
+        return [(split_seed, SEED) for split_seed in row.split_seeds]
+    return [(row.split_seeds[0], SEED + k) for k in range(seeds)]
+
+
+def _chosen(rows: tuple[Row, ...], names: tuple[str, ...]) -> tuple[Row, ...]:
+    known = [row.name for row in rows]
+    for name in names:
+        if name not in known:
+            raise DataError(f"there is no row {name!r}", hint=did_you_mean(name, known) or ", ".join(known))
+    return tuple(row for row in rows if not names or row.name in names)
+
+
+def without_labels(split: Split) -> Split:
+    """The split whose test rows have lost their ratings."""
+    test = split.test.with_columns(pl.lit(0.0).alias("rating"))
+    from dataclasses import replace
+
+    return replace(split, test=test)
