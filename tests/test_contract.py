@@ -23,18 +23,22 @@ import polars as pl
 import pytest
 
 import shortlist.specs
-from shortlist._typing import Columns
+from shortlist._typing import MISSING_INT, Columns
 from shortlist.api.fitting import Fitted, fit
-from shortlist.api.preparing import query_columns
+from shortlist.api.pasts import numbers_read, standing
+from shortlist.api.preparing import positions_of, query_columns, user_indices
 from shortlist.data.splits import Split
 from shortlist.features.encoder import Encoder
 from shortlist.models.towers import register_tower
+from shortlist.specs.aggregates import Affinity, Aggregate, Context, Figure
 from shortlist.specs.features import (
+    Bag,
     Bucket,
     Category,
     Cyclic,
     Feature,
     FeatureSpec,
+    History,
     Id,
     Normalize,
     Tags,
@@ -42,7 +46,7 @@ from shortlist.specs.features import (
     Vector,
 )
 from shortlist.specs.models import Model, MultiTask, Ranker, Tower, TwoTower
-from shortlist.specs.recipe import DataSource, Evaluation, Recipe, Serving, SplitRule
+from shortlist.specs.recipe import Auto, DataSource, Evaluation, Outline, Recipe, Serving, SplitRule
 from shortlist.specs.spec import Spec
 from shortlist.specs.tasks import Custom, Rating, Retrieval, Task
 from shortlist.specs.training import Adagrad, Adam, Optimizer, OptimizerSpec, Training
@@ -56,8 +60,11 @@ FEATURES: dict[type[Feature], FeatureSpec] = {
     Bucket: Bucket("timestamp"),
     Normalize: Normalize("age"),
     Cyclic: Cyclic("timestamp"),
+    History: History(length=3),
+    Bag: Bag(),
     Vector: Vector("photo"),
 }
+FIGURES: dict[type[Figure], Any] = {Aggregate: Aggregate(), Context: Context(), Affinity: Affinity()}
 TASKS: dict[type[Task], Any] = {
     Retrieval: Retrieval(),
     Rating: Rating(),
@@ -66,6 +73,28 @@ TASKS: dict[type[Task], Any] = {
 OPTIMIZERS: dict[type[Optimizer], OptimizerSpec] = {Adagrad: Adagrad(0.1), Adam: Adam(0.01)}
 USER, ITEM = Id("user_id", 4), Id("item_id", 4)
 SIDE = Tower([ITEM], out=4)
+PASTS: dict[str, Tower] = {  # each encoder, bags plain and rated, as of the row and leave-one-out
+    "weighted, rated bag": Tower(
+        [
+            History(length=3, dim=4, event_dropout=0.3, options={"heads": 2}),
+            Bag(dim=4, rated=True, as_of="leave-one-out", event_dropout=0.3, l2=0.1),
+            Normalize("past_gap"),
+        ],
+        combine="sum",
+    ),
+    "mean, shared": Tower(
+        [
+            History(length=4, dim=4, encoder="mean", as_of="leave-one-out", table="item"),
+            Bag(dim=4, as_of="leave-one-out", table="item", l2=0.1),
+            Bag(dim=4, rated=True, table="item"),
+        ],
+        out=4,
+    ),
+    "gru": Tower([History(length=3, dim=4, encoder="gru", options={"dropout": 0.3})], out=4),
+    "attention": Tower(
+        [History(length=3, dim=4, encoder="attention", as_of="leave-one-out"), Bag(dim=4, length=2)], out=4
+    ),
+}
 TOWERS: dict[str, Tower] = {
     "defaults": Tower([USER]),
     "hidden": Tower([Id("user_id", 3), Normalize("age")], hidden=[5], out=4, activation="gelu"),
@@ -80,12 +109,29 @@ TOWERS: dict[str, Tower] = {
         combine="sum",
     ),
     "layer": Tower([USER, Cyclic("timestamp")], out=4, layer="contract-tower", options={"scale": 2.0}),
+    "residual": Tower([USER], hidden=[5], residual=True, out_dropout=0.3),
+    **PASTS,
 }
 HEADS: dict[str, Any] = {
     "product": Rating(hidden=[3], interaction="product", dim=2, l2=0.1, bias_l2=0.1),
     "no biases": Rating(hidden=[3], biases=False, dropout=0.5, activation="tanh"),
     "full softmax": Retrieval(loss="full", known_positives=True, temperature=0.5, normalize=True),
     "sampled softmax": Retrieval(extra_negatives=3, hard_negatives=2, item_bias=True, reduction="sum"),
+    "own features": Rating(
+        hidden=[3],
+        interaction="product",
+        dim=2,
+        query=[Id("user_id", 2, l2=0.1), Bag(dim=2, rated=True, event_dropout=0.3)],
+        candidate=[Id("item_id", 2)],
+        aggregates=list(FIGURES.values()),
+        cross=2,
+        bias_l2=0.1,
+    ),
+    "aggregates": Rating(
+        hidden=[3], inputs="aggregates", aggregates=[Aggregate(as_of="leave-one-out")], dropout=0.3
+    ),
+    "seen": Retrieval(seen="row", learned_temperature=True),
+    "seen, leave-one-out": Retrieval(seen="leave-one-out", loss="full", hard_negatives=3),
 }
 MODELS: dict[type[Model], Model] = {
     TwoTower: TwoTower(Tower([USER]), Tower([ITEM])),
@@ -99,9 +145,11 @@ REST: dict[type[Spec], Spec] = {
     SplitRule: SplitRule(),
     Evaluation: Evaluation(),
     Serving: Serving(),
+    Auto: Auto(goal="retrieval"),
+    Outline: Outline(model=Auto(goal="retrieval")),
     Recipe: Recipe(data=DataSource(dataset="movielens-100k"), model=MODELS[TwoTower]),
 }
-ALL: dict[Any, Any] = {**FEATURES, **TASKS, **OPTIMIZERS, **MODELS, **REST}
+ALL: dict[Any, Any] = {**FEATURES, **FIGURES, **TASKS, **OPTIMIZERS, **MODELS, **REST}
 
 
 class _Linear(eqx.Module):
@@ -140,6 +188,7 @@ def concrete(root: type[Spec]) -> set[type[Spec]]:
 
 def test_no_declaration_is_left_out() -> None:
     assert concrete(Feature) == set(FEATURES)
+    assert concrete(Figure) == set(FIGURES)
     assert concrete(Task) == set(TASKS)
     assert concrete(Optimizer) == set(OPTIMIZERS)
     assert concrete(Model) == set(MODELS)
@@ -204,6 +253,9 @@ def tiny() -> Split:
     return Split(rows, rows[:0], rows[:4], users, items, "given", None, "")
 
 
+ITEM_LISTS = ("history", "nearest", "seen", "others")
+TIME_LISTS = ("history_timestamp", "nearest_timestamp")
+RESIDUAL_LISTS = ("seen_residual", "others_residual")
 STRANGERS: Columns = {
     "user_id": np.array(["nobody", ""], object),
     "city": np.array(["Atlantis", ""], object),
@@ -212,6 +264,10 @@ STRANGERS: Columns = {
     "timestamp": np.array([2**62, np.iinfo(np.int64).min]),
     "age": np.array([1e6, np.nan]),
     "photo": np.array([[9, 9], [np.nan, np.nan]], np.float32),
+    **{name: np.array([["chess", "1", "0", "1"], [""] * 4], object) for name in ITEM_LISTS},
+    **{name: np.array([[2**61, 5, -9, MISSING_INT], [MISSING_INT] * 4]) for name in TIME_LISTS},
+    **{name: np.array([[9.5, -1e3, 0, np.nan], [np.nan] * 4]) for name in RESIDUAL_LISTS},
+    "past_gap": np.array([2**61, MISSING_INT]),
 }
 
 
@@ -232,6 +288,7 @@ def features(*kinds: type[Feature]) -> Tower:
 TRIED = {
     "texts": features(Id, Category, Tags, Text),
     "numbers": features(Bucket, Normalize, Cyclic, Vector),
+    "pasts": features(History, Bag),
     **TOWERS,
 }
 TASKS_BY_NAME = {cls.__name__: task for cls, task in TASKS.items()}
@@ -252,6 +309,17 @@ def trained(name: str) -> Fitted:
     return fit(model, tiny(), epochs=1, batch_size=16, optimizer=optimizer, seed=1)
 
 
+def columns_of(fitted: Fitted) -> dict[str, Any]:
+    """The raw columns of the training rows, those made of past events among them."""
+    rows, prepared = tiny().train, fitted.prepared
+    columns = query_columns(fitted.model, rows, tiny().users)
+    if prepared.events is None:
+        return columns
+    users, items = user_indices(rows, prepared.users), positions_of(rows, tiny().items)
+    names = prepared.encoder.query.lengths | dict.fromkeys(numbers_read(fitted.model), 0)
+    return columns | prepared.events.columns(names, standing(prepared.events, rows, users, items))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_component_keeps_the_contract(name: str) -> None:
     fitted, again = trained(name), trained(name)
@@ -265,7 +333,7 @@ def test_every_component_keeps_the_contract(name: str) -> None:
     encoder = fitted.scorer.encoder
     assert Encoder.from_dict(json.loads(json.dumps(encoder.to_dict()))) == encoder
 
-    known = query_columns(fitted.model, tiny().train, tiny().users)
+    known = columns_of(fitted)
     strangers = {k: np.repeat(v, 12, axis=0) for k, v in STRANGERS.items()}  # as many rows: one program
     for columns in (known, strangers):
         many, vectors = fitted.scorer.encode_query(columns)
@@ -278,4 +346,8 @@ def test_every_component_keeps_the_contract(name: str) -> None:
             if vector is not None and vectors is not None:
                 np.testing.assert_allclose(vector[0], vectors[row], rtol=1e-5, atol=1e-6)
         candidates = np.repeat(fitted.candidates[0][:1], count, axis=0)
-        assert all(np.isfinite(p).all() for p in fitted.scorer.predict(many, candidates).values())
+        numbers = {
+            head: np.full((count, given.shape[1]), 1e3, np.float32)
+            for head, given in fitted.prepared.examples.aggregates.items()
+        }
+        assert all(np.isfinite(p).all() for p in fitted.scorer.predict(many, candidates, numbers).values())
