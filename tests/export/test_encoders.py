@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime as ort
@@ -14,11 +15,14 @@ from shortlist.export.builder import GraphBuilder
 from shortlist.export.encoders import ENCODERS, encode_side, raw_inputs
 from shortlist.features.encoder import Side
 from shortlist.features.fitted import Fitted, fit_feature, fit_shared
+from shortlist.features.history import Recent, Total
 from shortlist.specs.features import (
+    Bag,
     Bucket,
     Category,
     Cyclic,
     FeatureSpec,
+    History,
     Id,
     Normalize,
     Tags,
@@ -84,6 +88,40 @@ CASES: list[tuple[FeatureSpec, Array, Array]] = [
     (Cyclic("time", "day_of_year"), TIMES, ODD_TIMES),
     (Vector("image"), VECTORS, np.concatenate([VECTORS, ODD_VECTORS])),
 ]
+NOW = np.array([1_000_000, -5, MISSING_INT, 2**40, 0])
+FAR = 2**60
+LISTED = np.array(
+    [
+        ["42", "7", "no such", "é", "a b"],
+        ["7", "", "", "", ""],
+        ["42", "42", "", "", ""],
+        [""] * 5,
+        ["é", "x" * 5000, "7", "", ""],
+    ],
+    object,
+)
+THEN = np.array(
+    [
+        [999_999, 1_000_000, 999_940, MISSING_INT, -FAR],
+        [-5 - 86_400, MISSING_INT, 3, 4, 5],
+        [1, 2, 3, 4, 5],
+        [MISSING_INT] * 5,
+        [0, FAR, -FAR, MISSING_INT, MISSING_INT],
+    ]
+)
+RESIDUALS = np.array([[0.5, -1.25, np.nan, 3, 1e-3], [2, *[np.nan] * 4], [1, 1, *[9] * 3], [np.nan] * 5, [-4] * 5])
+PASTS: list[FeatureSpec] = [
+    *(
+        History(length=length, encoder=encoder, as_of=as_of)
+        for encoder in ("weighted", "mean", "gru", "attention")
+        for as_of, length in (("row", 3), ("leave-one-out", 7))
+    ),
+    *(
+        Bag(rated=rated, as_of=as_of, length=length)
+        for rated in (False, True)
+        for as_of, length in (("row", 2), ("leave-one-out", 9))
+    ),
+]
 
 
 def run(features: list[Fitted], columns: dict[str, Array]) -> dict[str, Array]:
@@ -113,11 +151,42 @@ def test_onnx_encodes_as_numpy_does(spec: FeatureSpec, training: Array, column: 
         agree(fitted, run([fitted], {spec.column: one})[spec.key], one)
 
 
+def past_columns(feature: Recent | Total) -> dict[str, Array]:
+    """What a feature reads, by name."""
+    by_type = {"strings": LISTED, "ints": THEN, "floats": RESIDUALS, "int": NOW}
+    return {name: by_type[kind] for name, kind in feature.columns.items()}
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("spec", PASTS, ids=lambda s: f"{s.key} {getattr(s, 'encoder', '')} {s.as_of}")
+def test_onnx_encodes_a_past_as_numpy_does(spec: FeatureSpec, timed: bool) -> None:
+    fitted = fit_feature(spec, IDS[:4])
+    if isinstance(fitted, Recent):
+        fitted = replace(fitted, timed=timed)
+    assert isinstance(fitted, Recent | Total)
+    columns = past_columns(fitted)
+    assert ("timestamp" in columns) == (timed and isinstance(fitted, Recent))
+    lists = [name for name, column in columns.items() if column.ndim == 2]
+    for rows in (slice(None), slice(0, 1), slice(3, 4)):
+        for width in (5, 1):  # longer and shorter than what is read
+            given = {n: c[rows, :width] if n in lists else c[rows] for n, c in columns.items()}
+            want, got = fitted.encode(given), run([fitted], given)
+            assert set(got) == set(want)
+            for key, array in want.items():
+                # padding beyond the lists given means nothing
+                fill = -1 if key == spec.key else 0
+                wide = np.full(got[key].shape, fill, array.dtype)
+                wide[:, : array.shape[1]] = array
+                np.testing.assert_array_equal(got[key], wide, key)
+
+
 def test_no_kind_of_feature_is_forgotten() -> None:
     kinds = set(typing.get_args(Fitted))
-    assert set(ENCODERS) == kinds
-    assert {type(fit_feature(spec, training)) for spec, training, _ in CASES} == kinds
-    assert {type(spec) for spec, _, _ in CASES} == set(typing.get_args(FeatureSpec))
+    assert set(ENCODERS) == kinds - {Recent, Total}
+    past = {type(fit_feature(spec, IDS)) for spec in PASTS}
+    assert {type(fit_feature(spec, training)) for spec, training, _ in CASES} | past == kinds
+    specs = {type(spec) for spec, _, _ in CASES} | {type(spec) for spec in PASTS}
+    assert specs == set(typing.get_args(FeatureSpec))
 
 
 def test_features_of_one_column_share_its_input() -> None:

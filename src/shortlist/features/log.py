@@ -140,7 +140,8 @@ class Log:
         """Places of all events each row sees, of the last `length` where there are more; int64 [n, any], -1:
         none. "row": the latest first."""
         start, stop = self.ranges(at, as_of)
-        own = (at.places >= start) & (at.places < stop)
+        # as of the row an earlier event of the same item may stand for its own, and is seen
+        own = (at.places >= start) & (at.places < stop) & (as_of == "leave-one-out")
         width = min(length, int((stop - start - own).max(initial=1)))
         places = stop[:, None] - 1 - np.arange(max(1, width))
         if as_of == "leave-one-out":  # step over the own one
