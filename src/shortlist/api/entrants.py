@@ -75,12 +75,10 @@ def entrant(
         top = search(vectors[first], items, 10)[0]
     if recommender.ranker is not None and rows.ratings is not None:
         represented, _ = recommender.ranker.encode_query(case.queries)
-        assert recommender.item_representations is not None
         numbers = no_aggregates if case.at is None else recommender.aggregator(case.at)
         given = numbers(np.arange(len(rows)), rows.targets)
-        outputs = recommender.ranker.predict(
-            represented, recommender.item_representations[rows.targets], given
-        )
+        candidates = recommender.represented(rows.targets, case.at)
+        outputs = recommender.ranker.predict(represented, candidates, given)
         if "rating" in outputs:
             ratings = outputs["rating"].astype(np.float64)
     seconds = recommender.provenance.get("seconds", {}).get("fit_cpu")

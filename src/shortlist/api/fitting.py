@@ -26,7 +26,10 @@ from shortlist.errors import DataError, TrainingError
 from shortlist.evaluation.metrics import gain, squared_error
 from shortlist.features.encoder import Encoded
 from shortlist.features.fitted import Lookup
+from shortlist.features.history import Total
+from shortlist.features.log import Standing
 from shortlist.models.build import Net, Tables, build
+from shortlist.models.ensemble import Trained, stacked, unstacked
 from shortlist.models.layers import parameter
 from shortlist.models.scorer import JaxScorer
 from shortlist.specs.features import AsOf, Id
@@ -102,7 +105,7 @@ class Fitted:
         """One output [n] a head for interactions (user_id, item_id and the context the model reads)."""
         asked = Asked.of(self.model, self.prepared, rows, self.split)
         query, _ = self.scorer.represent("query", asked.query)
-        return self.scorer.predict(query, self.candidates[0][asked.items], asked.aggregates)
+        return self.scorer.predict(query, asked.represented(self.scorer, self.candidates[0]), asked.aggregates)
 
 
 def fit(
@@ -150,7 +153,7 @@ def fit(
     judge = Judge(model, split, prepared) if split.validation.height else None
     events = _events(model, prepared, course)
     params, history, best, seconds = _listen(events, course, judge, prepared, listen)
-    scorer = JaxScorer(*params, prepared.encoder)
+    scorer = JaxScorer(*unstacked(*params, course.members), prepared.encoder)
     return Fitted(model, course, split, scorer, prepared, history, best, seconds)
 
 
@@ -163,6 +166,7 @@ class Asked:
     items: Ints
     users: Ints
     aggregates: dict[str, Floats]
+    candidate: Encoded | None = None
 
     @classmethod
     def of(cls, model: Model, prepared: Prepared, rows: pl.DataFrame, split: Split) -> Asked:
@@ -174,18 +178,36 @@ class Asked:
             names = prepared.encoder.query.lengths | dict.fromkeys(numbers_read(model), 0)
             columns |= prepared.events.columns(names, at)
             aggregates = {name: ready.values(at, items) for name, ready in prepared.ready.items()}
-        return cls(prepared.encoder.query.encode(columns), items, users, aggregates)
+        encoded = prepared.encoder.query.encode(columns)
+        if prepared.raters is None or prepared.events is None:
+            return cls(encoded, items, users, aggregates)
+        mirrored = Standing.of(items, at.times, prepared.events.places_by_item(at.places))
+        lists = prepared.raters.columns(prepared.encoder.candidate.lengths, mirrored)
+        candidate = {key: values[items] for key, values in prepared.catalogue.items.items()}
+        candidate |= prepared.encoder.candidate.only(Total).encode(lists)
+        return cls(encoded, items, users, aggregates, candidate)
+
+    def represented(self, scorer: JaxScorer, catalogue: Floats) -> Floats:
+        """Representations of the rows' items: of the catalogue's, unless they depend on the row."""
+        if self.candidate is None:
+            return catalogue[self.items]
+        return scorer.represent("candidate", self.candidate)[0]
 
 
 def _events(model: Model, prepared: Prepared, course: Training) -> Iterator[Event]:
     means = {head.name: _mean(prepared, head.label) for head in model.heads}
     widths = {name: given.shape[1] for name, given in prepared.examples.aggregates.items()}
     spec = program_of(model)
-    net, tables = build(spec, prepared.encoder.sizes, means=means, seed=course.seed, aggregates=widths)
-    tables |= popularity_biases(spec, prepared)
-    if net.seen is not None and spec.retrieval is not None and spec.retrieval.seen:
-        start = parameter(np.array(repeat_bonus(prepared, spec.retrieval.seen)))
-        net = eqx.tree_at(lambda n: n.seen, net, start)
+
+    def made(seed: int) -> tuple[Net, Tables]:
+        net, tables = build(spec, prepared.encoder.sizes, means=means, seed=seed, aggregates=widths)
+        tables |= popularity_biases(spec, prepared)
+        if net.seen is not None and spec.retrieval is not None and spec.retrieval.seen:
+            start = parameter(np.array(repeat_bonus(prepared, spec.retrieval.seen)))
+            net = eqx.tree_at(lambda n: n.seen, net, start)
+        return net, tables
+
+    net, tables = stacked(made, course.seeds)
     weights = {t.name: t.weight for t in model.all_tasks if t.weight}
     return train(net, tables, prepared.examples, prepared.catalogue, course, task_weights=weights)
 
@@ -266,7 +288,7 @@ class Judge:
         self.asked = Asked.of(model, prepared, rows, split)
         self.labels = {head.name: label(rows, head.label) for head in model.heads}
 
-    def __call__(self, params: tuple[Net, Tables]) -> tuple[float, dict[str, float]]:
+    def __call__(self, params: tuple[Trained, Tables]) -> tuple[float, dict[str, float]]:
         scorer = JaxScorer(*params, self.prepared.encoder)
         query, vectors = scorer.represent("query", self.asked.query)
         candidate, items = scorer.represent("candidate", self.prepared.catalogue.items)
@@ -274,7 +296,7 @@ class Judge:
         if vectors is not None and items is not None:
             filtered = count_ranks(vectors, items, self.asked.items, self.prepared.seen, self.asked.users)[1]
             figures[f"validation ndcg@{VALIDATION_K}"] = float(gain(filtered, VALIDATION_K).mean())
-        predicted = scorer.predict(query, candidate[self.asked.items], self.asked.aggregates)
+        predicted = scorer.predict(query, self.asked.represented(scorer, candidate), self.asked.aggregates)
         for name, labels in self.labels.items():
             errors = squared_error(predicted[name].astype(np.float64), labels.astype(np.float64))
             figures[f"validation rmse of {name}"] = float(np.sqrt(errors.mean()))
@@ -307,7 +329,7 @@ def _listen(
         figures = {f"loss of {name}": value for name, value in event.losses.items()}
         score = float(event.epoch)  # without validation the last epoch is the best
         if judge is not None:
-            judged, validation = judge(event.live)
+            judged, validation = judge(unstacked(*event.live, course.members))
             figures |= validation
             score = judged if course.patience else score
         for name, value in figures.items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from shortlist._typing import Columns, Ints, Longs
+from shortlist._typing import Array, Columns, Ints, Longs
 from shortlist.data.columns import to_columns
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError
@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from shortlist.features.aggregates import Aggregates
 
 
+SIDES = ("query", "candidate")
+
+
 def reads_past(model: Model) -> bool:
     """Whether anything of a model looks at other rows."""
     return bool(
-        any(isinstance(f, OfPast) for f in model.features("query"))
+        any(isinstance(f, OfPast) for side in SIDES for f in model.features(side))
         or numbers_read(model)
         or any(head.aggregates for head in model.heads)
         or (model.retrieval is not None and model.retrieval.seen)
@@ -43,7 +46,7 @@ def numbers_read(model: Model) -> list[str]:
 
 def strictly_earlier(model: Model) -> bool:
     """Whether anything of a model asks what came earlier."""
-    past = [f.as_of for f in model.features("query") if isinstance(f, OfPast)]
+    past = [f.as_of for side in SIDES for f in model.features(side) if isinstance(f, OfPast)]
     past += [a.as_of for head in model.heads for a in head.aggregates]
     past += [model.retrieval.seen] if model.retrieval is not None and model.retrieval.seen else []
     return "row" in past or bool(numbers_read(model))
@@ -65,7 +68,7 @@ def events_of(
     ratings = None
     if "rating" in split.train.columns:
         ratings = split.train["rating"].cast(pl.Float64).to_numpy()
-    rated = any(getattr(f, "rated", False) for f in model.features("query"))
+    rated = any(getattr(f, "rated", False) for side in SIDES for f in model.features(side))
     if ratings is None and (rated or any(head.aggregates for head in model.heads)):
         raise DataError(
             "the model reads past ratings, but the interactions have no rating column",
@@ -91,6 +94,33 @@ def with_pasts(
     task = model.retrieval
     if not bags and not (task is not None and task.seen):
         return catalogue, examples
+    pasts, past = _pasts(events, at, bags)
+    return replace(catalogue, pasts=pasts), replace(examples, past=past)
+
+
+def with_raters(
+    encoder: Encoder, events: Events, at: Standing, users: Array, catalogue: Catalogue, examples: Examples
+) -> tuple[Catalogue, Examples, Events | None]:
+    """The same with who had each item, in order, if features ask for it; and these events of items.
+
+    Raises DataError where users by items are too many for tables of them.
+    """
+    bags = [f for f in encoder.candidate.features if isinstance(f, Total)]
+    if not bags:
+        return catalogue, examples, None
+    turned = events.by_item(users)
+    stands = Standing.of(examples.candidates, at.times, events.places_by_item(at.places))
+    raters, past = _pasts(turned, stands, bags)
+    if not raters.spreads(len(users)):
+        raise DataError(
+            f"{len(users):,} users by {catalogue.num_items:,} items are too many for Bag('user_id')",
+            hint="leave it out",
+        )
+    return replace(catalogue, raters=raters), replace(examples, raters=past), turned
+
+
+def _pasts(events: Events, at: Standing, bags: list[Total]) -> tuple[Pasts, Ints]:
+    """What users had, in order, and where every row stands in that, int32 [n, 3]."""
     firsts = events.firsts
     if len(firsts) > LARGEST:
         raise DataError(f"{len(firsts):,} pairs of users and items, at most {LARGEST:,} can be looked up")
@@ -103,8 +133,7 @@ def with_pasts(
     own = events.first_places(at.places)
     begin, earlier = firsts.ranges(at, "row")
     end = firsts.ranges(at, "leave-one-out")[1]
-    past = np.stack([earlier - begin, end - begin, own - begin], axis=1).astype(np.int32)
-    return replace(catalogue, pasts=pasts), replace(examples, past=past)
+    return pasts, np.stack([earlier - begin, end - begin, own - begin], axis=1).astype(np.int32)
 
 
 def spread_bags(catalogue: Catalogue) -> bool:

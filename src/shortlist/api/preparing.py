@@ -19,6 +19,7 @@ from shortlist.api.pasts import (
     spread_bags,
     user_table,
     with_pasts,
+    with_raters,
 )
 from shortlist.data.coded import Coded, Column, Table, blocks, expanded
 from shortlist.data.coding import coded
@@ -31,13 +32,15 @@ from shortlist.features.batches import LARGEST, Catalogue, Examples, item_counts
 from shortlist.features.encoder import Encoder
 from shortlist.features.history import DERIVED, Events, Total
 from shortlist.features.log import Standing
-from shortlist.specs.features import FeatureSpec
+from shortlist.specs.features import FeatureSpec, OfPast
 from shortlist.specs.models import Model
 from shortlist.state.seen import Seen
 
 if TYPE_CHECKING:
     from shortlist.features.aggregates import Aggregates, Ready
 
+LATEST = np.iinfo(np.int64).max // 2
+"""A time after all events."""
 SAMPLE = 1024
 """Raw rows kept of a model's training, for an exported graph to be tried on."""
 
@@ -48,7 +51,7 @@ class Prepared:
 
     users: the training users in order of first appearance. times: int64, each user's last time, where rows
     have times. queries, items: raw columns of the first rows and items. events: what users did, in order,
-    where the model reads it. aggregates: head -> its fitted aggregates; ready: the same over the events.
+    where the model reads it; raters: the same of items. aggregates: head -> its fitted aggregates; ready: the same over the events.
     """
 
     encoder: Encoder
@@ -60,6 +63,7 @@ class Prepared:
     queries: Columns = field(repr=False)
     items: Columns = field(repr=False)
     events: Events | None = field(default=None, repr=False)
+    raters: Events | None = field(default=None, repr=False)
     aggregates: dict[str, Aggregates] = field(default_factory=dict, repr=False)
     ready: dict[str, Ready] = field(default_factory=dict, repr=False)
 
@@ -96,14 +100,17 @@ def prepare(model: Model, split: Split) -> Prepared:
     if reads_past(model):
         events, at = events_of(model, split, user_rows, rows, times, len(users))
         queries |= events.columns(dict.fromkeys(numbers_read(model), 0), at)
-    encoder = Encoder.fit(model, queries, take(items, chosen))
+    encoder = Encoder.fit(model, queries, take(items, chosen) | {"user_id": ids})
     seen = Seen.from_pairs(user_rows, rows, len(users))
     catalogue = catalogue_of(encoder, items, rows, weights, seen)
     examples = Examples({}, rows, labels, weights, user_rows)
     aggregates: dict[str, Aggregates] = {}
     ready: dict[str, Ready] = {}
+    raters: Events | None = None
     if events is not None and at is not None:
         catalogue, examples = with_pasts(model, encoder, events, at, catalogue, examples)
+        names = np.array([*users.values, None], object)[:-1]
+        catalogue, examples, raters = with_raters(encoder, events, at, names, catalogue, examples)
         aggregates = fitted_aggregates(model, events, users, split)
         people, things = user_table(aggregates, users, split.users), item_table(aggregates, split.items)
         ready = {name: a.over(events.log, people, things) for name, a in aggregates.items()}
@@ -120,8 +127,9 @@ def prepare(model: Model, split: Split) -> Prepared:
         seen,
         None if times is None else last_times(user_rows, times, len(users)),
         sample(queries if events is None else queries | _sampled(events, encoder, at)),
-        sample(items),
+        sample(items | now_columns(encoder, raters, np.arange(min(SAMPLE, split.items.height)))),
         events,
+        raters,
         aggregates,
         ready,
     )
@@ -131,6 +139,13 @@ def _sampled(events: Events, encoder: Encoder, at: Standing | None) -> dict[str,
     """The lists the encoder reads, of the first rows."""
     assert at is not None
     return events.columns(encoder.query.lengths, at.rows(slice(0, SAMPLE)))
+
+
+def now_columns(encoder: Encoder, raters: Events | None, positions: Longs) -> dict[str, Column]:
+    """The lists of raters the candidate side reads, of items as of after the last event."""
+    if raters is None:
+        return {}
+    return raters.columns(encoder.candidate.lengths, Standing.of(positions, np.full(len(positions), LATEST)))
 
 
 def catalogue_of(encoder: Encoder, items: Table, rows: Ints, weights: Floats, seen: Seen) -> Catalogue:
@@ -145,7 +160,7 @@ def catalogue_of(encoder: Encoder, items: Table, rows: Ints, weights: Floats, se
         )
     num_items = len(next(iter(items.values())))
     return Catalogue(
-        items=encoder.candidate.encode(items),
+        items=encoder.candidate.without(Total).encode(items),
         log_q=log_sampling_probability(rows, num_items, weights),
         known_indptr=seen.indptr.astype(np.int32),
         known_items=seen.indices if len(seen.indices) else np.zeros(1, np.int32),
@@ -184,7 +199,8 @@ def query_columns(model: Model, rows: pl.DataFrame, users: pl.DataFrame) -> dict
 
 def item_columns(model: Model, items: pl.DataFrame) -> dict[str, Column]:
     """The raw columns the candidate side reads, of the whole catalogue; strings coded."""
-    return to_coded_columns(items, needed(model.features("candidate"), items.columns, "item_id", "candidate"))
+    features = [f for f in model.features("candidate") if not isinstance(f, OfPast)]
+    return to_coded_columns(items, needed(features, items.columns, "item_id", "candidate"))
 
 
 def positions_of(rows: pl.DataFrame, items: pl.DataFrame) -> Ints:

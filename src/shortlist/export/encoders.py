@@ -30,7 +30,7 @@ from shortlist.features.fitted import (
     Words,
     columns_of,
 )
-from shortlist.features.history import DERIVED, Recent, Total, list_names
+from shortlist.features.history import DERIVED, Recent, Total, bag_names, list_names
 from shortlist.specs.features import PERIODS
 from shortlist.specs.gaps import GAPS
 
@@ -85,11 +85,16 @@ def _input(g: GraphBuilder, name: str, kind: ColumnType, size: int) -> Ref:
     if kind == "string":
         return g.input(name, "string", ("b",))
     if kind in _LISTS:  # each list has a length of its own, and what goes with it the same
-        length = f"length{crc32(name.partition('_')[0].encode() if name in DERIVED else name.encode())}"
+        length = f"length{crc32(_events_of(name).encode())}"
         return g.input(name, _LISTS[kind], ("b", length))
     if kind == "vector":
         return g.input(name, np.float32, ("b", size))
     return g.input(name, np.int64 if kind == "int" else np.float64, ("b",))
+
+
+def _events_of(name: str) -> str:
+    """What lists of one length are named after."""
+    return name.removesuffix("_timestamp").removesuffix("_residual") if name in DERIVED else name
 
 
 def _slots(g: GraphBuilder, vocabulary: Vocabulary, values: Ref, *, missing: int) -> Ref:
@@ -159,7 +164,7 @@ def _recent(g: GraphBuilder, feature: Recent, columns: dict[str, Ref]) -> dict[s
 
 
 def _total(g: GraphBuilder, feature: Total, columns: dict[str, Ref]) -> dict[str, Value]:
-    _, _, items, residual = list_names(feature.spec.as_of)
+    items, residual = bag_names(feature.spec)
     key, length = feature.spec.key, feature.spec.length
     slots = _cut(g, _slots(g, feature.vocabulary, columns[items], missing=-1), length, -1)
     if not feature.spec.rated:

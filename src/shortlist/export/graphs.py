@@ -22,7 +22,8 @@ from shortlist.export.encoders import encode_side, raw_inputs
 from shortlist.export.graph import Ref
 from shortlist.features.encoder import Encoder, Side
 from shortlist.features.fitted import missing as _missing
-from shortlist.models.build import Net, Tables, represent
+from shortlist.models.build import Tables
+from shortlist.models.ensemble import Trained, represent
 from shortlist.models.heads import HeadLayer
 from shortlist.models.scorer import JaxScorer
 
@@ -34,7 +35,7 @@ Outputs: TypeAlias = dict[str, Floats]
 
 
 def export_graphs(
-    net: Net, tables: Tables, encoder: Encoder, *, queries: Columns, candidates: Columns
+    net: Trained, tables: Tables, encoder: Encoder, *, queries: Columns, candidates: Columns
 ) -> dict[str, bytes]:
     """The graphs of a model by name: query, candidate and, where it has heads, pairs and rank.
 
@@ -65,7 +66,7 @@ def export_graphs(
     return graphs
 
 
-def _side_graph(net: Net, tables: Tables, encoder: Encoder, side: str) -> bytes:
+def _side_graph(net: Trained, tables: Tables, encoder: Encoder, side: str) -> bytes:
     g = GraphBuilder()
     fitted = getattr(encoder, side)
     representation, *vector = _lower_side(g, net, tables, side, fitted, raw_inputs(g, fitted))
@@ -75,7 +76,7 @@ def _side_graph(net: Net, tables: Tables, encoder: Encoder, side: str) -> bytes:
     return _finished(g, side, encoder)
 
 
-def _pairs_graph(net: Net, encoder: Encoder) -> bytes:
+def _pairs_graph(net: Trained, encoder: Encoder) -> bytes:
     g = GraphBuilder()
     sides = [
         g.input(f"{side}_representation", np.float32, ("b", net.width(side)))
@@ -85,7 +86,7 @@ def _pairs_graph(net: Net, encoder: Encoder) -> bytes:
     return _finished(g, "pairs", encoder)
 
 
-def _aggregates(g: GraphBuilder, net: Net) -> dict[str, Ref]:
+def _aggregates(g: GraphBuilder, net: Trained) -> dict[str, Ref]:
     """Inputs for the numbers made of other events, by head."""
     widths = {name: _num_aggregates(head) for name, head in net.heads.items()}
     return {
@@ -99,7 +100,7 @@ def _num_aggregates(head: HeadLayer) -> int:
     return 0 if head.linear is None else int(head.linear.weight.shape[0])
 
 
-def _rank_graph(net: Net, tables: Tables, encoder: Encoder) -> bytes:
+def _rank_graph(net: Trained, tables: Tables, encoder: Encoder) -> bytes:
     g = GraphBuilder()
     columns = raw_inputs(g, encoder.query, encoder.candidate)
     sides = [
@@ -112,7 +113,7 @@ def _rank_graph(net: Net, tables: Tables, encoder: Encoder) -> bytes:
 
 def _lower_side(
     g: GraphBuilder,
-    net: Net,
+    net: Trained,
     tables: Tables,
     side: str,
     fitted: Side,
@@ -128,7 +129,7 @@ def _lower_side(
     )
 
 
-def _side(net: Net, tables: Tables, side: str, encoded: Any, *, vector: bool = True) -> list[jax.Array]:
+def _side(net: Trained, tables: Tables, side: str, encoded: Any, *, vector: bool = True) -> list[jax.Array]:
     representation = represent(net, tables, side, encoded)
     if not vector or net.spec.retrieval is None:
         return [representation]
@@ -136,11 +137,13 @@ def _side(net: Net, tables: Tables, side: str, encoded: Any, *, vector: bool = T
     return [representation, jax.vmap(to_vector)(representation)]
 
 
-def _output_heads(g: GraphBuilder, net: Net, query: Ref, candidate: Ref, aggregates: dict[str, Ref]) -> None:
+def _output_heads(
+    g: GraphBuilder, net: Trained, query: Ref, candidate: Ref, aggregates: dict[str, Ref]
+) -> None:
     names = sorted(net.heads)  # the order of a dict's leaves
     given = {f"aggregates {name}": numbers for name, numbers in aggregates.items()}
 
-    def predicted(p: Net, x: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def predicted(p: Trained, x: dict[str, jax.Array]) -> dict[str, jax.Array]:
         numbers = {name: x[f"aggregates {name}"] for name in aggregates}
         return jax.vmap(p.predict)(x["query"], x["candidate"], numbers)
 

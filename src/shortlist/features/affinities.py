@@ -153,7 +153,7 @@ def _side(
     tags = scaled = None
     if spec.tags:
         if (key := ("units", spec.tags)) not in ground.cache:
-            ground.cache[key] = _units(spec, table)
+            ground.cache[key] = units(spec.tags, table)
         tags = ground.cache[key]
     if spec.near and near is None:
         if (key := ("numbers", spec.near)) not in ground.cache:
@@ -164,12 +164,12 @@ def _side(
     return Side(tags, places, scaled)
 
 
-def _units(spec: Affinity, table: Table) -> Floats:
+def units(tags: str, table: Table) -> Floats:
     """A vector of length 1 for every row of a table and zeros for an unknown one, float32 [N + 1, V]."""
-    codes, size = table.codes[spec.tags, 0], table.codings[spec.tags, 0].size
+    codes, size = table.codes[tags, 0], table.codings[tags, 0].size
     if len(codes) * size > MOST:
         raise SpecError(
-            f"Affinity.tags is {spec.tags!r}, which has {size:,} values in {len(codes) - 1:,} rows: too many",
+            f"the column of tags {tags!r} has {size:,} values in {len(codes) - 1:,} rows: too many",
             hint="use Aggregate with the column in its key",
         )
     vectors = np.zeros((len(codes), size), np.float32)

@@ -21,10 +21,12 @@ import numpy as np
 from shortlist._typing import Array, Columns, Doubles, Floats
 from shortlist.errors import DataError, SpecError
 from shortlist.features.affinities import affinity
+from shortlist.features.factors import Factors, learn
 from shortlist.features.figures import Rows, aggregate, context
 from shortlist.features.ground import Ground
 from shortlist.features.keys import Edges, Table, numeric, quantiles, side_of
 from shortlist.features.log import Log, Standing
+from shortlist.features.processes import process
 from shortlist.specs.aggregates import (
     ACTIVITY,
     ITEM,
@@ -34,6 +36,7 @@ from shortlist.specs.aggregates import (
     Aggregate,
     AggregateSpec,
     Context,
+    Process,
 )
 
 SAMPLE = 20_000
@@ -46,13 +49,14 @@ LIMIT = 5.0
 @dataclass(frozen=True)
 class Aggregates:
     """Fitted aggregates: the mean rating, inner edges by (column, bins), and each figure's mean and deviation
-    over the events fitted on."""
+    over the events fitted on; the items' factors that processes use, by how many."""
 
     specs: tuple[AggregateSpec, ...]
     mean: float
     edges: tuple[tuple[str, int, tuple[float, ...]], ...]
     centre: tuple[float, ...]
     scale: tuple[float, ...]
+    factors: tuple[Factors, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,7 +120,7 @@ class Ready:
         rows = Rows(at, np.asarray(items, np.int64), self.mine, self.everyone)
         out = np.empty((len(rows), self.aggregates.width))
         for k, spec in enumerate(self.aggregates.specs):
-            out[:, k] = _figure(spec, rows)
+            out[:, k] = _figure(spec, rows, self.aggregates.factors)
         return out
 
     def with_users(self, log: Log, users: Columns) -> Ready:
@@ -154,7 +158,10 @@ def fit_over(specs: Sequence[AggregateSpec], log: Log, users: Columns, items: Co
     ]
     known = None if log.ratings is None or not len(log) else float(log.ratings.mean(dtype=np.float64))
     zero, one = (0.0,) * len(specs), (1.0,) * len(specs)
-    plain = Aggregates(tuple(specs), known or 0.0, tuple(edges), zero, one)
+    sizes = sorted({spec.factors for spec in specs if isinstance(spec, Process) and spec.factors})
+    num_items = max(len(next(iter(items.values()), ())), int(log.items.max(initial=-1)) + 1)
+    factors = tuple(learn(log, num_items, size) for size in sizes)
+    plain = Aggregates(tuple(specs), known or 0.0, tuple(edges), zero, one, factors)
     ready = plain.over(log, users, items)
     if not len(log):
         return ready
@@ -174,7 +181,9 @@ def _moments(figures: Doubles) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(centre.tolist()), tuple(scale.tolist())
 
 
-def _figure(spec: AggregateSpec, rows: Rows) -> Doubles:
+def _figure(spec: AggregateSpec, rows: Rows, factors: tuple[Factors, ...]) -> Doubles:
+    if isinstance(spec, Process):
+        return process(spec, rows, next((some for some in factors if some.size == spec.factors), None))
     if isinstance(spec, Aggregate):
         return aggregate(spec, rows)
     return context(spec, rows) if isinstance(spec, Context) else affinity(spec, rows)
@@ -182,7 +191,9 @@ def _figure(spec: AggregateSpec, rows: Rows) -> Doubles:
 
 def _check_log(specs: Iterable[AggregateSpec], log: Log) -> None:
     rated = [
-        spec for spec in specs if isinstance(spec, Affinity) or (isinstance(spec, Aggregate) and spec.rated)
+        spec
+        for spec in specs
+        if isinstance(spec, Affinity | Process) or (isinstance(spec, Aggregate) and spec.rated)
     ]
     if not rated:
         return
@@ -202,8 +213,8 @@ def _columns(specs: Iterable[AggregateSpec], users: Columns, items: Columns) -> 
     for spec in specs:
         if isinstance(spec, Context):
             _check_context(spec, users, items)
-        elif isinstance(spec, Affinity):
-            keys.update(_check_affinity(spec, users, items))
+        elif isinstance(spec, Affinity | Process):
+            keys.update(_check_likeness(spec, users, items))
         else:
             named = [name for name in spec.by if name not in (USER, ITEM, POPULARITY, ACTIVITY)]
             for name in named:
@@ -230,13 +241,13 @@ def _check_context(spec: Context, users: Columns, items: Columns) -> None:
         raise SpecError(f"{spec.name}: column {spec.column!r} has {_kind(column)}", hint=hint)
 
 
-def _check_affinity(spec: Affinity, users: Columns, items: Columns) -> dict[tuple[str, int], None]:
-    table, other = ("items", "users") if spec.by == USER else ("users", "items")
+def _check_likeness(spec: Affinity | Process, users: Columns, items: Columns) -> dict[tuple[str, int], None]:
+    by = spec.by if isinstance(spec, Affinity) else USER
+    table, other = ("items", "users") if by == USER else ("users", "items")
     for name in (spec.tags, spec.near):
-        if name and name not in (POPULARITY, ACTIVITY) and side_of(name, users, items, spec.name) != table:
-            raise SpecError(
-                f"{spec.name}: column {name!r} is of the {other}, and by {spec.by!r} compares {table}"
-            )
+        derived = isinstance(spec, Affinity) and name in (POPULARITY, ACTIVITY)
+        if name and not derived and side_of(name, users, items, spec.name) != table:
+            raise SpecError(f"{spec.name}: column {name!r} is of the {other}, and by {by!r} compares {table}")
     columns = {**users, **items}
     if spec.near and spec.near in columns and not numeric(columns[spec.near]):
         raise SpecError(

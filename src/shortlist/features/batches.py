@@ -25,7 +25,7 @@ class Examples:
     query: feature key -> array, one row an interaction. candidates: int32 [n] catalogue positions.
     labels: name -> float32 [n]. weights: float32 [n]. users: int32 [n], rows of the seen sets (-1 unknown).
     past: int32 [n, 3], where rows stand among their users' distinct items in the order of time: how many come
-    at an earlier second, how many there are, and which is the row's own. aggregates: head -> float32 [n, F].
+    at an earlier second, how many there are, and which is the row's own. raters: the same among the distinct users of their items. aggregates: head -> float32 [n, F].
     The arrays may be mapped files, larger than memory (`features.store`).
     """
 
@@ -35,6 +35,7 @@ class Examples:
     weights: Floats
     users: Ints
     past: Ints | None = None
+    raters: Ints | None = None
     aggregates: dict[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -49,6 +50,7 @@ class Examples:
             change(self.weights),
             change(self.users),
             None if self.past is None else change(self.past),
+            None if self.raters is None else change(self.raters),
             {name: change(column) for name, column in self.aggregates.items()},
         )
 
@@ -56,7 +58,7 @@ class Examples:
     def nbytes(self) -> int:
         """Bytes of all columns, in memory or in a file."""
         columns = [self.candidates, self.weights, self.users, *self.query.values(), *self.labels.values()]
-        columns += [*([] if self.past is None else [self.past]), *self.aggregates.values()]
+        columns += [x for x in (self.past, self.raters) if x is not None] + [*self.aggregates.values()]
         return sum(column.nbytes for column in columns)
 
 
@@ -99,7 +101,7 @@ class Catalogue:
     items: feature key -> array of N rows. log_q: float32 [N], log of each item's share of the training rows
     (its sampling probability as an in-batch negative), -inf where it has none.
     known_indptr, known_items: each training user's items (CSR). pasts: the same in the order of time, where
-    the model reads them.
+    the model reads them; raters: each item's users likewise.
     """
 
     items: Encoded
@@ -107,6 +109,7 @@ class Catalogue:
     known_indptr: Ints
     known_items: Ints
     pasts: Pasts | None = None
+    raters: Pasts | None = None
 
     @property
     def num_items(self) -> int:

@@ -60,6 +60,10 @@ class Side:
         """The side less its features of a kind."""
         return Side(tuple(f for f in self.features if not isinstance(f, kind)))
 
+    def only(self, kind: type) -> Side:
+        """Its features of a kind alone."""
+        return Side(tuple(f for f in self.features if isinstance(f, kind)))
+
     def encode_blocks(self, columns: Table) -> Iterator[tuple[str, Array]]:
         """As `encode`, feature by feature and block by block: (feature key, rows of its array)."""
         need(columns, self.columns)

@@ -6,6 +6,8 @@ Columns made of the log, each also what a request may give by itself:
     seen, seen_residual                the distinct items of an earlier second, latest first; ratings above par
     nearest, nearest_timestamp,        the same of all events but the row's own ("leave-one-out"), those
     others, others_residual            nearest in time first
+    raters, raters_residual,           of an item: who had it at an earlier second, or all but the row's user;
+    other_raters, other_raters_residual    their ratings above their own par
     past_count, past_gap, past_span    how many events earlier; seconds since the last and since the first
     session_count                      events since the last pause of half an hour
 """
@@ -41,6 +43,10 @@ LISTS: Mapping[str, tuple[AsOf, str]] = {
     "seen_residual": ("row", "residuals"),
     "others": ("leave-one-out", "distinct"),
     "others_residual": ("leave-one-out", "residuals"),
+    "raters": ("row", "distinct"),
+    "raters_residual": ("row", "residuals"),
+    "other_raters": ("leave-one-out", "distinct"),
+    "other_raters_residual": ("leave-one-out", "residuals"),
 }
 """Names of the lists, whose events they hold, and what of them."""
 DERIVED = (*LISTS, *NUMBERS)
@@ -53,11 +59,20 @@ def list_names(as_of: AsOf) -> tuple[str, str, str, str]:
     return "nearest", "nearest_timestamp", "others", "others_residual"
 
 
+def bag_names(bag: Bag) -> tuple[str, str]:
+    """The columns a bag reads: distinct items (or users) and their residuals."""
+    if bag.column == "item_id":
+        return list_names(bag.as_of)[2:]
+    return ("raters", "raters_residual") if bag.as_of == "row" else ("other_raters", "other_raters_residual")
+
+
 @dataclass(frozen=True, eq=False)
 class Events:
     """A log with what is derived from it once, and the ids of its items.
 
-    ids: object [N], by catalogue position. mean: the training mean of ratings. base: the events that say what
+    Also of items: "users" are then catalogue positions, "items" their raters (`by_item`).
+
+    ids: object [N], of items by catalogue position. mean: the training mean of ratings. base: the events that say what
     is usual of an item, where these are a few users' own.
     """
 
@@ -67,6 +82,23 @@ class Events:
     timed: bool = True
     base: Events | None = None
     _made: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def by_item(self, users: Array) -> Events:
+        """The same events of items; users: object [U], the ids of the log's users."""
+        log, _ = self._turned()
+        return Events(log, users, self.mean, self.timed)
+
+    def places_by_item(self, places: Longs) -> Longs:
+        """Places in the log as places in that of `by_item`; -1 stays."""
+        return np.append(self._turned()[1], NOWHERE)[places]
+
+    def _turned(self) -> tuple[Log, Longs]:
+        def make() -> tuple[Log, Longs]:
+            log = self.log
+            return Log.of(log.items, log.users, log.times, log.ratings, len(self.ids))
+
+        made: tuple[Log, Longs] = self._once("by item", make)
+        return made
 
     @property
     def firsts(self) -> Log:
@@ -231,7 +263,7 @@ class Total:
 
     @property
     def columns(self) -> dict[str, ColumnType]:
-        _, _, items, residual = list_names(self.spec.as_of)
+        items, residual = bag_names(self.spec)
         read: dict[str, ColumnType] = {items: "strings"}
         return read | ({residual: "floats"} if self.spec.rated else {})
 
@@ -240,7 +272,7 @@ class Total:
         return dict.fromkeys(self.columns, self.spec.length)
 
     def encode(self, columns: Table) -> dict[str, Array]:
-        _, _, items, residual = list_names(self.spec.as_of)
+        items, residual = bag_names(self.spec)
         column = columns[items]
         slots = slots_of(self.vocabulary, column, min(max(1, column.shape[1]), self.spec.length))
         out: dict[str, Array] = {self.spec.key: slots}

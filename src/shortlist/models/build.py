@@ -120,14 +120,15 @@ class Net(eqx.Module):
         """The vector of a head's own features in a side's representation."""
         if f"{head}/{side}" not in self.own:
             return None
+        start = self.own_start(side, head)
+        return representation[start : start + self.own[f"{head}/{side}"].width]
+
+    def own_start(self, side: str, head: str) -> int:
+        """Where the vector of a head's own features begins in a side's representation."""
         tower = self.query if side == "query" else self.candidate
         start = tower.width + len(bias_slots(self.spec, side))
-        for other in self.spec.heads:
-            width = self.own[f"{other.name}/{side}"].width if other.own[side] else 0
-            if other.name == head:
-                return representation[start : start + width]
-            start += width
-        raise KeyError(head)
+        before = self.spec.heads[: [h.name for h in self.spec.heads].index(head)]
+        return start + sum(self.own[f"{h.name}/{side}"].width for h in before if h.own[side])
 
     def width(self, side: str) -> int:
         """Numbers of a side's representation."""

@@ -77,7 +77,7 @@ class Ensemble(eqx.Module):
         """Representations [r] of a pair, and of each head that has aggregates [F] -> one number a head."""
         pairs = zip(self._parts("query", query), self._parts("candidate", candidate), strict=True)
         found = [m.predict(q, c, aggregates) for m, (q, c) in zip(self.members, pairs, strict=True)]
-        return {name: sum(f[name] for f in found) / len(found) for name in self.heads}
+        return {name: jnp.stack([f[name] for f in found]).mean() for name in self.heads}
 
     def _parts(self, side: str, representation: Array) -> list[Array]:
         return jnp.split(representation, len(self.members))
@@ -102,25 +102,28 @@ def stacked(make: Callable[[int], tuple[Net, Tables]], seeds: tuple[int, ...]) -
     if len(seeds) == 1:
         return make(seeds[0])
     arrays: list[np.ndarray] = []
-    rest: Any = None
+    first: Any = None
     for k, seed in enumerate(seeds):
-        own, other = eqx.partition(make(seed), eqx.is_array)
+        own, rest = eqx.partition(make(seed), eqx.is_array)
         leaves, form = jax.tree.flatten(own)
+        alike = form, [x.shape for x in leaves], _settings(rest)
         if k == 0:
-            rest, first = other, form
+            first, kept = alike, rest
             arrays = [np.empty((len(seeds), *x.shape), x.dtype) for x in leaves]
-        if form != first or [x.shape for x in leaves] != [a.shape[1:] for a in arrays] or _plain(other) != _plain(rest):
+        if alike != first:
             raise TrainingError(
-                f"members of an ensemble must differ in arrays alone, and seeds {seeds[0]} and {seed} differ in more",
-                hint="hold what depends on the key as jax.Array in the tower, or train with members=1",
+                f"members of an ensemble may differ in arrays alone; those of seeds {seeds[0]} and {seed}"
+                " differ in more",
+                hint="hold what depends on the key as a jax.Array, or train with members=1",
             )
         for array, x in zip(arrays, leaves, strict=True):
             array[k] = x
-    return eqx.combine(jax.tree.unflatten(first, jax.device_put(arrays)), rest)
+    params: tuple[Net, Tables] = eqx.combine(jax.tree.unflatten(form, jax.device_put(arrays)), kept)
+    return params
 
 
-def _plain(rest: Any) -> list[Any]:
-    """What is neither array nor function, to be compared."""
+def _settings(rest: Any) -> list[Any]:
+    """What is neither an array of JAX nor a function."""
     leaves = [x for x in jax.tree.leaves(rest) if not callable(x)]
     return [x.tolist() if isinstance(x, np.ndarray) else x for x in leaves]
 
@@ -131,7 +134,9 @@ def unstacked(net: Net, tables: Tables, count: int) -> tuple[Trained, Tables]:
         return net, tables
     params = [_member((net, tables), k) for k in range(count)]
     named = {
-        name.replace("/", f"/{k}/", 1): table for k, (_, own) in enumerate(params) for name, table in own.items()
+        name.replace("/", f"/{k}/", 1): table
+        for k, (_, own) in enumerate(params)
+        for name, table in own.items()
     }
     return Ensemble(tuple(own for own, _ in params)), named
 

@@ -13,7 +13,8 @@ from shortlist._typing import Floats
 from shortlist.data.coded import Table
 from shortlist.features.encoder import Encoded, Encoder
 from shortlist.models.bags import SPREAD, spread
-from shortlist.models.build import Net, Tables, represent
+from shortlist.models.build import Tables
+from shortlist.models.ensemble import Trained, represent
 from shortlist.specs.features import Bag
 
 LARGEST = 8192
@@ -24,7 +25,7 @@ LARGEST = 8192
 class JaxScorer:
     """Modules, tables and the encoder that feeds them."""
 
-    net: Net = field(repr=False)
+    net: Trained = field(repr=False)
     tables: Tables = field(repr=False)
     encoder: Encoder = field(repr=False)
 
@@ -56,17 +57,17 @@ class JaxScorer:
 
     def _spread(self, side: str, encoded: Encoded) -> Encoded:
         """Lists of bags as weights, where that is the cheaper form."""
-        out = dict(encoded)
+        out, sizes = dict(encoded), self.encoder.sizes
         for feature in self.net.spec.features(side):
-            if isinstance(feature, Bag):
-                slots, num_rows = out[feature.key], self.tables[f"{side}/{feature.table_name}"].shape[0]
+            if isinstance(feature, Bag) and feature.key in out:
+                slots, num_rows = out[feature.key], sizes[f"{side}/{feature.table_name}"]
                 if num_rows <= SPREAD * slots.shape[1]:
                     out[feature.key] = spread(slots, out.pop(f"{feature.key}@weight", None), num_rows)
         return out
 
 
 @eqx.filter_jit
-def _represent(net: Net, tables: Tables, side: str, encoded: Any) -> tuple[Any, ...]:
+def _represent(net: Trained, tables: Tables, side: str, encoded: Any) -> tuple[Any, ...]:
     representation = represent(net, tables, side, encoded)
     if net.spec.retrieval is None:
         return (representation,)
@@ -75,7 +76,7 @@ def _represent(net: Net, tables: Tables, side: str, encoded: Any) -> tuple[Any, 
 
 
 @eqx.filter_jit
-def _predict(net: Net, rows: Any) -> tuple[Any, ...]:
+def _predict(net: Trained, rows: Any) -> tuple[Any, ...]:
     given = {name.removeprefix("a:"): x for name, x in rows.items() if name.startswith("a:")}
     heads = jax.vmap(lambda q, c, a: net.predict(q, c, a))(rows["q"], rows["c"], given)
     return tuple(heads[name] for name in sorted(heads))

@@ -138,8 +138,8 @@ class TowerLayer(eqx.Module):
         word: Array | None,
         noise: Array | None,
     ) -> Array:
-        if isinstance(feature, Bag) and rows is not None and rows.ndim == 1:
-            return rows  # summed already
+        if isinstance(feature, Bag) and (rows is None or rows.ndim == 1):
+            return jnp.zeros(feature.dim) if rows is None else rows  # added later, or summed already
         own = encoded[feature.key]
         if isinstance(feature, HasTable):
             assert rows is not None
@@ -207,7 +207,7 @@ def gather(
     rows: dict[str, Array] = {}
     left = dict(encoded)
     for feature in features:
-        if isinstance(feature, Bag) and is_spread(encoded[feature.key]):
+        if isinstance(feature, Bag) and feature.key in encoded and is_spread(encoded[feature.key]):
             weights, slots = left.pop(feature.key), left.pop(f"{feature.key}@slots", None)
             table = tables[f"{side}/{feature.table_name}"]
             rows[feature.key] = spread_sum(feature, table, weights, slots, words(feature))

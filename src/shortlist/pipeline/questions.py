@@ -41,7 +41,8 @@ def read_queries(request: Request, schema: Schema, users: Users, items: Items | 
     types["timestamp"] = "int"
     if users.past is not None:
         types |= TOLD
-    types.update(schema.candidate if items is not None else {})
+    if items is not None:
+        types.update({name: kind for name, kind in schema.candidate.items() if name not in DERIVED})
     types.update({name: kind for name, kind in schema.query.items() if name not in DERIVED})
     types["user_id"] = "string"
     if items is not None:
@@ -98,10 +99,26 @@ def request_times(users: Users, given: Columns, indices: Longs) -> Longs:
     return fill_missing(times, np.full(len(indices), latest, np.int64))
 
 
-def candidate_columns(items: Items, schema: Schema, given: Columns, positions: Longs) -> Columns:
-    """The candidate side's columns: as given, else as stored of the item at each position, else missing."""
-    out: Columns = {}
+def candidate_columns(
+    items: Items,
+    schema: Schema,
+    given: Columns,
+    positions: Longs,
+    raters: Events | None = None,
+    at: Standing | None = None,
+) -> dict[str, Column]:
+    """The candidate side's columns: as given, else as stored of the item at each position, else missing.
+
+    raters: the events of items, of which lists are made, as of where rows stand (after the last event).
+    """
+    out: dict[str, Column] = {}
+    lengths = {name: schema.sizes.get(name, 1) for name in schema.candidate if name in DERIVED}
+    if lengths and raters is not None:
+        latest = np.full(len(positions), np.iinfo(np.int64).max // 2)
+        out |= raters.columns(lengths, Standing.of(positions, latest) if at is None else at)
     for name, kind in schema.candidate.items():
+        if name in out:
+            continue
         column = given.get(name, missing_column(kind, len(positions), schema.sizes.get(name, 1)))
         stored = items.ids if name == "item_id" else items.columns.get(name)
         out[name] = column if stored is None else fill_missing(column, take_rows(stored, positions))

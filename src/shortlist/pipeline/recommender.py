@@ -14,7 +14,7 @@ from shortlist._typing import Array, Bools, Columns, Doubles, Floats, Longs, Sco
 from shortlist.data.coded import Column
 from shortlist.data.coded import Table as CodedTable
 from shortlist.errors import BundleError, RequestError
-from shortlist.features.history import Events
+from shortlist.features.history import DERIVED, Events
 from shortlist.features.log import Standing
 from shortlist.features.requests import Request, fill_missing, take_rows
 from shortlist.features.schema import Schema
@@ -95,7 +95,8 @@ class Recommender:
         **options: Any,
     ) -> Recommender:
         """A recommender whose scorers have seen every item once. `options` are the remaining fields."""
-        columns = candidate_columns(items, schema, {}, np.arange(len(items)))
+        made = cls(items, users, schema)
+        columns = candidate_columns(items, schema, {}, np.arange(len(items)), made.raters)
         vectors = representations = None
         if retriever is not None:
             both = retriever.encode_candidate(columns)
@@ -167,7 +168,7 @@ class Recommender:
         told = self.told(columns, users)
         query = self._query(columns, users, told)
         positions = self.items.positions(columns["item_id"])
-        candidate = candidate_columns(self.items, self.schema, columns, positions)
+        candidate = candidate_columns(self.items, self.schema, columns, positions, self.raters)
         result: Columns = {"user_id": columns["user_id"], "item_id": columns["item_id"]}
         encoded = (
             {} if self.retriever is None else {id(self.retriever): _both(self.retriever, query, candidate)}
@@ -230,6 +231,22 @@ class Recommender:
         """What users did, where the model reads it."""
         past = self.users.past
         return None if past is None else Events(past.log, self.items.ids, past.mean, past.timed)
+
+    @cached_property
+    def raters(self) -> Events | None:
+        """The same of items, where the model reads it."""
+        if self.events is None or not any(name in DERIVED for name in self.schema.candidate):
+            return None
+        return self.events.by_item(np.array([*self.users.vocabulary.values, None], object)[:-1])
+
+    def represented(self, positions: Longs, at: Standing | None) -> Floats:
+        """The ranker's representations of items, one a row, as of where the rows stand."""
+        assert self.ranker is not None and self.item_representations is not None
+        if self.raters is None or self.events is None or at is None:
+            return np.asarray(self.item_representations[positions])
+        mirrored = Standing.of(positions, at.times, self.events.places_by_item(at.places))
+        columns = candidate_columns(self.items, self.schema, {}, positions, self.raters, mirrored)
+        return self.ranker.encode_candidate(columns)[0]
 
     def told(self, columns: Columns, users: Longs) -> Told | None:
         """The histories that requests tell."""

@@ -26,6 +26,7 @@ from shortlist.evaluation.costs import baseline_costs, followed
 from shortlist.evaluation.rows import TestRows
 from shortlist.features.batches import Examples
 from shortlist.models.build import build
+from shortlist.models.ensemble import stacked, unstacked
 from shortlist.models.scorer import JaxScorer
 from shortlist.recipes.memory import Memory, memory_of
 from shortlist.specs.recipe import Recipe
@@ -131,7 +132,9 @@ def _trial(recipe: Recipe, prepared: Prepared) -> _Trial:
     examples = _some(prepared.examples, STEPS * course.batch_size)
     means = {head.name: 0.0 for head in model.heads}
     sizes = prepared.encoder.sizes
-    building, (net, tables) = _timed(lambda: build(program_of(model), sizes, means=means, seed=course.seed))
+    building, (net, tables) = _timed(
+        lambda: stacked(lambda seed: build(program_of(model), sizes, means=means, seed=seed), course.seeds)
+    )
     weights = {t.name: t.weight for t in model.all_tasks if t.weight}
     compiling, num_steps, scratch, epochs, live = 0.0, 1, 0, [], None
     for event in train(net, tables, examples, prepared.catalogue, course, task_weights=weights):
@@ -140,7 +143,9 @@ def _trial(recipe: Recipe, prepared: Prepared) -> _Trial:
         elif isinstance(event, EpochEnd):
             epochs.append(event.seconds)
             live = event.live
-    return _Trial(building + compiling, float(np.median(epochs)) / num_steps, scratch, live)
+    assert live is not None
+    params = unstacked(*live, course.members)
+    return _Trial(building + compiling, float(np.median(epochs)) / num_steps, scratch, params)
 
 
 def _some(examples: Examples, most: int) -> Examples:

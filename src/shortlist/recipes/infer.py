@@ -48,6 +48,7 @@ class Sizes:
     time: int = 0
     cyclic: bool = False
     tower_dropout: float = 0.0
+    out_dropout: float = 0.0
     rating_l2: float = 0.1
     rating_dropout: float = 0.4
     bias_l2: float = 0.02
@@ -230,7 +231,7 @@ def _retrieval_towers(plan: _Plan) -> tuple[Tower, Tower]:
         combine="sum",
         hidden=hidden,
         residual=bool(hidden),
-        dropout=SIZES.tower_dropout if hidden else 0.0,
+        dropout=SIZES.tower_dropout if hidden else 0.0, out_dropout=SIZES.out_dropout,
     )
     candidate = Tower((Id("item_id", dim, l2=l2, dropout=SIZES.item_dropout), *plan.items), combine="sum")
     return query, candidate

@@ -164,6 +164,7 @@ class _Shape:
         net = net_of(model, self.prepared.encoder.sizes)
         width = net.width("query")
         width += net.query.width + 1 if model.retrieval is not None else 0
+        width *= self.recipe.training.members
         how = f"{num_rows:,} rows x ({width} numbers x 4 bytes x 2 + {TEST_ROW})"
         return Cost(what, num_rows * (width * 8 + TEST_ROW), how)
 

@@ -228,11 +228,17 @@ class OfPast(WithVocabulary, frozen=True, kw_only=True):
 
     def check(self) -> None:
         super().check()
-        if self.column != "item_id":
+        if self.column not in self.readable:
             raise SpecError(
-                f"{type(self).__name__} reads the items of past events, got the column {self.column!r}",
+                f"{type(self).__name__} reads past events, by {' or '.join(self.readable)},"
+                f" got the column {self.column!r}",
                 hint='leave column at "item_id"',
             )
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """What it can be made of."""
+        return ("item_id",)
 
 
 class History(OfPast, frozen=True, tag="history", kw_only=True):
@@ -267,6 +273,9 @@ class Bag(OfPast, frozen=True, tag="bag", kw_only=True):
     as_of: "row" takes items of an earlier second, "leave-one-out" all but the row's own. rated: vectors are
     multiplied by how far the user's rating lay above the item's mean (Koren, KDD 2008). length: the most
     items that count, the most recent ones. event_dropout: the share of items left out while training.
+
+    Among a head's candidate features, Bag(column="user_id") is the mirror image: all users who had the item,
+    other than the row's own.
     """
 
     column: str = "item_id"
@@ -282,8 +291,14 @@ class Bag(OfPast, frozen=True, tag="bag", kw_only=True):
     def usual_key(self) -> str:
         return f"{self.column}.{'rated-bag' if self.rated else 'bag'}"
 
+    @property
+    def readable(self) -> tuple[str, ...]:
+        return "item_id", "user_id"
+
     def check(self) -> None:
         super().check()
+        if self.column == "user_id" and self.event_dropout:
+            raise SpecError('Bag(column="user_id") has no event_dropout', hint="leave it at 0")
         positive(self, "length", "dim")
         share(self, "dropout", "event_dropout")
         not_negative(self, "l2", "scale")

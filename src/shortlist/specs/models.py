@@ -133,7 +133,8 @@ class Model(Spec, frozen=True, tag_field="kind"):
     @property
     def sees_future(self) -> bool:
         """Whether an input sees events later than its row (as_of="leave-one-out")."""
-        past = [f.as_of for f in self.features("query") if isinstance(f, OfPast)]
+        sides = (*self.features("query"), *self.features("candidate"))
+        past = [f.as_of for f in sides if isinstance(f, OfPast)]
         pairs = [a.as_of for head in self.heads for a in head.aggregates]
         seen = self.retrieval.seen if self.retrieval is not None else ""
         return "leave-one-out" in (*past, *pairs, seen)
@@ -155,12 +156,17 @@ class Model(Spec, frozen=True, tag_field="kind"):
             raise SpecError(f"{type(self).__name__} needs at least one task")
         if twice:
             raise SpecError(f"{type(self).__name__} has two tasks named {sorted(twice)[0]!r}")
-        for feature in self.features("candidate"):
-            if isinstance(feature, OfPast):
-                raise SpecError(
-                    f"{type(feature).__name__} is a query's: an item has no past of its own",
-                    hint="put it into the query tower",
-                )
+        owned = {f.key for head in self.heads for f in head.own["candidate"]}
+        for side, column in (("query", "item_id"), ("candidate", "user_id")):
+            for feature in self.features(side):
+                if not isinstance(feature, OfPast):
+                    continue
+                if feature.column != column or (side == "candidate" and feature.key not in owned):
+                    raise SpecError(
+                        f"{type(feature).__name__}({feature.column!r}) cannot be a feature of the {side} tower",
+                        hint="a query has a past of items; among a head's candidate features"
+                        ' Bag(column="user_id") tells who had the item',
+                    )
         if all(t.weight == 0 for t in self.all_tasks):
             raise SpecError("every task has weight 0: nothing would be learned")
 

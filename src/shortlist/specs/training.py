@@ -9,6 +9,8 @@ import msgspec
 from shortlist.specs.spec import Spec, not_negative, positive, share
 
 Schedule = Literal["constant", "cosine", "linear"]
+STRIDE = 1_640_531_527
+"""Between members' seeds: 2^32 over the golden ratio squared, whose multiples spread evenly."""
 
 
 class Optimizer(Spec, frozen=True, tag_field="kind"):
@@ -64,6 +66,8 @@ class Training(Spec, frozen=True, kw_only=True):
     then rest) or "auto", by the size of each table. precision: of matrix products, "float32", or "bfloat16"
     with float32 sums, for accelerators. stream: read training rows chunk by chunk, shuffled in two levels,
     instead of holding them all ("auto": where they take more than 1 GiB).
+    members: so many models, alike but for their seeds, are trained side by side on the same batches, and
+    answer with their mean.
     """
 
     epochs: int = 8
@@ -75,7 +79,14 @@ class Training(Spec, frozen=True, kw_only=True):
     tables: Literal["auto", "dense", "sparse"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     stream: Literal["auto", "always", "never"] = "auto"
+    members: int = 1
 
     def check(self) -> None:
-        positive(self, "epochs", "batch_size")
+        positive(self, "epochs", "batch_size", "members")
         not_negative(self, "patience", "seed", "half_life")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Each member's seed, the first that of a model alone; far apart, so that the ensembles of
+        neighbouring seeds share no member."""
+        return (self.seed, *((self.seed + k * STRIDE) % 2**31 for k in range(1, self.members)))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from shortlist.models.bags import is_spread
+from shortlist.models.bags import is_spread, spread_sum
 from shortlist.models.blocks import Side
 from shortlist.models.build import Net, Tables, represent
 from shortlist.models.heads import weight_penalty
@@ -35,6 +35,7 @@ class Batch(NamedTuple):
     weights: Array
     users: Array
     past: Array | None = None
+    raters: Array | None = None
     aggregates: dict[str, Array] = {}  # noqa: RUF012 - a tuple's default, never written to
 
 
@@ -43,7 +44,7 @@ class Corpus(NamedTuple):
 
     known: each user's items, where a task asks for them. audience: encoded query features of each user,
     where a query is its user and nothing more; a batch's own are then not read. pasts: what users had, in
-    order, where features or tasks ask for it.
+    order, where features or tasks ask for it; raters: who had each item.
     """
 
     items: dict[str, Array]
@@ -51,19 +52,22 @@ class Corpus(NamedTuple):
     known: KnownPositives | None = None
     audience: dict[str, Array] | None = None
     pasts: PastTables | None = None
+    raters: PastTables | None = None
 
 
 class View(NamedTuple):
     """The distinct rows of both sides that a batch looks at: features and places, no parameters.
 
     query: encoded features of Q queries; query_row int [B], each row's place among them (None: its own).
-    columns: the C distinct items; items: their encoded features.
+    columns: the C distinct items; items: their encoded features. raters: the weights [B, U] of bags of the
+    users who had each row's item, and under "<key>@slots" the table's row of each user.
     """
 
     query: dict[str, Array]
     query_row: Array | None
     columns: Columns
     items: dict[str, Array]
+    raters: dict[str, Array] = {}  # noqa: RUF012 - a tuple's default, never written to
 
 
 def active_tasks(spec: Model) -> tuple[TaskSpec, ...]:
@@ -86,7 +90,20 @@ def look(spec: Model, batch: Batch, corpus: Corpus) -> View:
         items = {k: _real(v[columns.items], columns.counts > 0) for k, v in items.items()}
     if corpus.audience is not None:
         return View(corpus.audience, batch.users, columns, items)
-    return View(batch.query | _bags(spec, batch, corpus.pasts), None, columns, items)
+    query = batch.query | _bags(spec, batch, corpus.pasts)
+    return View(query, None, columns, items, _raters(spec, batch, corpus.raters))
+
+
+def _raters(spec: Model, batch: Batch, raters: PastTables | None) -> dict[str, Array]:
+    """The weights of candidates' bags, row by row: who else had an item depends on the row."""
+    out: dict[str, Array] = {}
+    if raters is None or batch.raters is None:
+        return out
+    for feature in spec.features("candidate"):
+        if isinstance(feature, Bag):
+            out[feature.key] = raters.bag(feature.key, batch.candidates, batch.raters, feature.as_of)
+            out[f"{feature.key}@slots"] = raters.slots[feature.key]
+    return out
 
 
 def _bags(spec: Model, batch: Batch, pasts: PastTables | None) -> dict[str, Array]:
@@ -145,7 +162,7 @@ def batch_loss(
             bonus=net.seen,
             key=jax.random.fold_in(jax.random.key(0) if key is None else key, 1),
         )
-    sums |= _head_sums(net, batch, view, queries, candidates, head_noise)
+    sums |= _head_sums(net, tables, batch, view, queries, candidates, head_noise)
     means = {name: value / total_weight for name, value in sums.items()}
     reduced = {t.name: sums[t.name] if t.reduction == "sum" else means[t.name] for t in tasks}
     loss = sum((task_weights[n] * value for n, value in reduced.items()), start=jnp.zeros(()))
@@ -178,7 +195,13 @@ def _draw(
 
 
 def _head_sums(
-    net: Net, batch: Batch, view: View, queries: Array, candidates: Array, noise: Array | None
+    net: Net,
+    tables: Tables,
+    batch: Batch,
+    view: View,
+    queries: Array,
+    candidates: Array,
+    noise: Array | None,
 ) -> dict[str, Array]:
     """Each active head's summed loss, over distinct queries [Q, r] and candidates [C, r]."""
     sums = {}
@@ -194,6 +217,7 @@ def _head_sums(
     if not rest:
         return sums
     queries, candidates = (side.at_rows() for side in sides)
+    candidates = _with_raters(net, tables, view, candidates)
     scores = jax.vmap(lambda q, c, a, bits: net.predict(q, c, a, noise=bits))(
         queries, candidates, batch.aggregates, noise
     )
@@ -218,6 +242,19 @@ def _head_sums(
     return sums
 
 
+def _with_raters(net: Net, tables: Tables, view: View, candidates: Array) -> Array:
+    """Representations [B, r] of rows' items, with what bags of their raters add to heads' own vectors."""
+    for head in net.spec.heads:
+        for feature in head.own["candidate"]:
+            if feature.key in view.raters and isinstance(feature, Bag):
+                table = tables[f"candidate/{feature.table_name}"]
+                slots = view.raters[f"{feature.key}@slots"]
+                vectors = spread_sum(feature, table, view.raters[feature.key], slots, None)
+                start = net.own_start("candidate", head.name)
+                candidates = candidates.at[:, start : start + head.dim].add(vectors)
+    return candidates
+
+
 def _penalties(net: Net, tables: Tables, batch: Batch, view: View, total: Array) -> Array:
     """L2 on the rows a batch touches, averaged over its examples, and on heads' weights."""
     loss = jnp.zeros(())
@@ -233,7 +270,13 @@ def _penalties(net: Net, tables: Tables, batch: Batch, view: View, total: Array)
         for feature in spec.features(side):
             if not isinstance(feature, TableSpec):
                 continue
-            name, rows = f"{side}/{feature.table_name}", encoded[feature.key]
+            name = f"{side}/{feature.table_name}"
+            if feature.key in view.raters:
+                weights, slots = view.raters[feature.key], view.raters[f"{feature.key}@slots"]
+                if feature.l2:
+                    loss += feature.l2 * _spread_over(tables[name], weights, slots, share)
+                continue
+            rows = encoded[feature.key]
             if feature.l2 and isinstance(feature, Bag) and is_spread(rows):
                 loss += feature.l2 * _spread_over(
                     tables[name], rows, encoded.get(f"{feature.key}@slots"), shares

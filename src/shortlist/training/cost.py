@@ -79,7 +79,8 @@ def training_cost(
     net, shapes = net_of(spec, sizes), table_shapes(spec, sizes)
     struct: Any = jax.ShapeDtypeStruct  # has no types
     tables = {name: struct(shape, np.float32) for name, shape in shapes.items()}
-    states = len(rule_of(training.optimizer).start)
+    states, members = len(rule_of(training.optimizer).start), training.members
+    times = f" x {members} members" if members > 1 else ""
     batch_size = min(training.batch_size, len(examples))
     audience = audience_of(net, examples, batch_size)
     feed = Feed.of(examples, training, queries=audience is None)
@@ -91,12 +92,12 @@ def training_cost(
     for group in plan.groups:
         width = sum(shapes[name][1] for name in group.tables)
         sparse = group.sparse(training)
-        nbytes = group.num_rows * (width * FLOAT * (1 + states) + (4 if sparse else 0))
-        how = f"{group.num_rows:,} rows x {width} numbers x 4 bytes x (1 + {states} of the optimiser)"
+        nbytes = group.num_rows * (width * FLOAT * (1 + states) * members + (4 if sparse else 0))
+        how = f"{group.num_rows:,} rows x {width} numbers x 4 bytes x (1 + {states} of the optimiser){times}"
         parts.append(Cost(f"table {group.name}", nbytes, how + (" + 4 a row" if sparse else "")))
     layers = sum(x.nbytes for x in jax.tree.leaves(learned(net)))
-    how = f"{layers // FLOAT:,} numbers x 4 bytes x (1 + {states} of the optimiser)"
-    parts.append(Cost("layers", layers * (1 + states), how))
+    how = f"{layers // FLOAT:,} numbers x 4 bytes x (1 + {states} of the optimiser){times}"
+    parts.append(Cost("layers", layers * (1 + states) * members, how))
     parts.append(_examples(feed))
     parts.append(_corpus(net, catalogue))
     if pasts is not None:
@@ -105,15 +106,17 @@ def training_cost(
     dense = [g for g in plan.groups if not g.sparse(training)]
     gradients = sum(g.num_rows * shapes[name][1] * FLOAT for g in dense for name in g.tables)
     widths = (
-        net.width("query") + net.width("candidate") + sum(x.shape[-1] for x in jax.tree.leaves(learned(net)))
+        net.width("query")
+        + net.width("candidate")
+        + sum((1, *x.shape)[-1] for x in jax.tree.leaves(learned(net)))
     )
     rows = batch_size * widths * FLOAT * ACTIVATIONS
     how = (
         f"gradients of tables updated whole, {batch_size:,} rows x {widths:,} numbers x {ACTIVATIONS}, scores"
     )
-    parts.append(Cost("scratch of a step", gradients + rows + SCORES, how))
+    parts.append(Cost("scratch of a step", (gradients + rows + SCORES) * members, f"{how}{times}"))
     parameters = layers + sum(rows * width * FLOAT for rows, width in shapes.values())
-    return TrainingCost(parameters, tuple(parts))
+    return TrainingCost(parameters * members, tuple(parts))
 
 
 def _examples(feed: Feed) -> Cost:

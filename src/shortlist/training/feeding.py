@@ -102,9 +102,8 @@ class Feed:
     def _batch(self, examples: Examples) -> Batch:
         given: Any = examples
         query: Any = examples.query if self.queries else {}
-        return Batch(
-            query, given.candidates, given.labels, given.weights, given.users, given.past, given.aggregates
-        )
+        own = (given.candidates, given.labels, given.weights, given.users)
+        return Batch(query, *own, given.past, given.raters, given.aggregates)
 
     @cached_property
     def _resident(self) -> Batch:

@@ -73,6 +73,8 @@ def train(
 ) -> Iterator[Event]:
     """Run `training.epochs` epochs over the examples. Same inputs, same bits.
 
+    With `training.members` K above 1 every array of net and tables has a first axis [K], and so has every one
+    of an event's parameters (see `models.ensemble`); losses are the members' means.
     net and tables are given away: their arrays become those of the run. Examples too large to stay on the
     device are streamed (see `feeding`). Raises TrainingError without rows, NonFiniteLoss at the first epoch
     in which a loss is not a number.
@@ -92,7 +94,7 @@ def train(
     del net, tables
     scratch = 0
     for form in feed.forms:
-        steps = _steps(form.rows, training.seed, (0, 0), rates[0])
+        steps = _steps(form.rows, training.seeds, (0, 0), rates[0])
         scratch = max(scratch, program(carry, Work(form.data, corpus, steps, weights), plan).scratch_bytes)
     choices = tuple(group.reason(training) for group in plan.groups)
     yield Compiled(time.perf_counter() - start, feed.num_steps, choices, scratch)
@@ -101,7 +103,7 @@ def train(
         start, cpu = time.perf_counter(), time.process_time()
         sums, total, done = dict.fromkeys(task_weights, 0.0), 0.0, 0
         for chunk in feed.epoch(epoch):
-            steps = _steps(chunk.rows, training.seed, (epoch, done), rates[epoch, done:])
+            steps = _steps(chunk.rows, training.seeds, (epoch, done), rates[epoch, done:])
             work = Work(chunk.data, corpus, steps, weights)
             carry, losses = program(carry, work, plan)(carry, work)
             by_task = {name: np.asarray(values) for name, values in losses.items()}
@@ -122,9 +124,10 @@ def train(
         )
 
 
-def _steps(rows: Ints, seed: int, at: tuple[int, int], rates: Floats) -> Steps:
+def _steps(rows: Ints, seeds: tuple[int, ...], at: tuple[int, int], rates: Floats) -> Steps:
     """The steps of a chunk that begins at (epoch, step)."""
-    keys = _keys(seed, *at, len(rows))
+    own = [_keys(seed, *at, len(rows)) for seed in seeds]
+    keys = own[0] if len(own) == 1 else np.stack(own, axis=1)
     return Steps(*jax.device_put((rows, keys, rates[: len(rows)])))
 
 
@@ -146,7 +149,10 @@ def _corpus(net: Net, examples: Examples, catalogue: Catalogue, batch_size: int)
         )
     items, log_q = jax.device_put((catalogue.items, catalogue.log_q))
     pasts = None if catalogue.pasts is None else past_tables(catalogue.pasts, catalogue.num_items)
-    return Corpus(items, log_q, known, audience_of(net, examples, batch_size), pasts)
+    raters = None
+    if catalogue.raters is not None:
+        raters = past_tables(catalogue.raters, len(catalogue.known_indptr) - 1)
+    return Corpus(items, log_q, known, audience_of(net, examples, batch_size), pasts, raters)
 
 
 AUDIENCE_ROWS = 2**18

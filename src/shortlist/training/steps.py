@@ -31,7 +31,10 @@ COMPILED_FROM = 2**22
 
 class Carry(NamedTuple):
     """What a step hands to the next. state: of the net's parameters, in order, and of the tables, by name;
-    scratch: int32 [rows] for each group of tables that is updated row by row; step: how many there were."""
+    scratch: int32 [rows] for each group of tables that is updated row by row; step: how many there were.
+
+    Members of an ensemble have parameters and state with a first axis [K], and share the rest.
+    """
 
     params: Params
     state: tuple[list[State], dict[str, State]]
@@ -40,7 +43,8 @@ class Carry(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """The steps of a call: rows int [num_steps, B] (-1: padding), key data uint32 [num_steps, 2], rates."""
+    """The steps of a call: rows int [num_steps, B] (-1: padding), key data uint32 [num_steps, 2] (of members
+    [num_steps, K, 2]), rates."""
 
     rows: Array
     key: Array
@@ -129,12 +133,13 @@ def program(carry: Carry, work: Work, plan: Plan) -> Program:
     inputs = (arrays, work)
     shapes = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(inputs))
     rule, form = _course_free(plan.training.optimizer), plan.training.precision
-    known = (jax.tree.structure(inputs), *_code(static), shapes, rule, plan.sparse, form)
+    members = plan.training.members
+    known = (jax.tree.structure(inputs), *_code(static), shapes, rule, plan.sparse, form, members)
     if known not in _PROGRAMS:
 
         def run(arrays: Any, work: Work) -> Any:
             with precision(form):
-                return _run(arrays, work, static, rule_of(rule), plan.sparse)
+                return _run(arrays, work, static, rule_of(rule), plan.sparse, members)
 
         while len(_PROGRAMS) >= KEPT:
             _PROGRAMS.pop(next(iter(_PROGRAMS)))
@@ -148,13 +153,20 @@ def learned(params: Any) -> Any:
 
 
 def _run(
-    arrays: Any, work: Work, static: Any, rule: Rule, groups: tuple[Group, ...]
+    arrays: Any, work: Work, static: Any, rule: Rule, groups: tuple[Group, ...], members: int
 ) -> tuple[Any, dict[str, Array]]:
     def step(arrays: Any, now: Steps) -> tuple[Any, dict[str, Array]]:
         carry, losses = _step(eqx.combine(arrays, static), now, work, rule, groups)
         return eqx.filter(carry, eqx.is_array), losses
 
-    return jax.lax.scan(step, arrays, work.steps)
+    if members == 1:
+        return jax.lax.scan(step, arrays, work.steps)
+    # rows, and so the places of touched ones, are shared: one look at a batch serves all members
+    carried: Any = Carry._make((0, 0, None, None))
+    read: Any = Steps._make((None, 0, None))
+    side_by_side = jax.vmap(step, in_axes=(carried, read), out_axes=(carried, 0))
+    arrays, losses = jax.lax.scan(side_by_side, arrays, work.steps)
+    return arrays, {name: of_members.mean(axis=1) for name, of_members in losses.items()}
 
 
 def _step(

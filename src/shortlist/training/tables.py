@@ -77,10 +77,12 @@ def groups_of(spec: Model, tables: Mapping[str, Array], view: View) -> tuple[Gro
                 readers.setdefault(f"{side}/{feature.table_name}", []).append(feature.key)
         for name, keys in readers.items():
             names = tuple(t for t in tables if t == name or t.startswith(f"{name}#"))
-            num_ids = sum(encoded[key].size for key in keys)
-            whole = any(jnp.issubdtype(encoded[key].dtype, jnp.floating) for key in keys)
+            read = [encoded[key] if key in encoded else view.raters[key] for key in keys]
+            num_ids = sum(x.size for x in read)
+            whole = any(jnp.issubdtype(x.dtype, jnp.floating) for x in read)
             places = tuple((side, key) for key in keys)
-            groups.append(Group(names, places, tables[name].shape[0], num_ids, whole))
+            # the last axes but one: those of members stand before them
+            groups.append(Group(names, places, tables[name].shape[-2], num_ids, whole))
     return tuple(groups)
 
 
