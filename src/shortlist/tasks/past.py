@@ -43,6 +43,15 @@ class PastTables(eqx.Module):
             return place < past[:, :1]
         return (place < past[:, 1:2]) & (place != past[:, 2:])
 
+    def _after(self, users: Array, past: Array, as_of: AsOf) -> Array:
+        """int [R, N]: how many of those a row sees came after each."""
+        assert self.order is not None
+        place = self.order[jnp.where(users < 0, self.order.shape[0] - 1, users)].astype(jnp.int32)
+        if as_of == "row":
+            return past[:, :1] - 1 - place
+        own = (place < past[:, 2:]) & (past[:, 2:] < past[:, 1:2])  # the own one is stepped over
+        return past[:, 1:2] - 1 - place - own
+
     def had_columns(
         self,
         users: Array,
@@ -64,9 +73,12 @@ class PastTables(eqx.Module):
         words = scattered(self.items, start, length, column_of, num_columns, skip)
         return marked(words, jnp.arange(users.shape[0]))
 
-    def bag(self, key: str, users: Array, past: Array, as_of: AsOf) -> Array:
-        """Weights [R, N] of a bag's items: 1, or the residual, over sqrt(1 + how many)."""
+    def bag(self, key: str, users: Array, past: Array, as_of: AsOf, length: int = NEVER) -> Array:
+        """Weights [R, N] of a bag's items: 1, or the residual, over sqrt(1 + how many). Only the last
+        `length` of what rows' users had count."""
         had = self.had(users, past, as_of)
+        if length < had.shape[1]:
+            had &= self._after(users, past, as_of) < length
         scale = jax.lax.rsqrt(1.0 + had.sum(axis=1, keepdims=True))
         weight: Any = scale
         if key in self.residuals:
