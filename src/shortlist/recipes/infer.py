@@ -5,102 +5,43 @@ Test rows are never read, nor are validation rows: only whether there are any.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from math import log2
 
 import polars as pl
 
 from shortlist.data.splits import Split
 from shortlist.errors import DataError
-from shortlist.recipes.inputs import Choice, Shape, choose
+from shortlist.recipes.inputs import REPEATED, Choice, Shape, choose
+from shortlist.recipes.sizes import (
+    BIAS_L2,
+    HEAD_DROPOUT,
+    HEAD_HIDDEN,
+    HEAD_L2,
+    PAST,
+    RATING_L2,
+    SIDE_L2,
+    USER_DROPOUT,
+    Facts,
+    Sizes,
+)
 from shortlist.specs.aggregates import Affinity, Aggregate, AggregateSpec, Context
-from shortlist.specs.features import AsOf, Bag, Bucket, Cyclic, FeatureSpec, History, Id
+from shortlist.specs.features import Bag, Bucket, FeatureSpec, History, Id
 from shortlist.specs.models import ModelSpec, MultiTask, Ranker, Tower, TwoTower
 from shortlist.specs.recipe import Auto, Goal
 from shortlist.specs.tasks import Rating, Retrieval
 from shortlist.specs.training import Adam, Training
 
 ROLES = ("user_id", "item_id", "rating", "timestamp", "weight")
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How numbers follow from the data. Found on validation rows of several tables."""
-
-    dims: tuple[int, int] = (16, 64)
-    dim_per_bit: float = 1.75  # of log2(rows) + log2(items): 48 for 100,000 rows of 1,682 items
-    steps: int = 700  # of a run: small tables get more epochs
-    epochs: tuple[int, int] = (6, 30)
-    batches: tuple[int, int] = (64, 1000)
-    rows_per_batch: int = 100  # a batch is about one such share of the rows
-    full_softmax: int = 20_000  # items up to which every one is a negative
-    history: int = 50  # last events in order of time
-    dropout_events: float = 2.0  # share of events dropped: sqrt(this / the median user's events)
-    dropouts: tuple[float, float] = (0.1, 0.5)
-    l2: float = 0.02
-    learning_rate: float = 0.01
-    hidden: int = 1
-    user_id: bool = False
-    user_dropout: float = 0.5
-    item_dropout: float = 0.0
-    table_l2: float = 0.0
-    time: int = 0
-    cyclic: bool = False
-    tower_dropout: float = 0.0
-    out_dropout: float = 0.0
-    rating_l2: float = 0.1
-    rating_dropout: float = 0.4
-    bias_l2: float = 0.02
-    rating_hidden: tuple[int, ...] = (64, 32)
-    aggregates: bool = True
-
-
-SIZES = Sizes()
+Features = tuple[FeatureSpec, ...]
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """A model, its training, and why they are as they are."""
+    """A model, its training, and why they are as they are, a sentence a choice."""
 
     model: ModelSpec
     training: Training
     reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the training rows say. typical: the median user's rows; validated: whether there are validation
-    rows."""
-
-    rows: int
-    users: int
-    items: int
-    typical: float
-    timed: bool
-    rated: bool
-    validated: bool
-
-    @classmethod
-    def of(cls, split: Split) -> Facts:
-        train = split.train
-        if not train.height:
-            raise DataError("the split has no training rows")
-        each = train["user_id"].value_counts()["count"]
-        rated = "rating" in train.columns and train["rating"].n_unique() > 1
-        return cls(
-            rows=train.height,
-            users=len(each),
-            items=train["item_id"].n_unique(),
-            typical=float(each.median() or 1.0),  # type: ignore[arg-type]
-            timed="timestamp" in train.columns and train["timestamp"].n_unique() > 1,
-            rated=rated,
-            validated=split.validation.height > 0,
-        )
-
-    @property
-    def as_of(self) -> AsOf:
-        return "row" if self.timed else "leave-one-out"
 
 
 def infer(split: Split, goal: Goal | Auto = "two-stage", *, seed: int = 42) -> Inferred:
@@ -118,128 +59,110 @@ def infer(split: Split, goal: Goal | Auto = "two-stage", *, seed: int = 42) -> I
             "there are no ratings to predict: the interactions need a column 'rating' with different values",
             hint='name one with rating=, or use goal="retrieval"',
         )
-    reasons = _about(facts, goal)
-    plan = _plan(split, facts, reasons)
-    retrieves, rates = goal != "rating", goal != "retrieval" and facts.rated
-    if not rates:
-        model: ModelSpec = TwoTower(*_retrieval_towers(plan), _retrieval(plan))
-    elif not retrieves:
-        model = Ranker(*_rating_towers(plan), tasks=(_rating(plan, alone=True),))
-    else:
+    plan = _Plan(split, facts, Sizes.of(facts, goal))
+    rates = goal != "retrieval" and facts.rated
+    if goal == "rating":
+        model: ModelSpec = Ranker(*_rating_towers(plan), tasks=(_rating(plan, alone=True),))
+    elif rates:
         model = MultiTask(*_retrieval_towers(plan), tasks=(_retrieval(plan), _rating(plan, alone=False)))
-    training = _training(facts, seed, reasons)
-    return Inferred(model, training, tuple(reasons))
+    else:
+        model = TwoTower(*_retrieval_towers(plan), _retrieval(plan))
+    reasons = (*_about(facts, goal), *plan.sizes.reasons(facts, goal), *plan.reasons(rates=rates))
+    return Inferred(model, _training(plan.sizes, seed), reasons)
 
 
 @dataclass(frozen=True)
 class _Plan:
     """What every part of the model is made of."""
 
+    split: Split
     facts: Facts
-    dim: int
-    event_dropout: float
-    users: tuple[FeatureSpec, ...]
-    items: tuple[FeatureSpec, ...]
-    context: tuple[FeatureSpec, ...]
-    aggregates: tuple[AggregateSpec, ...]
+    sizes: Sizes
+
+    def choices(self, table: str, dim: int, l2: float) -> list[Choice]:
+        """What is made of each column of "users", "items" or "interactions"."""
+        rows_each = self.facts.rows / self.facts.users if table == "users" else 1.0
+        return choose(_columns(self.split, table), Shape(dim, rows_each, l2))
+
+    def features(self, table: str, dim: int, l2: float) -> Features:
+        return tuple(c.feature for c in self.choices(table, dim, l2) if c.feature is not None)
+
+    def reasons(self, *, rates: bool) -> list[str]:
+        out = []
+        for table in ("users", "items", "interactions"):
+            for choice in self.choices(table, self.sizes.dim, SIDE_L2):
+                used = rates or table != "interactions"
+                what = type(choice.feature).__name__ if choice.feature is not None and used else "left out"
+                why = choice.reason if used else "retrieval reads nothing that may follow from the choice"
+                out.append(f"{table}.{choice.column}: {what}; {why}")
+        return out
 
 
 def _about(facts: Facts, goal: Goal) -> list[str]:
     out = [
-        f"{facts.rows:,} training rows of {facts.users:,} users and {facts.items:,} items, "
-        f"{facts.typical:g} of the median user"
-    ]
-    out.append(
-        "timestamps: a row sees its user's strictly earlier events"
+        f"{facts.rows:,} training rows of {facts.users:,} users and {facts.items:,} items,"
+        f" {facts.typical:g} of the median user",
+        "timestamps: a row sees strictly earlier events"
         if facts.timed
-        else "no timestamps: a row sees all other training rows of its user (leave-one-out)"
-    )
+        else "no timestamps: a row sees all other training rows (leave-one-out, not in order of time)",
+    ]
     if not facts.rated and goal == "two-stage":
         out.append("no ratings: retrieval alone")
     return out
 
 
-def _plan(split: Split, facts: Facts, reasons: list[str]) -> _Plan:
-    bits = log2(facts.rows) + log2(facts.items)
-    dim = 8 * round(_clip(SIZES.dim_per_bit * bits, SIZES.dims) / 8)
-    dropout = round(_clip((SIZES.dropout_events / facts.typical) ** 0.5, SIZES.dropouts), 2)
-    reasons.append(f"vectors of {dim} numbers, for log2(rows) + log2(items) = {bits:.0f}")
-    reasons.append(
-        f"{dropout:.0%} of past events are left out while training: histories of {facts.typical:g}"
-    )
-    people, things, context = _tables(split)
-    shape = Shape(dim, l2=SIZES.l2)
-    each = Shape(dim, facts.rows / facts.users, SIZES.l2)
-    return _Plan(
-        facts,
-        dim,
-        dropout,
-        _kept("users", choose(people, each), reasons),
-        _kept("items", choose(things, shape), reasons),
-        _kept("interactions", choose(context, shape), reasons),
-        _aggregates(facts, things),
-    )
-
-
-def _tables(split: Split) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """The columns of the users, the items and the interactions of the training rows, without roles. A column
-    that interactions have too is not taken from the users."""
+def _columns(split: Split, table: str) -> pl.DataFrame:
+    """The columns of the users, the items or the interactions of training rows, without ids and roles. Where
+    interactions and users have a column of one name none of the users' is read."""
     train = split.train
-    people = split.users.join(
-        train.select("user_id").unique(), on="user_id", how="semi", maintain_order="left"
-    )
-    things = split.items.join(
-        train.select("item_id").unique(), on="item_id", how="semi", maintain_order="left"
-    )
-    context = train.drop([name for name in ROLES if name in train.columns])
-    both = set(people.columns) & set(train.columns)
-    people = people.select("user_id") if both - {"user_id"} else people
-    return people.drop("user_id"), things.drop("item_id"), context
-
-
-def _kept(table: str, choices: Iterable[Choice], reasons: list[str]) -> tuple[FeatureSpec, ...]:
-    kept = []
-    for choice in choices:
-        what = "left out" if choice.feature is None else type(choice.feature).__name__
-        reasons.append(f"{table}.{choice.column}: {what}; {choice.reason}")
-        if choice.feature is not None:
-            kept.append(choice.feature)
-    return tuple(kept)
+    if table == "interactions":
+        return train.drop([name for name in ROLES if name in train.columns])
+    key = "user_id" if table == "users" else "item_id"
+    whole = split.users if table == "users" else split.items
+    if table == "users" and set(whole.columns) & set(train.columns) - {"user_id"}:
+        whole = whole.select("user_id")
+    known = train.select(key).unique()
+    return whole.join(known, on=key, how="semi", maintain_order="left").drop(key)
 
 
 def _retrieval_towers(plan: _Plan) -> tuple[Tower, Tower]:
-    facts, dim, l2 = plan.facts, plan.dim, SIZES.table_l2
-    past: list[FeatureSpec] = [Bag(dim=dim, as_of=facts.as_of, event_dropout=plan.event_dropout, l2=l2)]
-    if facts.timed:
-        past.insert(0, History(dim=dim, length=SIZES.history, event_dropout=plan.event_dropout, l2=l2))
-        past += [
-            Bucket(name, num_buckets=20, dim=dim, method="quantile", l2=SIZES.l2)
-            for name in ("past_count", "past_gap")
+    """The user's past, who they are where the order of time lets that say more than the past, and side
+    columns; against the item's id and columns. No column of the row itself: it may follow from the choice."""
+    dim, lost, as_of = plan.sizes.dim, plan.sizes.event_dropout, plan.facts.as_of
+    past: list[FeatureSpec] = [Bag(dim=dim, as_of=as_of, event_dropout=lost)]
+    if plan.facts.timed:
+        past = [
+            History(dim=dim, length=PAST, event_dropout=lost),
+            *past,
+            *(Bucket(name, 20, dim, "quantile", l2=SIDE_L2) for name in ("past_count", "past_gap")),
+            Id("user_id", dim, dropout=USER_DROPOUT),
         ]
-        if SIZES.cyclic:
-            past += [
-                Cyclic("timestamp", "day_of_week", harmonics=3),
-                Cyclic("timestamp", "hour_of_day", harmonics=2),
-            ]
-        if SIZES.time:
-            past.append(Bucket("timestamp", num_buckets=SIZES.time, dim=dim, method="quantile", l2=SIZES.l2))
-    if SIZES.user_id:
-        past.append(Id("user_id", dim, l2=l2, dropout=SIZES.user_dropout))
-    hidden = (2 * dim,) * SIZES.hidden
     query = Tower(
-        (*past, *plan.users),
+        (*past, *plan.features("users", dim, SIDE_L2)),
         combine="sum",
-        hidden=hidden,
-        residual=bool(hidden),
-        dropout=SIZES.tower_dropout if hidden else 0.0, out_dropout=SIZES.out_dropout,
+        hidden=(2 * dim,),
+        residual=True,
+        out_dropout=plan.sizes.out_dropout,
     )
-    candidate = Tower((Id("item_id", dim, l2=l2, dropout=SIZES.item_dropout), *plan.items), combine="sum")
-    return query, candidate
+    return query, Tower((Id("item_id", dim), *plan.features("items", dim, SIDE_L2)), combine="sum")
 
 
 def _retrieval(plan: _Plan) -> Retrieval:
-    whole = plan.facts.items <= SIZES.full_softmax
-    return Retrieval(loss="full" if whole else "in_batch", item_bias=True, seen=plan.facts.as_of)
+    loss = "full" if plan.sizes.whole else "in_batch"
+    return Retrieval(loss=loss, item_bias=True, seen=plan.facts.as_of)
+
+
+def _rating_features(plan: _Plan) -> tuple[Features, Features]:
+    """Ids, the past with and without its ratings, side columns and those of the row: of each side."""
+    dim, as_of = plan.sizes.rating_dim, plan.facts.as_of
+    query = (
+        Id("user_id", dim, l2=RATING_L2),
+        Bag(dim=dim, rated=True, as_of=as_of, l2=RATING_L2),
+        Bag(dim=dim, as_of=as_of, l2=RATING_L2),
+        *plan.features("users", dim, RATING_L2),
+        *plan.features("interactions", dim, RATING_L2),
+    )
+    return query, (Id("item_id", dim, l2=RATING_L2), *plan.features("items", dim, RATING_L2))
 
 
 def _rating_towers(plan: _Plan) -> tuple[Tower, Tower]:
@@ -247,66 +170,53 @@ def _rating_towers(plan: _Plan) -> tuple[Tower, Tower]:
     return Tower(query, combine="sum"), Tower(candidate, combine="sum")
 
 
-def _rating_features(plan: _Plan) -> tuple[tuple[FeatureSpec, ...], tuple[FeatureSpec, ...]]:
-    facts, dim, l2 = plan.facts, plan.dim, SIZES.rating_l2
-    query = (
-        Id("user_id", dim, l2=l2),
-        Bag(dim=dim, rated=True, as_of=facts.as_of, l2=l2),
-        Bag(dim=dim, as_of=facts.as_of, l2=l2),
-        *plan.users,
-        *plan.context,
-    )
-    return query, (Id("item_id", dim, l2=l2), *plan.items)
-
-
 def _rating(plan: _Plan, *, alone: bool) -> Rating:
+    """Where it is not alone its features are its own, beside retrieval's vectors projected to their width."""
     query, candidate = ((), ()) if alone else _rating_features(plan)
     return Rating(
-        hidden=SIZES.rating_hidden,
+        hidden=HEAD_HIDDEN,
         interaction="product",
-        dim=0 if alone else plan.dim,
+        dim=0 if alone else plan.sizes.rating_dim,
         activation="gelu",
-        dropout=SIZES.rating_dropout,
-        bias_l2=SIZES.bias_l2,
-        l2=0.005,
+        dropout=HEAD_DROPOUT,
+        bias_l2=BIAS_L2,
+        l2=HEAD_L2,
         query=query,
         candidate=candidate,
-        aggregates=plan.aggregates if SIZES.aggregates else (),
+        aggregates=_aggregates(plan),
     )
 
 
-def _aggregates(facts: Facts, things: pl.DataFrame) -> tuple[AggregateSpec, ...]:
+def _aggregates(plan: _Plan) -> tuple[AggregateSpec, ...]:
+    """Means, counts and spreads of the user and of the item; the user's affinity to the item's kind; with
+    times also the user's and the item's latest, and pauses."""
+    as_of, things = plan.facts.as_of, _columns(plan.split, "items")
     out: list[AggregateSpec] = [
-        Aggregate((key,), statistic, as_of=facts.as_of)
+        Aggregate((key,), statistic, as_of=as_of)
         for key in ("user_id", "item_id")
         for statistic in ("mean", "count", "spread")
     ]
-    if facts.timed:
-        out += [Aggregate(("user_id",), last=last, as_of=facts.as_of) for last in (3, 10)]
-        out += [
-            Aggregate(("item_id",), last=20, as_of=facts.as_of),
-            Context("gap", as_of=facts.as_of),
-            Context("since_first", as_of=facts.as_of),
-        ]
-    out.append(Affinity(near="popularity", width=0.7, as_of=facts.as_of))
-    for name, dtype in things.schema.items():
-        if (isinstance(dtype, pl.List) and dtype.inner == pl.String) or (
-            dtype == pl.String and things[name].n_unique() * 5 <= len(things)
-        ):
-            out.append(Affinity(tags=name, as_of=facts.as_of))
+    if plan.facts.timed:
+        out += [Aggregate(("user_id",), last=last, as_of=as_of) for last in (3, 10)]
+        out += [Aggregate(("item_id",), last=20, as_of=as_of)]
+        out += [Context("gap", as_of=as_of), Context("since_first", as_of=as_of)]
+    out.append(Affinity(near="popularity", width=0.7, as_of=as_of))
+    out += [Affinity(tags=name, as_of=as_of) for name in things.columns if _groups(things[name])]
     return tuple(out)
 
 
-def _training(facts: Facts, seed: int, reasons: list[str]) -> Training:
-    batch = int(2 ** round(log2(_clip(facts.rows / SIZES.rows_per_batch, SIZES.batches))))
-    epochs = round(_clip(SIZES.steps * batch / facts.rows, SIZES.epochs))
-    patience = max(2, epochs // 3) if facts.validated else 0
-    reasons.append(f"batches of {batch:,} rows, {epochs} epochs: about {SIZES.steps} steps in all")
-    if patience:
-        reasons.append(f"stops after {patience} epochs without a better validation figure")
-    optimizer = Adam(SIZES.learning_rate, schedule="cosine", warmup=0.05, beta2=0.99)
-    return Training(epochs=epochs, batch_size=batch, optimizer=optimizer, seed=seed, patience=patience)
+def _groups(column: pl.Series) -> bool:
+    """Whether a column puts items into groups: lists of texts, or texts that repeat."""
+    if column.dtype == pl.List(pl.String):
+        return column.explode().n_unique() > 1
+    return column.dtype == pl.String and 1 < column.n_unique() <= len(column) / REPEATED
 
 
-def _clip(value: float, bounds: tuple[float, float]) -> float:
-    return min(max(value, bounds[0]), bounds[1])
+def _training(sizes: Sizes, seed: int) -> Training:
+    return Training(
+        epochs=sizes.epochs,
+        batch_size=sizes.batch_size,
+        optimizer=Adam(sizes.learning_rate, schedule="cosine", warmup=0.05, beta2=0.99),
+        seed=seed,
+        patience=sizes.patience,
+    )
