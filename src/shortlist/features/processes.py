@@ -77,7 +77,7 @@ class Events:
 
     @classmethod
     def of(cls, spec: Process, ground: Ground, factors: Factors | None) -> Events:
-        log, table = ground.log, ground.item_table
+        log = ground.log
         counts = ground.counts(POPULARITY, ground.users, log.items, log.times, spec.as_of)
         counts = counts - (spec.as_of == "leave-one-out" and ground.behind is None)
         strange = factors is None or ground.behind is not None
@@ -86,8 +86,7 @@ class Events:
             ground,
             ground.residuals("items", spec.as_of).astype(np.float32),
             np.log1p(counts).astype(np.float32),
-            units(spec.tags, table) if spec.tags else None,
-            np.append(numbers(table.columns[spec.near]), np.nan) / spec.width if spec.near else None,
+            *_of_items(spec, ground.behind or ground),
             None if factors is None else factors.table,
             np.zeros(0, np.int64) if strange or factors is None else factors.groups,
         )
@@ -142,6 +141,16 @@ class Events:
                 kept.clear()
             kept[first] = found
         return found
+
+
+def _of_items(spec: Process, ground: Ground) -> tuple[Floats | None, Doubles | None]:
+    """Unit vectors of tags and numbers in widths, by item; kept with the log that has the items' means."""
+    if (key := ("items", spec.tags, spec.near, spec.width)) not in ground.cache:
+        table = ground.item_table
+        near = np.append(numbers(table.columns[spec.near]), np.nan) / spec.width if spec.near else None
+        ground.cache[key] = units(spec.tags, table) if spec.tags else None, near
+    found: tuple[Floats | None, Doubles | None] = ground.cache[key]
+    return found
 
 
 def process(spec: Process, rows: Rows, factors: Factors | None) -> Doubles:
