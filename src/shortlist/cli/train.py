@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -164,11 +164,12 @@ def changed(recipe: RecipeOf, settings: dict[str, Any]) -> RecipeOf:
         else:
             place[last] = value
     try:
-        return type(recipe).from_dict({key: value for key, value in whole.items() if value != {}})
+        made: Any = type(recipe).from_dict({key: value for key, value in whole.items() if value != {}})
     except SpecError as error:
         raise RecipeError(
             f"--set: {error}", hint=error.hint or "see docs/recipes.md for every key"
         ) from error
+    return cast("RecipeOf", made)
 
 
 def _inside(place: Any, step: str, key: str) -> Any:

@@ -6,6 +6,7 @@ Test rows are never read, nor are validation rows: only whether there are any.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import polars as pl
 
@@ -148,7 +149,7 @@ def _retrieval_towers(plan: _Plan) -> tuple[Tower, Tower]:
 
 
 def _retrieval(plan: _Plan) -> Retrieval:
-    loss = "full" if plan.sizes.whole else "in_batch"
+    loss: Literal["full", "in_batch"] = "full" if plan.sizes.whole else "in_batch"
     return Retrieval(loss=loss, item_bias=True, seen=plan.facts.as_of)
 
 

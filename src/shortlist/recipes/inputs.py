@@ -115,7 +115,7 @@ def _listed(column: pl.Series, shape: Shape) -> Choice:
         sizes = given.arr.to_list().list.len() if isinstance(dtype, pl.Array) else given.list.len()
         if sizes.filter(sizes > 0).n_unique() != 1:
             return Choice(name, None, "lists of numbers of unequal length are no vectors")
-        return Choice(name, Vector(name, dim=shape.dim), f"vectors of {sizes.max()} numbers")
+        return Choice(name, Vector(name, dim=shape.dim), f"vectors of {max(sizes.to_list())} numbers")
     if not isinstance(inner, pl.DataType) or not (inner.is_integer() or inner in (pl.String, pl.Categorical)):
         return Choice(name, None, f"no feature reads the type {dtype}")
     lists = given.arr.to_list() if isinstance(dtype, pl.Array) else given

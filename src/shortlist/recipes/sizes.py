@@ -69,7 +69,7 @@ TIMED_DROPOUT = Dropout(2.0, (0.1, 0.5), 0.0)  # a history has its order to lose
 TIMELESS_DROPOUT = Dropout(3.0, (0.3, 0.5), 0.3)  # a bag of all other rows is all too sure of itself
 SIDE_L2, USER_DROPOUT = 0.02, 0.5
 """Of side features' rows (not of a rating's: see there); of the user's own vector."""
-RATING_L2, BIAS_L2, HEAD_L2, HEAD_DROPOUT, HEAD_HIDDEN = 0.1, 0.02, 0.005, 0.4, (64, 32)
+RATING_L2, BIAS_L2, HEAD_L2, HEAD_DROPOUT, HEAD_HIDDEN = 0.05, 0.02, 0.005, 0.4, (64, 32)
 """Of the vectors, the biases and the network that predict a rating."""
 
 
