@@ -101,7 +101,8 @@ def _residuals(items: Array, ratings: Doubles) -> Floats:
     above = ratings - ratings.mean()
     above -= (np.bincount(items, above) / (np.bincount(items) + SHRINK))[items]
     deviation = float(np.sqrt((above**2).mean()))
-    return (above / deviation if deviation > 1e-6 else above * 0).astype(np.float32)
+    scaled = above / deviation if deviation > 1e-6 else np.zeros(len(above))
+    return scaled.astype(np.float32)
 
 
 def _als(users: Longs, items: Array, values: Floats, num_items: int, size: int) -> Floats:
@@ -113,8 +114,8 @@ def _als(users: Longs, items: Array, values: Floats, num_items: int, size: int) 
         ours = _solve(by_user, theirs, len(by_user.entities))
         theirs = _solve(by_item, ours, num_items)
     spread, axes = np.linalg.eigh(ours.T @ ours / len(ours))
-    scaled: Floats = theirs @ (axes * np.sqrt(np.maximum(spread, 0)))
-    return scaled.astype(np.float32)
+    scaled: Floats = (theirs @ (axes * np.sqrt(np.maximum(spread, 0)))).astype(np.float32)
+    return scaled
 
 
 def _solve(half: Half, others: Floats, num: int) -> Floats:
