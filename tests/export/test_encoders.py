@@ -109,7 +109,9 @@ THEN = np.array(
         [0, FAR, -FAR, MISSING_INT, MISSING_INT],
     ]
 )
-RESIDUALS = np.array([[0.5, -1.25, np.nan, 3, 1e-3], [2, *[np.nan] * 4], [1, 1, *[9] * 3], [np.nan] * 5, [-4] * 5])
+RESIDUALS = np.array(
+    [[0.5, -1.25, np.nan, 3, 1e-3], [2, *[np.nan] * 4], [1, 1, *[9] * 3], [np.nan] * 5, [-4] * 5]
+)
 PASTS: list[FeatureSpec] = [
     *(
         History(length=length, encoder=encoder, as_of=as_of)

@@ -30,10 +30,12 @@ from shortlist.data.coded import BLOCK, Coded, blocks
 from shortlist.data.dataset import covering
 from shortlist.data.reading import Source
 from shortlist.data.vocabulary import Vocabulary
-from shortlist.errors import DataError
+from shortlist.errors import DataError, SpecError
 from shortlist.features.batches import Examples, item_counts
 from shortlist.features.encoder import Encoder
+from shortlist.features.history import DERIVED
 from shortlist.features.store import StoreWriter, writing
+from shortlist.specs.features import OfPast
 from shortlist.specs.models import Model
 from shortlist.state.seen import Seen
 
@@ -68,8 +70,11 @@ def encode(
 
     The result is what `fit` would make of the same rows in memory, bit for bit; only quantile `Bucket`
     boundaries of more than 4 million rows come from evenly spaced rows, there as here. The folder appears
-    when it is complete. Raises DataError as `from_tables` and `fit` do, and where the folder exists.
+    when it is complete. Raises DataError as `from_tables` and `fit` do, and where the folder exists;
+    SpecError for models that look at other rows (histories, bags, aggregates, `seen`), which are trained from
+    memory.
     """
+    _refuse_pasts(model)
     roles = Roles(user, item, rating, timestamp, weight)
     people = None if users is None else tables.users(users, user=user)
     things = None if items is None else tables.items(items, item=item)
@@ -87,6 +92,26 @@ def encode(
         shutil.rmtree(staging)
         writer.finish(prepared.encoder.content_hash)
     return Stored.open(folder)
+
+
+def _refuse_pasts(model: Model) -> None:
+    """What looks at other rows needs the log in memory."""
+    for side in ("query", "candidate"):
+        for feature in model.features(side):
+            if isinstance(feature, OfPast) or feature.column in DERIVED:
+                _refuse(f"the feature {type(feature).__name__}({feature.column!r})")
+    for head in model.heads:
+        if head.aggregates:
+            _refuse(f"the aggregate {head.aggregates[0].name!r} of {head.name!r}")
+    if model.retrieval is not None and model.retrieval.seen:
+        _refuse(f"Retrieval(seen={model.retrieval.seen!r})")
+
+
+def _refuse(what: str) -> None:
+    raise SpecError(
+        f"{what} looks at other rows, which rows encoded on disk cannot",
+        hint="train from memory: fit(model, split)",
+    )
 
 
 def _covering(table: pl.DataFrame | None, key: str, rows: Coded, held: pl.DataFrame | None) -> pl.DataFrame:

@@ -102,6 +102,9 @@ def with_bonus(
         counts = end - begin
         row = np.repeat(np.arange(len(rows)), counts)
         place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts) + begin[row]
+        if recommender.seen_as_of == "leave-one-out":  # a row of the log does not see itself
+            others = place != recommender.events.first_places(at.places[rows])[row]
+            row, place = row[others], place[others]
         item = firsts.items[place]
         scores = np.einsum("nd,nd->n", queries[rows][row], items[item])
         own = np.einsum("nd,nd->n", queries[rows], items[targets[rows]])

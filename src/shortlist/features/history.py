@@ -15,7 +15,7 @@ Columns made of the log, each also what a request may give by itself:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -113,11 +113,20 @@ class Events:
             if self.log.ratings is None:
                 return np.zeros(len(self.firsts), np.float32)
             if self.base is not None:
-                return above(self.firsts, self.base.log, self.mean)
+                return above(self.firsts, self.base._turned()[0], self.mean, as_of)
             return residuals(self.log, self.mean, as_of)[self.firsts_at]
 
         made: Floats = self._once(f"residuals {as_of}", make)
         return made
+
+    def at_par(self, log: Log) -> Log:
+        """A log of others with its missing ratings at what these events suggest of their items."""
+        if self.log.ratings is None:
+            return log
+        mean = np.full(len(log), self.mean, np.float32)
+        given = np.full(len(log), np.nan, np.float32) if log.ratings is None else log.ratings
+        usual = mean - above(replace(log, ratings=mean), self._turned()[0], self.mean, "row")
+        return replace(log, ratings=np.where(np.isnan(given), usual, given))
 
     @property
     def firsts_at(self) -> Longs:

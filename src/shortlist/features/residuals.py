@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shortlist._typing import Doubles, Floats
-from shortlist.features.log import Log
+from shortlist.features.log import Log, Standing
 from shortlist.specs.features import AsOf
 
 SHRINK = 5.0
@@ -27,15 +27,15 @@ def residuals(log: Log, mean: float, as_of: AsOf) -> Floats:
     return (values - sums / (counts + SHRINK)).astype(np.float32)
 
 
-def above(log: Log, base: Log, mean: float) -> Floats:
-    """The same of events [T] that another log's are the measure of, all of it; 0 where a rating is missing."""
-    if log.ratings is None or base.ratings is None:
+def above(log: Log, by_item: Log, mean: float, as_of: AsOf) -> Floats:
+    """The same of events [T] that others are the measure of, those at an earlier second or all; 0 where a
+    rating is missing. by_item: the others, with items in place of users."""
+    if log.ratings is None or by_item.ratings is None:
         return np.zeros(len(log), np.float32)
-    size = int(max(base.items.max(initial=0), log.items.max(initial=0))) + 1
-    sums = np.bincount(base.items, base.ratings.astype(np.float64) - mean, minlength=size)
-    counts = np.bincount(base.items, minlength=size)
-    usual = mean + (sums / (counts + SHRINK))[log.items]
-    return np.nan_to_num(log.ratings - usual).astype(np.float32)
+    running = np.concatenate([[0.0], np.cumsum(by_item.ratings.astype(np.float64) - mean)])
+    begin, end = by_item.ranges(Standing.of(log.items, log.times), as_of)
+    usual = (running[end] - running[begin]) / (end - begin + SHRINK)
+    return np.nan_to_num(log.ratings.astype(np.float64) - mean - usual).astype(np.float32)
 
 
 def _earlier(log: Log, values: Doubles) -> tuple[Doubles, Doubles]:

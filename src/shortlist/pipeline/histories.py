@@ -92,24 +92,22 @@ class Told:
 
 
 def _beside(name: str, given: Columns, ids: Array) -> Array:
-    """A list that goes with the items: as many values."""
+    """A list that goes with the items: a value for each, or none at all."""
     values = np.asarray(given[name])
-    width = ids.shape[1]
-    gone = values == MISSING_INT if values.dtype.kind == "i" else np.isnan(values)
-    counts = values.shape[1] - gone[:, ::-1].argmin(axis=1) if values.shape[1] else np.zeros(len(ids), int)
-    counts = np.where(gone.all(axis=1), 0, counts)
+    missing = MISSING_INT if values.dtype.kind == "i" else np.nan
+    wide = np.full((len(ids), max(ids.shape[1], values.shape[1])), missing, values.dtype)
+    wide[:, : values.shape[1]] = values
+    there = wide != missing if values.dtype.kind == "i" else ~np.isnan(wide)
     lengths = (ids != "").sum(axis=1)
-    wrong = (counts > lengths) | ((counts > 0) & (counts < lengths))
+    due = np.arange(wide.shape[1]) < lengths[:, None]
+    wrong = there.any(axis=1) & (there != due).any(axis=1)
     if wrong.any():
         row = int(np.argmax(wrong))
         raise RequestError(
-            f"row {row}, column {name!r}: {counts[row]} values for a history of {lengths[row]} items",
+            f"row {row}, column {name!r}: {there[row].sum()} values for a history of {lengths[row]} items",
             hint="give one for every item of history, the most recent first, or none",
         )
-    out = np.full((len(ids), width), MISSING_INT if values.dtype.kind == "i" else np.nan, values.dtype)
-    used = min(width, values.shape[1])
-    out[:, :used] = values[:, :used]
-    return out
+    return wide[:, : ids.shape[1]]
 
 
 def _chosen(where: Bools, first: Column, second: Column) -> Column:

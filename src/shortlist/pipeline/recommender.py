@@ -183,7 +183,7 @@ class Recommender:
             result |= {_free(head): values for head, values in outputs.items()}
         if self.retriever is not None:
             q, c = encoded[id(self.retriever)]
-            result["log_p"] = self._log_p(_vectors(q), _vectors(c))
+            result["log_p"] = self._log_p(_vectors(q), _vectors(c), users, positions, told)
         return Table(result)
 
     def similar_items(self, item_id: str | int, k: int = 10) -> Table:
@@ -285,7 +285,8 @@ class Recommender:
         mine: dict[str, Any] = {}
         if told is not None:
             people = {n: self._column_of(n, given or {}, at.users) for n in self.users.columns}
-            mine = {n: a.with_users(told.log, people) for n, a in self._over.items()}
+            log = told.log if self.events is None else self.events.at_par(told.log)
+            mine = {n: a.with_users(log, people) for n, a in self._over.items()}
 
         def numbers(rows: Longs, positions: Longs) -> dict[str, Floats]:
             out = {name: a.values(at.rows(rows), positions) for name, a in self._over.items()}
@@ -365,13 +366,22 @@ class Recommender:
         columns["source"] = np.where(popular, "popular", "retrieval").astype(object)
         return Slate(columns, rows, at, self.items)
 
-    def _log_p(self, queries: Floats, candidates: Floats) -> Floats:
+    def _log_p(
+        self, queries: Floats, candidates: Floats, users: Longs, positions: Longs, told: Told | None
+    ) -> Floats:
         assert self.item_vectors is not None
         block, out = block_rows(len(self.items)), np.empty(len(queries), np.float32)
         for start in range(0, len(queries), block):
             rows = slice(start, start + block)
             own = np.einsum("bd,bd->b", queries[rows], candidates[rows])
-            out[rows] = own - log_partition(queries[rows] @ self.item_vectors.T)
+            scores = queries[rows] @ self.item_vectors.T
+            if self.seen_bonus:
+                bonus = np.float32(self.seen_bonus)
+                had = self._had(users[rows], None if told is None else told[rows])
+                again = had[np.arange(len(own)), positions[rows]] & (positions[rows] >= 0)
+                scores += np.where(had, bonus, np.float32(0))
+                own += np.where(again, bonus, np.float32(0))
+            out[rows] = own - log_partition(scores)
         return out
 
 

@@ -101,7 +101,9 @@ def _raters(spec: Model, batch: Batch, raters: PastTables | None) -> dict[str, A
         return out
     for feature in spec.features("candidate"):
         if isinstance(feature, Bag):
-            out[feature.key] = raters.bag(feature.key, batch.candidates, batch.raters, feature.as_of)
+            out[feature.key] = raters.bag(
+                feature.key, batch.candidates, batch.raters, feature.as_of, feature.length
+            )
             out[f"{feature.key}@slots"] = raters.slots[feature.key]
     return out
 
@@ -113,7 +115,9 @@ def _bags(spec: Model, batch: Batch, pasts: PastTables | None) -> dict[str, Arra
         return out
     for feature in spec.features("query"):
         if isinstance(feature, Bag):
-            out[feature.key] = pasts.bag(feature.key, batch.users, batch.past, feature.as_of)
+            out[feature.key] = pasts.bag(
+                feature.key, batch.users, batch.past, feature.as_of, feature.length
+            )
             out[f"{feature.key}@slots"] = pasts.slots[feature.key]
     return out
 
