@@ -142,7 +142,7 @@ class Sizes:
             whole=facts.items <= FULL_SOFTMAX,
             batch_size=batch_size,
             epochs=epochs,
-            patience=max(2, epochs // 3) if facts.validated else 0,
+            patience=max(3, epochs // 2) if facts.validated else 0,  # a falling rate is best late
             learning_rate=course.learning_rate,
         )
 
