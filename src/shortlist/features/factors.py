@@ -15,13 +15,13 @@ import numpy as np
 from shortlist._typing import Array, Doubles, Floats, Longs
 from shortlist.features.log import Log
 
-GROUPS = 5
+GROUPS = 8
 """Of users."""
 
 SEED = 7
 """Of the groups and of what the factors start from."""
 
-ROUNDS = 8
+ROUNDS = 5
 """Of alternating least squares."""
 
 PRIOR = 8.0

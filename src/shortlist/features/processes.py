@@ -15,6 +15,7 @@ import numpy as np
 
 from shortlist._typing import Array, Doubles, Floats, Longs
 from shortlist.features.affinities import units
+from shortlist.features.covariances import Points, covariance
 from shortlist.features.factors import Factors
 from shortlist.features.figures import Rows
 from shortlist.features.ground import Ground
@@ -28,36 +29,21 @@ STEP = 64
 KEPT = 1 << 24
 """Numbers of factorised windows that are kept with their log."""
 
-SESSION, CROWDING, MISSING = 600.0, 0.7, 1e9
-
-
-class Points(NamedTuple):
-    """What n events or rows are compared by. None where it does not matter."""
-
-    tags: Floats | None
-    near: Doubles | None
-    popular: Floats
-    factors: Floats | None
-    times: Longs
-
-
-class Posed(NamedTuple):
-    """Rows that are no events of the log: their users, items, times, and log1p of popularity."""
-
-    users: Longs
-    items: Longs
-    times: Longs
-    popular: Floats
-
 
 class Window(NamedTuple):
     """Events of a user, solved. "row": the Cholesky factor of their covariance and its solution for the
-    residuals; "leave-one-out": the inverse and the weights."""
+    residuals; "leave-one-out": the inverse, where events of it are asked for, and the weights."""
 
     first: int
     points: Points
     matrix: Floats
     vector: Floats
+
+    @property
+    def size(self) -> int:
+        """About how many numbers it holds."""
+        columns = sum(part.size for part in self.points if part is not None)
+        return self.matrix.size + self.vector.size + columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +106,8 @@ class Events:
             first = np.maximum(begin, np.minimum(first, end - 2 * half))
         return first, np.minimum(first + 2 * half, end)
 
-    def solve(self, user: int, first: int, last: int) -> Window:
+    def solve(self, user: int, first: int, last: int, within: bool) -> Window:
+        """within: whether rows are events of it."""
         places = np.arange(first, last)
         points, residuals = self.among(user, places), self.residuals[first:last]
         matrix = covariance(self.spec, points, points)
@@ -128,16 +115,18 @@ class Events:
         if self.spec.as_of == "row":
             lower: Floats = np.linalg.cholesky(matrix)
             return Window(first, points, lower, forward(lower, residuals[:, None])[:, 0])
+        if not within:
+            return Window(first, points, matrix[:0], np.linalg.solve(matrix, residuals))
         inverse: Floats = np.linalg.inv(matrix)
         return Window(first, points, inverse, inverse @ residuals)
 
     def kept(self, user: int, first: int, last: int) -> Window:
-        """The same, kept with the log."""
+        """The same for rows that are no events of it, kept with the log."""
         kept: dict[int, Window] = self.ground.cache.setdefault(("windows", self.spec), {})
         found = kept.get(first)
         if found is None:
-            found = self.solve(user, first, last)
-            if sum(w.matrix.size for w in list(kept.values())) + found.matrix.size > KEPT:
+            found = self.solve(user, first, last, False)
+            if sum(w.size for w in list(kept.values())) + found.size > KEPT:
                 kept.clear()
             kept[first] = found
         return found
@@ -209,7 +198,7 @@ def _of_events(events: Events, places: Longs) -> Doubles:
 def _within(events: Events, user: int, span: tuple[int, int], places: Longs, stop: Longs) -> Array:
     """Means of events of one user that share a window."""
     first, last = span
-    window = events.solve(user, first, last)
+    window = events.solve(user, first, last, True)
     inside, spot = places < last, places - first
     if events.spec.as_of == "leave-one-out":
         precision = window.matrix.diagonal()[spot].copy()
@@ -246,52 +235,3 @@ def forward(lower: Floats, right: Floats) -> Floats:
         out[start:stop] = np.linalg.solve(lower[start:stop, start:stop], out[start:stop])
         out[stop:] -= lower[stop:, start:stop] @ out[start:stop]
     return out
-
-
-def covariance(spec: Process, left: Points, right: Points) -> Floats:
-    """Of n events and m others without their noise, float32 [n, m]."""
-    total: Floats = np.full((len(left.times), len(right.times)), spec.constant, np.float32)
-    total += np.float32(spec.popularity_weight) * _bell(
-        left.popular / np.float32(CROWDING), right.popular / np.float32(CROWDING)
-    )
-    tags = near = factors = None
-    if left.tags is not None and right.tags is not None:
-        tags = left.tags @ right.tags.T
-        total += np.float32(spec.tags_weight) * tags
-    if left.near is not None and right.near is not None:
-        # a missing number is as far from another as from any
-        sides = np.nan_to_num(left.near, nan=MISSING), np.nan_to_num(right.near, nan=-MISSING)
-        near = _bell(*(side.astype(np.float32) for side in sides))
-        total += np.float32(spec.near_weight) * near
-        if tags is not None:
-            total += np.float32(spec.product_weight) * tags * near
-    if left.factors is not None and right.factors is not None:
-        factors = left.factors @ right.factors.T
-        total += np.float32(spec.factors_weight) * factors
-    if spec.time:
-        _add_times(spec, total, tags, factors, left.times, right.times)
-    return total
-
-
-def _add_times(
-    spec: Process, total: Floats, tags: Floats | None, factors: Floats | None, left: Longs, right: Longs
-) -> None:
-    gap = np.abs(left[:, None] - right).astype(np.float32)
-    for span, weight in zip(spec.spans, spec.span_weights, strict=True):
-        if weight:
-            total += np.float32(weight) * (np.exp(gap / np.float32(-span)) if span else gap == 0)
-    shared = [
-        np.float32(weight) * product
-        for weight, product in zip(spec.session_weights, (tags, factors), strict=True)
-        if product is not None and weight
-    ]
-    if shared:
-        total += np.exp(gap / np.float32(-SESSION)) * sum(shared)
-
-
-def _bell(left: Floats, right: Floats) -> Floats:
-    apart = left[:, None] - right
-    apart *= apart
-    apart *= np.float32(-0.5)
-    bell: Floats = np.exp(apart, out=apart)
-    return bell

@@ -174,7 +174,7 @@ class Process(Figure, frozen=True, tag="process"):
     exp(-gap / 600) times that cosine and that inner product (`session`). A missing value is like nothing.
 
     factors: how many numbers an item has of what other users rated: fitted by alternating least squares to
-    the training log's residuals, for each of five groups of users from the ratings of the other four, and
+    the training log's residuals, for each of eight groups of users from the ratings of the other seven, and
     frozen like any table of parameters. 0: none. most: a row sees no more of a user's events, and at least
     half as many of the nearest before it ("leave-one-out": around it). Residuals are those of `Aggregate`.
     """
@@ -185,15 +185,15 @@ class Process(Figure, frozen=True, tag="process"):
     factors: int = 16
     time: bool = True
     constant: float = 0.1
-    tags_weight: float = 0.03
+    tags_weight: float = 0.02
     near_weight: float = 0.04
-    product_weight: float = 0.04
-    popularity_weight: float = 0.035
+    product_weight: float = 0.03
+    popularity_weight: float = 0.015
     factors_weight: float = 0.8
-    spans: tuple[float, ...] = (0.0, 60.0, 600.0, 3600.0, 86400.0)
-    span_weights: tuple[float, ...] = (0.02, 0.04, 0.05, 0.015, 0.025)
+    spans: tuple[float, ...] = (0.0, 60.0, 600.0, 86400.0)
+    span_weights: tuple[float, ...] = (0.03, 0.04, 0.05, 0.015)
     session_weights: tuple[float, float] = (0.02, 0.12)
-    noise: float = 0.75
+    noise: float = 0.9
     most: int = 800
     as_of: AsOf = "row"
 
