@@ -105,7 +105,8 @@ class Fitted:
         """One output [n] a head for interactions (user_id, item_id and the context the model reads)."""
         asked = Asked.of(self.model, self.prepared, rows, self.split)
         query, _ = self.scorer.represent("query", asked.query)
-        return self.scorer.predict(query, asked.represented(self.scorer, self.candidates[0]), asked.aggregates)
+        candidate = asked.represented(self.scorer, self.candidates[0])
+        return self.scorer.predict(query, candidate, asked.aggregates)
 
 
 def fit(

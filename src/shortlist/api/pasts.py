@@ -1,4 +1,4 @@
-"""What users did, in order, as training reads it: the log, where every row stands in it, what is made of it."""
+"""What users did, in order, as training reads it: the log, where rows stand in it, what is made of it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def with_pasts(
     catalogue: Catalogue,
     examples: Examples,
 ) -> tuple[Catalogue, Examples]:
-    """The same with what users had, in order, and where every row stands in that, if the model asks for it."""
+    """The same with what users had, in order, and where every row stands in that, if the model asks."""
     bags = [f for f in encoder.query.features if isinstance(f, Total)]
     task = model.retrieval
     if not bags and not (task is not None and task.seen):

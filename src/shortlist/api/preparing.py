@@ -51,7 +51,8 @@ class Prepared:
 
     users: the training users in order of first appearance. times: int64, each user's last time, where rows
     have times. queries, items: raw columns of the first rows and items. events: what users did, in order,
-    where the model reads it; raters: the same of items. aggregates: head -> its fitted aggregates; ready: the same over the events.
+    where the model reads it; raters: the same of items. aggregates: head -> its fitted aggregates; ready: the
+    same over the events.
     """
 
     encoder: Encoder

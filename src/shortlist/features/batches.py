@@ -25,8 +25,9 @@ class Examples:
     query: feature key -> array, one row an interaction. candidates: int32 [n] catalogue positions.
     labels: name -> float32 [n]. weights: float32 [n]. users: int32 [n], rows of the seen sets (-1 unknown).
     past: int32 [n, 3], where rows stand among their users' distinct items in the order of time: how many come
-    at an earlier second, how many there are, and which is the row's own. raters: the same among the distinct users of their items. aggregates: head -> float32 [n, F].
-    The arrays may be mapped files, larger than memory (`features.store`).
+    at an earlier second, how many there are, and which is the row's own. raters: the same among the distinct
+    users of their items. aggregates: head -> float32 [n, F]. The arrays may be mapped files, larger than
+    memory (`features.store`).
     """
 
     query: Encoded

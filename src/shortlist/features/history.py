@@ -1,15 +1,15 @@
 """A row's own past as columns, and the features that read them. NumPy only.
 
-Columns made of the log, each also what a request may give by itself:
+Columns made of the log:
 
-    history, history_timestamp         item ids and times of the events at an earlier second, latest first
-    seen, seen_residual                the distinct items of an earlier second, latest first; ratings above par
-    nearest, nearest_timestamp,        the same of all events but the row's own ("leave-one-out"), those
-    others, others_residual            nearest in time first
-    raters, raters_residual,           of an item: who had it at an earlier second, or all but the row's user;
-    other_raters, other_raters_residual    their ratings above their own par
+    history, history_timestamp      item ids and times of the events at an earlier second, latest first
+    seen, seen_residual             the distinct items of an earlier second, latest first; ratings above par
+    nearest, nearest_timestamp      all events but the row's own ("leave-one-out"), the nearest in time first
+    others, others_residual         as seen, of all distinct items but the row's own
+    raters, raters_residual         of an item: who had it at an earlier second; ratings above their own par
+    other_raters, other_raters_residual    the same of all but the row's user
     past_count, past_gap, past_span    how many events earlier; seconds since the last and since the first
-    session_count                      events since the last pause of half an hour
+    session_count                   events since the last pause of half an hour
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Events:
 
     Also of items: "users" are then catalogue positions, "items" their raters (`by_item`).
 
-    ids: object [N], of items by catalogue position. mean: the training mean of ratings. base: the events that say what
-    is usual of an item, where these are a few users' own.
+    ids: object [N], of items by catalogue position. mean: the training mean of ratings. base: the events that
+    say what is usual of an item, where these are a few users' own.
     """
 
     log: Log

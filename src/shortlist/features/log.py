@@ -91,7 +91,7 @@ class Log:
         return bool((np.diff(pairs) == 0).any())
 
     def ranges(self, at: Standing, as_of: AsOf) -> tuple[Longs, Longs]:
-        """Each row's visible events [start, stop) in the log; with "leave-one-out" its own place is inside."""
+        """Each row's visible events [start, stop) in the log; with "leave-one-out" its own is inside."""
         known = (at.users >= 0) & (at.users < self.num_users)
         user = np.where(known, at.users, 0)
         start = self.indptr[:-1][user] if self.num_users else np.zeros_like(user)
@@ -101,7 +101,7 @@ class Log:
         return np.where(known, start, 0), np.where(known, stop, 0)
 
     def _first_at(self, start: Longs, stop: Longs, times: Longs) -> Longs:
-        """The first event in [start, stop) that is not earlier than a time: a binary search in every range."""
+        """The first event in [start, stop) that is not earlier than a time: a binary search in each range."""
         low, high = start.copy(), stop.copy()
         while (open_ := low < high).any():
             middle = (low + high) // 2

@@ -35,7 +35,8 @@ def above(log: Log, by_item: Log, mean: float, as_of: AsOf) -> Floats:
     running = np.concatenate([[0.0], np.cumsum(by_item.ratings.astype(np.float64) - mean)])
     begin, end = by_item.ranges(Standing.of(log.items, log.times), as_of)
     usual = (running[end] - running[begin]) / (end - begin + SHRINK)
-    return np.nan_to_num(log.ratings.astype(np.float64) - mean - usual).astype(np.float32)
+    found: Doubles = np.nan_to_num(log.ratings.astype(np.float64) - mean - usual)
+    return found.astype(np.float32)
 
 
 def _earlier(log: Log, values: Doubles) -> tuple[Doubles, Doubles]:

@@ -27,7 +27,7 @@ APART = 60
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """The histories of n requests. rows: bool [n], which of them tell one. log: of all n, users being rows."""
+    """The histories of n requests. rows: bool [n], which tell one. log: of all n, users being rows."""
 
     rows: Bools
     log: Log

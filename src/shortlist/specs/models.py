@@ -18,7 +18,8 @@ class Tower(Spec, frozen=True):
 
     combine: "concat" joins the features' vectors; "sum" adds them (tables of equal `dim`; other features are
     projected to it). hidden: dense layers with `activation`. out: width of a last linear layer; None leaves
-    the vector as it is. residual: x + layers(x) in place of layers(x), at the width of x. layer: the name of an Equinox module of your own, registered with
+    the vector as it is. residual: x + layers(x) in place of layers(x), at the width of x. out_dropout: of the
+    tower's vector. layer: the name of an Equinox module of your own, registered with
     `shortlist.register_tower`, that takes the features' vectors by name and stands in for all of these;
     `options` are handed to it.
     """
@@ -163,7 +164,8 @@ class Model(Spec, frozen=True, tag_field="kind"):
                     continue
                 if feature.column != column or (side == "candidate" and feature.key not in owned):
                     raise SpecError(
-                        f"{type(feature).__name__}({feature.column!r}) cannot be a feature of the {side} tower",
+                        f"{type(feature).__name__}({feature.column!r}) cannot be a feature of the {side}"
+                        " tower",
                         hint="a query has a past of items; among a head's candidate features"
                         ' Bag(column="user_id") tells who had the item',
                     )

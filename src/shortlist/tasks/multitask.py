@@ -115,9 +115,7 @@ def _bags(spec: Model, batch: Batch, pasts: PastTables | None) -> dict[str, Arra
         return out
     for feature in spec.features("query"):
         if isinstance(feature, Bag):
-            out[feature.key] = pasts.bag(
-                feature.key, batch.users, batch.past, feature.as_of, feature.length
-            )
+            out[feature.key] = pasts.bag(feature.key, batch.users, batch.past, feature.as_of, feature.length)
             out[f"{feature.key}@slots"] = pasts.slots[feature.key]
     return out
 
