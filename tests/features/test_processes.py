@@ -272,7 +272,7 @@ def test_plain_values_and_back(as_of: AsOf) -> None:
 def test_extra_users(as_of: AsOf, theirs: list[Event]) -> None:
     """As in one log of all, but that their own ratings are no part of what an item has."""
     plain = [replace_popularity(spec) for spec in forms(as_of)]
-    fitted = fit_aggregates(plain, log_of(FIXED)[0], {}, ITEMS)
+    fitted = replace(FITTED[as_of], specs=tuple(plain))
     theirs = [(0, *e[1:]) for e in theirs]
     small, places = log_of(theirs, 1)
     asked = [*(e[:3] for e in theirs), *((0, item, 1500) for item in range(NUM_ITEMS))]
