@@ -17,6 +17,7 @@ from shortlist import bundle
 from shortlist.api.cases import Case
 from shortlist.api.entrants import with_bonus
 from shortlist.api.fitting import Fitted, fit, popularity_biases, repeat_bonus
+from shortlist.api.observing import observed
 from shortlist.api.preparing import positions_of, prepare, user_indices
 from shortlist.data.splits import Split
 from shortlist.errors import DataError, RequestError, SpecError
@@ -295,6 +296,46 @@ def test_malformed_histories(live: Recommender, row: dict[str, Any], message: st
     rows = [{"user_id": "u1", "history": ["i0"], "history_timestamp": [3], "history_rating": [2]}, row]
     with pytest.raises(RequestError, match=message.replace("(", r"\(")):
         live.recommend(rows)
+
+
+# Events since training
+
+
+def test_observed_events_are_what_a_history_tells(data: Split, live: Recommender) -> None:
+    more = pl.DataFrame(
+        {
+            "user_id": ["new", "u0", "new", "new"],
+            "item_id": ["i3", "i1", "i9", "i15"],
+            "rating": [5.0, 2.0, 1.0, 3.0],
+            "timestamp": [1_040_000, 1_041_000, 1_042_000, 1_043_000],
+        }
+    )
+    grown = observed(live, more)
+    assert (grown.users.as_of, len(grown.users), len(live.users)) == (1_043_001, NUM_USERS + 1, NUM_USERS)
+    told = {
+        "history": ["i15", "i9", "i3"],
+        "history_rating": [3, 1, 5],
+        "history_timestamp": [1_043_000, 1_042_000, 1_040_000],
+    }
+    one, other = grown.recommend("new", k=6), live.recommend({**told, "timestamp": 1_043_001}, k=6)
+    assert one["item_id"].tolist() == other["item_id"].tolist()
+    np.testing.assert_allclose(one["score"], other["score"], rtol=1e-4, atol=1e-5)
+    before = past_of(data, "u0", 1_041_000)
+    full = {
+        name: [value, *before[name]]
+        for name, value in {"history": "i1", "history_rating": 2, "history_timestamp": 1_041_000}.items()
+    }
+    np.testing.assert_array_equal(
+        grown.query_vectors("u0"), live.query_vectors({**full, "timestamp": 1_041_001})
+    )
+    assert "i1" not in grown.recommend("u0", k=NUM_ITEMS)["item_id"]
+    np.testing.assert_array_equal(grown.query_vectors("u2"), live.query_vectors("u2"))
+
+
+@pytest.mark.parametrize("column", ["timestamp", "rating"])
+def test_observed_events_need_what_training_had(data: Split, live: Recommender, column: str) -> None:
+    with pytest.raises(DataError, match=f"no column '{column}'"):
+        observed(live, data.test.drop(column))
 
 
 # Ranks with the learned bonus

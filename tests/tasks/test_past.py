@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -16,10 +17,11 @@ from shortlist.api.preparing import Prepared, positions_of, prepare, user_indice
 from shortlist.data.splits import Split
 from shortlist.features import batches
 from shortlist.features.history import Total
+from shortlist.features.log import Log, Standing
 from shortlist.models.bags import listed_sum, spread, spread_sum
 from shortlist.specs.features import AsOf, Bag, Id
-from shortlist.specs.models import Tower, TwoTower
-from shortlist.specs.tasks import Retrieval
+from shortlist.specs.models import Ranker, Tower, TwoTower
+from shortlist.specs.tasks import Rating, Retrieval
 from shortlist.tasks.multitask import _spread_over, _touched
 from shortlist.tasks.past import PastTables, past_tables
 
@@ -206,3 +208,39 @@ def had(as_of: AsOf) -> np.ndarray:
             mine = [e for e in mine if e["item_id"] != row["item_id"]]
         out[n, [int(e["item_id"][1:]) for e in mine]] = True
     return out
+
+
+@EACH
+def test_bags_of_who_had_an_item_agree(name: str) -> None:
+    """The mirror image: training's table of items by users, and the lists a row is encoded from."""
+    given, bag = split(), msgspec.structs.replace(BAGS[name], column="user_id", event_dropout=0.0)
+    head = Rating(hidden=[], interaction="product", dim=DIM, candidate=[bag])
+    one = prepare(Ranker(Tower([Id("user_id")]), Tower([Id("item_id")]), [head]), given)
+    feature = one.encoder.candidate.features[-1]
+    assert isinstance(feature, Total) and one.events is not None and one.raters is not None
+    assert one.catalogue.raters is not None and one.examples.raters is not None
+    items = one.examples.candidates
+    tabled = past_tables(one.catalogue.raters, len(one.users))
+    weights = tabled.bag(
+        feature.spec.key, jnp.asarray(items), jnp.asarray(one.examples.raters), bag.as_of, bag.length
+    )
+    users, times = user_indices(given.train, one.users), given.train["timestamp"].to_numpy()
+    _, places = Log.of(users, items, times, None, len(one.users))
+    at = Standing.of(items, times, one.events.places_by_item(places))
+    encoded = feature.encode(one.raters.columns(feature.lengths, at))
+    slots, weight = encoded[feature.spec.key], encoded.get(f"{feature.spec.key}@weight")
+    table = jnp.asarray(table_of(feature))
+    expected = naive(feature, slots, weight, None)
+    assert np.abs(expected).max() > 0.5
+    found = summed(table, weights, tabled.slots[feature.spec.key], None)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    who, train = feature.vocabulary.lookup(given.train["user_id"].to_numpy()), given.train.to_dicts()
+    for n, row in enumerate(train):
+        others = [k for k, e in enumerate(train) if e["item_id"] == row["item_id"]]
+        if bag.as_of == "row":
+            others = [k for k in others if train[k]["timestamp"] < row["timestamp"]]
+        else:
+            others = [k for k in others if who[k] != who[n]]
+        expected_slots = {int(who[k]) for k in others}
+        found_slots = set(slots[n][slots[n] >= 0].tolist())
+        assert found_slots <= expected_slots and len(found_slots) == min(bag.length, len(expected_slots))

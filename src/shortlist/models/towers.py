@@ -14,7 +14,7 @@ from jax import Array
 from shortlist.errors import SpecError, did_you_mean
 from shortlist.features.history import GAP_BUCKETS
 from shortlist.models.bags import is_spread, listed_sum, spread_sum
-from shortlist.models.layers import MLP, Dense, drop, generator, lookup, masked_mean
+from shortlist.models.layers import MLP, Dense, drop, generator, lookup, masked_mean, parameter
 from shortlist.models.sequence import build_encoder, kept
 from shortlist.specs.features import Bag, FeatureSpec, HasBiases, History, Tags, Text, Vector
 from shortlist.specs.features import TableSpec as HasTable
@@ -174,6 +174,8 @@ def _top(
     rng = generator(seed, f"{side}/mlp")
     out = joined if spec.residual else spec.out
     mlp = MLP(joined, spec.hidden, out, rng, activation=spec.activation, dropout=spec.dropout)
+    if spec.residual and mlp.last is not None:  # what is added starts at nothing
+        mlp = eqx.tree_at(lambda m: m.last.weight, mlp, parameter(np.zeros((mlp.last.weight.shape))))
     return mlp, None, mlp.width
 
 

@@ -1,17 +1,12 @@
-"""Buckets of the time between a query and an event of its user's past, nearly even in the gap's logarithm."""
+"""Buckets of the time between a query and an event of its user's past, even in the gap's logarithm."""
 
 from __future__ import annotations
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+from math import ceil, exp
 
-GAPS: tuple[int, ...] = (
-    1, 4, 15,
-    _MINUTE, 4 * _MINUTE, 15 * _MINUTE,
-    _HOUR, 4 * _HOUR,
-    _DAY, 3 * _DAY, 7 * _DAY, 30 * _DAY, 120 * _DAY,
-    365 * _DAY, 3 * 365 * _DAY,
-)  # fmt: skip
-"""Boundaries in seconds. A gap's bucket is the number of boundaries at or below it: 0 is the same second."""
+GAPS: tuple[int, ...] = tuple(sorted({ceil(exp(k / 2) - 1) for k in range(1, 37)}))
+"""Boundaries in seconds, two for every factor of e, up to two years. A gap's bucket is the number of
+boundaries at or below it: 0 is the same second."""
 
 NUM_GAPS = len(GAPS) + 1
 """Number of buckets."""
