@@ -30,7 +30,7 @@ from shortlist.api.preparing import positions_of, query_columns, user_indices
 from shortlist.data.splits import Split
 from shortlist.features.encoder import Encoder
 from shortlist.models.towers import register_tower
-from shortlist.specs.aggregates import Affinity, Aggregate, Context, Figure
+from shortlist.specs.aggregates import Affinity, Aggregate, Context, Figure, Process
 from shortlist.specs.features import (
     Bag,
     Bucket,
@@ -64,7 +64,12 @@ FEATURES: dict[type[Feature], FeatureSpec] = {
     Bag: Bag(),
     Vector: Vector("photo"),
 }
-FIGURES: dict[type[Figure], Any] = {Aggregate: Aggregate(), Context: Context(), Affinity: Affinity()}
+FIGURES: dict[type[Figure], Any] = {
+    Aggregate: Aggregate(),
+    Context: Context(),
+    Affinity: Affinity(),
+    Process: Process(factors=2),
+}
 TASKS: dict[type[Task], Any] = {
     Retrieval: Retrieval(),
     Rating: Rating(),

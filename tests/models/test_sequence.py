@@ -284,8 +284,8 @@ def test_what_cannot_be_built_is_refused(kind: str, options: dict[str, Any], wor
         build_encoder(kind, L, D, G, seed=0, name="x", **options)
 
 
-def test_gap_boundaries_rise_nearly_evenly_in_their_logarithm() -> None:
+def test_gap_boundaries_rise_evenly_in_their_logarithm() -> None:
     assert len(GAPS) + 1 == NUM_GAPS and GAPS[0] == 1
     steps = np.diff(np.log1p(GAPS))
-    assert steps.min() > 0.8 and steps.max() < 1.8
-    assert {60, 3600, 86_400, 7 * 86_400, 30 * 86_400, 365 * 86_400} <= set(GAPS)
+    assert steps.min() > 0.4 and steps.max() < 0.52  # whole seconds
+    assert 2 * 365 * 86_400 < GAPS[-1] < 3 * 365 * 86_400
