@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 import shortlist as sl
 from shortlist import bundle
 from shortlist.api.cases import Case
-from shortlist.api.entrants import with_bonus
+from shortlist.api.entrants import entrant, numpy_counter, with_bonus
 from shortlist.api.fitting import Fitted, fit, popularity_biases, repeat_bonus
 from shortlist.api.observing import observed
 from shortlist.api.preparing import positions_of, prepare, user_indices
@@ -28,7 +27,7 @@ from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.stages import Utility
 from shortlist.specs.aggregates import Aggregate, Context
 from shortlist.specs.features import Bag, History, Id, Normalize
-from shortlist.specs.models import MultiTask, Tower, TwoTower
+from shortlist.specs.models import MultiTask, Ranker, Tower, TwoTower
 from shortlist.specs.tasks import Rating, Retrieval
 from shortlist.specs.training import Training
 
@@ -92,11 +91,11 @@ def fitted(data: Split) -> Fitted:
 
 
 @pytest.fixture(scope="module")
-def listed(data: Split) -> Iterator[Fitted]:
+def listed(data: Split) -> Fitted:
     """The same where tables of users by items would be too large."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(batches, "SPREAD_BYTES", 0)
-        yield fit(CAUSAL, data, training=COURSE)
+        return fit(CAUSAL, data, training=COURSE)
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +296,28 @@ def test_malformed_histories(live: Recommender, row: dict[str, Any], message: st
     rows = [{"user_id": "u1", "history": ["i0"], "history_timestamp": [3], "history_rating": [2]}, row]
     with pytest.raises(RequestError, match=message.replace("(", r"\(")):
         live.recommend(rows)
+
+
+# Who had an item
+
+
+def test_who_had_an_item_is_the_same_in_training_and_in_requests(data: Split, tmp_path: Path) -> None:
+    bags = [Bag(column="user_id", dim=2, rated=True, scale=1.0), Bag(column="user_id", dim=2, scale=1.0)]
+    head = Rating(hidden=[], interaction="product", dim=2, candidate=bags)
+    model = Ranker(Tower([Normalize("past_count")], out=3), Tower([Id("item_id", 3)]), [head])
+    fitted = fit(model, data, training=COURSE)
+    live = fitted.recommender()
+    live.save(tmp_path / "model")
+    rows = data.test.select("user_id", "item_id", "timestamp")
+    predicted = fitted.predict(data.test)["rating"]
+    assert np.ptp(predicted) > 0.1
+    moved = fitted.predict(data.test.with_columns(pl.col("timestamp") + 10**6))["rating"]
+    assert np.abs(moved - predicted).max() > 1e-3, "what is earlier depends on the time"
+    for recommender in (live, bundle.load(tmp_path / "model")):
+        np.testing.assert_allclose(recommender.score(rows)["rating"], predicted, rtol=1e-4, atol=1e-5)
+    case = Case.of(live, data, data.test)
+    own = entrant(live, case, numpy_counter, "ours")
+    np.testing.assert_allclose(own.ratings, predicted, rtol=1e-4, atol=1e-5)
 
 
 # Events since training

@@ -169,7 +169,8 @@ class Recommender:
         told = self.told(columns, users)
         query = self._query(columns, users, told)
         positions = self.items.positions(columns["item_id"])
-        candidate = candidate_columns(self.items, self.schema, columns, positions, self.raters)
+        at = Standing.of(positions, request_times(self.users, columns, users))
+        candidate = candidate_columns(self.items, self.schema, columns, positions, self.raters, at)
         result: Columns = {"user_id": columns["user_id"], "item_id": columns["item_id"]}
         encoded = (
             {} if self.retriever is None else {id(self.retriever): _both(self.retriever, query, candidate)}
