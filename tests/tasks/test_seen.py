@@ -64,7 +64,6 @@ OPTIONS = {
     "in batch": Retrieval(seen="row"),
     "hits stay": Retrieval(seen="row", accidental_hits=False, log_q=False),
     "known": Retrieval(seen="leave-one-out", known_positives=True),
-    "full": Retrieval(seen="row", loss="full"),
     "others, full": Retrieval(seen="leave-one-out", loss="full"),
     "hard": Retrieval(seen="row", hard_negatives=4),
 }
@@ -148,7 +147,7 @@ TABLE, LISTS = batches.SPREAD_BYTES, 0
     ("name", "num_items", "form"),
     [
         *((name, 20, TABLE) for name in OPTIONS),
-        *((name, 70, LISTS) for name in ("in batch", "known", "hard")),
+        *((name, 70, LISTS) for name in ("in batch", "known")),
         ("in batch", 70, TABLE),
         ("others, full", 20, LISTS),
     ],

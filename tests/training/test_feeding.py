@@ -278,7 +278,9 @@ def test_streamed_training_is_that_of_its_batches_one_by_one(mapped: Examples) -
         for done, batch in enumerate(
             order(list(feed(named, 16, seed=training.seed).epoch(epoch)), check=False)
         ):
-            one = loop._steps(batch[None].astype(np.int32), training.seeds, (epoch, done), rates[epoch, done:])
+            one = loop._steps(
+                batch[None].astype(np.int32), training.seeds, (epoch, done), rates[epoch, done:]
+            )
             work = steps.Work(data, corpus, one, weights)
             carry, found = steps.program(carry, work, plan)(carry, work)
             share = float(examples.weights[batch[batch >= 0]].sum())

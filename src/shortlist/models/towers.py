@@ -175,7 +175,7 @@ def _top(
     out = joined if spec.residual else spec.out
     mlp = MLP(joined, spec.hidden, out, rng, activation=spec.activation, dropout=spec.dropout)
     if spec.residual and mlp.last is not None:  # what is added starts at nothing
-        mlp = eqx.tree_at(lambda m: m.last.weight, mlp, parameter(np.zeros((mlp.last.weight.shape))))
+        mlp = eqx.tree_at(lambda m: m.last.weight, mlp, parameter(np.zeros(mlp.last.weight.shape)))
     return mlp, None, mlp.width
 
 
