@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import msgspec
 import numpy as np
 from jax import Array
+from jax.custom_batching import sequential_vmap
 
 from shortlist.models.build import Net, Tables
 from shortlist.models.precision import precision
@@ -155,8 +156,11 @@ def learned(params: Any) -> Any:
 def _run(
     arrays: Any, work: Work, static: Any, rule: Rule, groups: tuple[Group, ...], members: int
 ) -> tuple[Any, dict[str, Array]]:
+    # losses work on blocks that fit a core's cache, and those of all members together do not
+    in_turn = members > 1 and jax.default_backend() == "cpu"
+
     def step(arrays: Any, now: Steps) -> tuple[Any, dict[str, Array]]:
-        carry, losses = _step(eqx.combine(arrays, static), now, work, rule, groups)
+        carry, losses = _step(eqx.combine(arrays, static), now, work, rule, groups, in_turn)
         return eqx.filter(carry, eqx.is_array), losses
 
     if members == 1:
@@ -170,19 +174,27 @@ def _run(
 
 
 def _step(
-    carry: Carry, now: Steps, work: Work, rule: Rule, groups: tuple[Group, ...]
+    carry: Carry, now: Steps, work: Work, rule: Rule, groups: tuple[Group, ...], in_turn: bool
 ) -> tuple[Carry, dict[str, Array]]:
+    """in_turn: under `jax.vmap`, gradients are made one member after the other."""
     net, tables = carry.params
     batch = jax.tree.map(lambda x: x[jnp.maximum(now.rows, 0)], work.data)
     batch = batch._replace(weights=jnp.where(now.rows >= 0, batch.weights, 0.0))
     view = look(net.spec, batch, work.corpus)
     small = narrow(groups, tables, carry.scratch, view)
-    key = jax.random.wrap_key_data(now.key)
+    params, fixed = eqx.partition((net, {**tables, **small.rows}), eqx.is_array)
 
-    def loss(params: Params) -> tuple[Array, dict[str, Array]]:
-        return batch_loss(params, batch, small.view, work.corpus, work.weights, key=key)
+    def slopes(params: Any, key: Array, batch: Batch, view: View, corpus: Corpus, weights: Any) -> Any:
+        def loss(params: Params) -> tuple[Array, dict[str, Array]]:
+            noise = jax.random.wrap_key_data(key)
+            return batch_loss(params, batch, view, corpus, weights, key=noise)
 
-    (d_net, d_tables), losses = eqx.filter_grad(loss, has_aux=True)((net, {**tables, **small.rows}))
+        return eqx.filter_grad(loss, has_aux=True)(eqx.combine(params, fixed))
+
+    if in_turn:
+        slopes = sequential_vmap(slopes)  # type: ignore[no-untyped-call]
+    given = (params, now.key, batch, small.view, work.corpus, work.weights)
+    (d_net, d_tables), losses = slopes(*given)
     count = carry.step + 1
     net, net_state = _dense_net(net, d_net, carry.state[0], rule, now.rate, count)
     tables, states = dict(tables), dict(carry.state[1])
