@@ -84,7 +84,7 @@ class Side:
                 del fitted["vocabulary"]
             named.add(f.spec.table_name)
             # a table of its own goes without saying: encoders from before tables had names keep their hash
-            usual = {"table": "", "name": ""}
+            usual = {"table": "", "name": "", "l2_all": 0.0}
             spec = {name: value for name, value in f.spec.to_dict().items() if usual.get(name) != value}
             plain.append({"spec": spec, "type": f.type, "fitted": fitted})
         return plain

@@ -66,9 +66,14 @@ class Feature(Named, frozen=True):
 
 
 class WithVocabulary(Feature, frozen=True, kw_only=True):
-    """A column of values to be told apart, a row of a table each; `table` names one to share."""
+    """A column of values to be told apart, a row of a table each; `table` names one to share.
+
+    l2_all penalises the squared norm of the whole table, as a prior does that all rows have in common; beside
+    `l2`, which penalises a row as often as it is touched. Every step then updates the whole table.
+    """
 
     table: str = ""
+    l2_all: float = 0.0
 
     @property
     def table_name(self) -> str:
@@ -81,6 +86,7 @@ class WithVocabulary(Feature, frozen=True, kw_only=True):
 
     def check(self) -> None:
         super().check()
+        not_negative(self, "l2_all")
         if "#" in self.table:
             raise SpecError(f"a table's name must not hold '#': {self.table!r}", hint="rename the table")
 

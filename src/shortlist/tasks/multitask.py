@@ -14,7 +14,7 @@ from shortlist.models.build import Net, Tables, represent
 from shortlist.models.heads import weight_penalty
 from shortlist.models.layers import lookup
 from shortlist.models.pairs import pair_loss
-from shortlist.specs.features import Bag, TableSpec
+from shortlist.specs.features import Bag, TableSpec, WithVocabulary
 from shortlist.specs.models import Model
 from shortlist.specs.tasks import Rating, Retrieval, TaskSpec
 from shortlist.tasks.known import KnownPositives
@@ -88,10 +88,11 @@ def look(spec: Model, batch: Batch, corpus: Corpus) -> View:
     items = corpus.items
     if len(columns.items) != num_items:
         items = {k: _real(v[columns.items], columns.counts > 0) for k, v in items.items()}
+    raters = _raters(spec, batch, corpus.raters)
     if corpus.audience is not None:
-        return View(corpus.audience, batch.users, columns, items)
+        return View(corpus.audience, batch.users, columns, items, raters)
     query = batch.query | _bags(spec, batch, corpus.pasts)
-    return View(query, None, columns, items, _raters(spec, batch, corpus.raters))
+    return View(query, None, columns, items, raters)
 
 
 def _raters(spec: Model, batch: Batch, raters: PastTables | None) -> dict[str, Array]:
@@ -273,6 +274,8 @@ def _penalties(net: Net, tables: Tables, batch: Batch, view: View, total: Array)
             if not isinstance(feature, TableSpec):
                 continue
             name = f"{side}/{feature.table_name}"
+            if isinstance(feature, WithVocabulary) and feature.l2_all:
+                loss += feature.l2_all * jnp.sum(jnp.square(tables[name]))
             if feature.key in view.raters:
                 weights, slots = view.raters[feature.key], view.raters[f"{feature.key}@slots"]
                 if feature.l2:

@@ -33,7 +33,7 @@ class Group:
 
     tables: their names. readers: (side, feature key) of each feature that reads them. num_rows: of each
     table. num_ids: looked up in a step, repeats and padding included. whole: a reader gives weights for every
-    row, so that all are touched.
+    row, or a penalty is on all of them.
     """
 
     tables: tuple[str, ...]
@@ -59,7 +59,7 @@ class Group:
         form = "touched rows only" if self.sparse(training) else "the whole table"
         least = SPARSE_FROM[type(training.optimizer)] * self.num_ids
         if self.whole:
-            return f"{self.name}: the whole table updated (a bag's weights touch all {self.num_rows:,} rows)"
+            return f"{self.name}: the whole table updated (a step touches all {self.num_rows:,} rows)"
         rule = (
             f"tables={training.tables!r}" if training.tables != "auto" else f"rows alone from {least:,} rows"
         )
@@ -80,6 +80,7 @@ def groups_of(spec: Model, tables: Mapping[str, Array], view: View) -> tuple[Gro
             read = [encoded[key] if key in encoded else view.raters[key] for key in keys]
             num_ids = sum(x.size for x in read)
             whole = any(jnp.issubdtype(x.dtype, jnp.floating) for x in read)
+            whole |= any(f.key in keys and getattr(f, "l2_all", 0.0) > 0 for f in spec.features(side))
             places = tuple((side, key) for key in keys)
             # the last axes but one: those of members stand before them
             groups.append(Group(names, places, tables[name].shape[-2], num_ids, whole))
