@@ -13,7 +13,7 @@ from jax import Array
 
 from shortlist.errors import SpecError
 from shortlist.models.heads import HeadLayer
-from shortlist.models.layers import generator, normalize, parameter
+from shortlist.models.layers import generator, masked_mean, normalize, parameter
 from shortlist.models.towers import TowerLayer, gather
 from shortlist.specs.features import FeatureSpec, TableSpec
 from shortlist.specs.models import Model, Tower
@@ -51,7 +51,7 @@ class Net(eqx.Module):
             vectors.append(tower(rows, encoded, noise=part))
             start += tower.noise_dim
         biases = [
-            sum((rows[name][0] for name in rows if name.endswith(f"#{slot}")), start=jnp.zeros(()))
+            sum((_bias(rows, encoded, name) for name in rows if name.endswith(f"#{slot}")), start=jnp.zeros(()))
             for slot in bias_slots(self.spec, side)
         ]
         summed = [jnp.stack(biases)] if biases else []
@@ -140,6 +140,14 @@ class Net(eqx.Module):
         heads = sum(head.mlp.noise_dim for head in self.heads.values())
         query, candidate = (sum(t.noise_dim for t in self.towers(s)) for s in ("query", "candidate"))
         return query, candidate, heads
+
+
+def _bias(rows: dict[str, Array], encoded: dict[str, Array], name: str) -> Array:
+    """One example's bias of a feature, the mean over its values."""
+    found = rows[name]
+    if found.ndim == 1:
+        return found[0]
+    return masked_mean(found, encoded[name.partition("#")[0]] >= 0)[0]
 
 
 def bias_slots(spec: Model, side: str) -> list[str]:

@@ -326,5 +326,5 @@ class Vector(Feature, frozen=True, tag="vector"):
 FeatureSpec = Id | Category | Tags | Text | Bucket | Normalize | Cyclic | History | Bag | Vector
 TableSpec = Id | Category | Tags | Text | Bucket | History | Bag
 """The features that look vectors up in a table."""
-HasBiases = Id | Category | Bucket
-"""Those of one value a row: where a head has biases, each adds its row's, from beside its table."""
+HasBiases = Id | Category | Bucket | Tags
+"""Where a head has biases, each of these adds its row's, from beside its table (Tags the mean of its rows')."""
