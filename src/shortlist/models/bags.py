@@ -1,13 +1,14 @@
 """Bags: all of a user's items as one weighted sum of vectors, in the form that is cheapest.
 
-Listed: slots int [n, L] of each row, padded with -1, whose vectors are looked up. Spread: a weight for every
+Three forms. Listed: slots int [n, L] of each row, padded with -1, whose vectors are looked up. Spread: a weight for every
 row of the table (or for those that "<key>@slots" names), float [n, rows]; the sum is then one matrix product,
-cheaper where catalogues are small and histories long.
+cheaper where catalogues are small and histories long. Shared: rows of one user have the same weights but
+for their own item, so that one product a user will do.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,9 +23,29 @@ SPREAD = 32
 """Rows of a table for each item of a list up to which the list is spread over them."""
 
 
+class Shared(NamedTuple):
+    """Weights float [G, rows] of G users' items; each row's user int [n], its own item (a column of the weights)
+    int [n], whose weight float [n] is taken out again, and what the sum is multiplied by, float [n]. slots: int
+    [rows], the table's row of each column."""
+
+    weights: Array
+    user: Array
+    own: Array
+    own_weight: Array
+    scale: Array
+    slots: Array
+
+
+def shared_sum(table: Array, bag: Shared) -> Array:
+    """Sums [n, d] of n rows."""
+    vectors = lookup(table, bag.slots)
+    sums = lookup(product(bag.weights, vectors), bag.user)
+    return (sums - bag.own_weight[:, None] * lookup(vectors, bag.own)) * bag.scale[:, None]
+
+
 def is_spread(encoded: Any) -> bool:
     """Whether a bag is given as weights, not as a list."""
-    return bool(jnp.issubdtype(encoded.dtype, jnp.floating))
+    return not isinstance(encoded, Shared) and bool(jnp.issubdtype(encoded.dtype, jnp.floating))
 
 
 def listed_sum(bag: Bag, rows: Array, slots: Array, weight: Array | None, word: Array | None) -> Array:

@@ -51,7 +51,10 @@ class Net(eqx.Module):
             vectors.append(tower(rows, encoded, noise=part))
             start += tower.noise_dim
         biases = [
-            sum((_bias(rows, encoded, name) for name in rows if name.endswith(f"#{slot}")), start=jnp.zeros(()))
+            sum(
+                (_bias(rows, encoded, name) for name in rows if name.endswith(f"#{slot}")),
+                start=jnp.zeros(()),
+            )
             for slot in bias_slots(self.spec, side)
         ]
         summed = [jnp.stack(biases)] if biases else []

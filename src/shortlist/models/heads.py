@@ -40,8 +40,8 @@ class HeadLayer(eqx.Module):
         width = query_dim + candidate_dim
         if spec.interaction == "product":
             if spec.dim:
-                self.query = Dense(query_dim, spec.dim, rng, use_bias=False)
-                self.candidate = Dense(candidate_dim, spec.dim, rng, use_bias=False)
+                self.query = _projection(query_dim, spec.dim, rng, beside=bool(spec.query))
+                self.candidate = _projection(candidate_dim, spec.dim, rng, beside=bool(spec.candidate))
             elif query_dim != candidate_dim:
                 raise SpecError(
                     f"the product of vectors of {query_dim} and {candidate_dim} numbers is not defined",
@@ -54,8 +54,7 @@ class HeadLayer(eqx.Module):
         )
         self.linear = None
         if num_aggregates:  # a straight line through nothing yet
-            line = Dense(num_aggregates, 1, rng, use_bias=False)
-            self.linear = eqx.tree_at(lambda d: d.weight, line, parameter(np.zeros((num_aggregates, 1))))
+            self.linear = _zeroed(Dense(num_aggregates, 1, rng, use_bias=False))
         mlp = MLP(
             width,
             spec.hidden,
@@ -111,6 +110,22 @@ class HeadLayer(eqx.Module):
     def join(self, query: Array, candidate: Array, bias: Array | float) -> Array:
         """Both sides' terms [width] and the sum of their biases -> scalar."""
         return self.mlp.above(query + candidate)[0] + bias
+
+
+def _projection(in_dim: int, dim: int, rng: np.random.Generator, *, beside: bool) -> Dense:
+    """To a head's width; beside features of its own it starts at nothing."""
+    dense = Dense(in_dim, dim, rng, use_bias=False)
+    return _zeroed(dense) if beside else dense
+
+
+def _zeroed(dense: Dense) -> Dense:
+    return eqx.tree_at(lambda d: d.weight, dense, parameter(np.zeros(dense.weight.shape)))
+
+
+def projection_penalty(head: HeadLayer) -> Array:
+    """Sum of squares of the projections of both sides' vectors."""
+    both = [d.weight for d in (head.query, head.candidate) if d is not None]
+    return sum((jnp.sum(x * x) for x in both), start=jnp.zeros(()))
 
 
 def weight_penalty(head: HeadLayer) -> Array:

@@ -13,7 +13,7 @@ from jax import Array
 
 from shortlist.errors import SpecError, did_you_mean
 from shortlist.features.history import GAP_BUCKETS
-from shortlist.models.bags import is_spread, listed_sum, spread_sum
+from shortlist.models.bags import Shared, is_spread, listed_sum, shared_sum, spread_sum
 from shortlist.models.layers import MLP, Dense, drop, generator, lookup, masked_mean, parameter
 from shortlist.models.sequence import build_encoder, kept
 from shortlist.specs.features import Bag, FeatureSpec, HasBiases, History, Tags, Text, Vector
@@ -209,7 +209,10 @@ def gather(
     rows: dict[str, Array] = {}
     left = dict(encoded)
     for feature in features:
-        if isinstance(feature, Bag) and feature.key in encoded and is_spread(encoded[feature.key]):
+        if isinstance(feature, Bag) and isinstance(encoded.get(feature.key), Shared):
+            shared: Any = left.pop(feature.key)
+            rows[feature.key] = shared_sum(tables[f"{side}/{feature.table_name}"], shared)
+        elif isinstance(feature, Bag) and feature.key in encoded and is_spread(encoded[feature.key]):
             weights, slots = left.pop(feature.key), left.pop(f"{feature.key}@slots", None)
             table = tables[f"{side}/{feature.table_name}"]
             rows[feature.key] = spread_sum(feature, table, weights, slots, words(feature))

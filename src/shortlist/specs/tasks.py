@@ -80,7 +80,7 @@ class Head(Task, frozen=True):
     added to the output, where p and c are both vectors projected to `dim` numbers (0: as they are, in
     which case l2 on the features' rows is a matrix factorisation's regularisation).
     biases: add the training mean of the label and one learned number per table row of either side, penalised
-    by bias_l2. l2 penalises the weights of the network.
+    by bias_l2. l2 penalises the weights of the network, projection_l2 those of the projections beside it.
     query, candidate: features of the head's own, each of `dim` numbers, added to p and c: what rating needs
     to know beside what retrieval does. aggregates: numbers of each pair, made of other events; they are
     joined to what the network sees (inputs="both"), or all it sees ("aggregates"), through `cross` layers of
@@ -97,6 +97,7 @@ class Head(Task, frozen=True):
     biases: bool = True
     bias_l2: float = 0.0
     l2: float = 0.0
+    projection_l2: float = 0.0
     query: tuple[FeatureSpec, ...] = ()
     candidate: tuple[FeatureSpec, ...] = ()
     aggregates: tuple[AggregateSpec, ...] = ()
@@ -120,7 +121,7 @@ class Head(Task, frozen=True):
         self._check_own()
         if "#" in self.name:
             raise SpecError(f"{type(self).__name__}: {self.name!r} names no task: '#' is kept for biases")
-        not_negative(self, "weight", "dim", "bias_l2", "l2")
+        not_negative(self, "weight", "dim", "bias_l2", "l2", "projection_l2")
         share(self, "dropout")
         if self.dropout and not self.hidden:
             raise SpecError(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from shortlist.models.bags import is_spread, spread_sum
+from shortlist.models.bags import Shared, is_spread, shared_sum, spread_sum
 from shortlist.models.blocks import Side
 from shortlist.models.build import Net, Tables, represent
-from shortlist.models.heads import weight_penalty
+from shortlist.models.heads import projection_penalty, weight_penalty
 from shortlist.models.layers import lookup
 from shortlist.models.pairs import pair_loss
 from shortlist.specs.features import Bag, TableSpec, WithVocabulary
@@ -97,28 +97,29 @@ def look(spec: Model, batch: Batch, corpus: Corpus) -> View:
 
 def _raters(spec: Model, batch: Batch, raters: PastTables | None) -> dict[str, Array]:
     """The weights of candidates' bags, row by row: who else had an item depends on the row."""
-    out: dict[str, Array] = {}
+    out: dict[str, Any] = {}
     if raters is None or batch.raters is None:
         return out
     for feature in spec.features("candidate"):
         if isinstance(feature, Bag):
-            out[feature.key] = raters.bag(
-                feature.key, batch.candidates, batch.raters, feature.as_of, feature.length
-            )
-            out[f"{feature.key}@slots"] = raters.slots[feature.key]
+            out |= _weights(feature, raters, batch.candidates, batch.raters, batch.users)
     return out
 
 
 def _bags(spec: Model, batch: Batch, pasts: PastTables | None) -> dict[str, Array]:
     """The weights of the query's bags, where they are not given as lists."""
-    out: dict[str, Array] = {}
+    out: dict[str, Any] = {}
     if pasts is None or pasts.order is None or batch.past is None:
         return out
     for feature in spec.features("query"):
         if isinstance(feature, Bag):
-            out[feature.key] = pasts.bag(feature.key, batch.users, batch.past, feature.as_of, feature.length)
-            out[f"{feature.key}@slots"] = pasts.slots[feature.key]
+            out |= _weights(feature, pasts, batch.users, batch.past, batch.candidates)
     return out
+
+
+def _weights(bag: Bag, tables: PastTables, users: Array, past: Array, own: Array) -> dict[str, Any]:
+    weights, slots = tables.weights(bag, users, past, own)
+    return {bag.key: weights} if slots is None else {bag.key: weights, f"{bag.key}@slots": slots}
 
 
 def _real(features: Array, used: Array) -> Array:
@@ -251,8 +252,12 @@ def _with_raters(net: Net, tables: Tables, view: View, candidates: Array) -> Arr
         for feature in head.own["candidate"]:
             if feature.key in view.raters and isinstance(feature, Bag):
                 table = tables[f"candidate/{feature.table_name}"]
-                slots = view.raters[f"{feature.key}@slots"]
-                vectors = spread_sum(feature, table, view.raters[feature.key], slots, None)
+                weights: Any = view.raters[feature.key]
+                if isinstance(weights, Shared):
+                    vectors = shared_sum(table, weights)
+                else:
+                    slots = view.raters[f"{feature.key}@slots"]
+                    vectors = spread_sum(feature, table, weights, slots, None)
                 start = net.own_start("candidate", head.name)
                 candidates = candidates.at[:, start : start + head.dim].add(vectors)
     return candidates
@@ -277,8 +282,8 @@ def _penalties(net: Net, tables: Tables, batch: Batch, view: View, total: Array)
             if isinstance(feature, WithVocabulary) and feature.l2_all:
                 loss += feature.l2_all * jnp.sum(jnp.square(tables[name]))
             if feature.key in view.raters:
-                weights, slots = view.raters[feature.key], view.raters[f"{feature.key}@slots"]
                 if feature.l2:
+                    weights, slots = view.raters[feature.key], view.raters[f"{feature.key}@slots"]
                     loss += feature.l2 * _spread_over(tables[name], weights, slots, share)
                 continue
             rows = encoded[feature.key]
@@ -294,6 +299,8 @@ def _penalties(net: Net, tables: Tables, batch: Batch, view: View, total: Array)
     for head in spec.heads:
         if head.l2 and head.weight:
             loss += head.l2 * weight_penalty(net.heads[head.name])
+        if head.projection_l2 and head.weight:
+            loss += head.projection_l2 * projection_penalty(net.heads[head.name])
     return loss
 
 

@@ -14,11 +14,14 @@ import numpy as np
 from jax import Array
 
 from shortlist.features.batches import Pasts
-from shortlist.specs.features import AsOf
+from shortlist.models.bags import Shared
+from shortlist.specs.features import AsOf, Bag
 from shortlist.tasks.known import marked, scattered
 
 NEVER = 2**31 - 1
 """The place of an item a user never had."""
+NEVER_SMALL = int(np.iinfo(np.int16).max)
+"""The same where places are kept in 16 bits; no real place is as large."""
 
 
 class PastTables(eqx.Module):
@@ -27,6 +30,7 @@ class PastTables(eqx.Module):
     order: int [U + 1, N], the place of every item among its user's (NEVER where there is none; the last row
     is of users not known), where that is not too large. indptr int [U + 1], items int [nnz]: the lists
     themselves. slots: bag's feature key -> int [N], rows of its table. residuals: key -> float [U + 1, N].
+    longest: no user has more items.
     """
 
     order: Array | None
@@ -34,6 +38,7 @@ class PastTables(eqx.Module):
     items: Array | None
     slots: dict[str, Array]
     residuals: dict[str, Array]
+    longest: int = eqx.field(static=True, default=NEVER)
 
     def had(self, users: Array, past: Array, as_of: AsOf) -> Array:
         """bool [R, N]: what rows' users int [R] had, as of rows that stand at past int [R, 3]."""
@@ -77,7 +82,7 @@ class PastTables(eqx.Module):
         """Weights [R, N] of a bag's items: 1, or the residual, over sqrt(1 + how many). Only the last
         `length` of what rows' users had count."""
         had = self.had(users, past, as_of)
-        if length < had.shape[1]:
+        if length < self.longest:
             had &= self._after(users, past, as_of) < length
         scale = jax.lax.rsqrt(1.0 + had.sum(axis=1, keepdims=True))
         weight: Any = scale
@@ -85,6 +90,23 @@ class PastTables(eqx.Module):
             table = self.residuals[key]
             weight = table[jnp.where(users < 0, table.shape[0] - 1, users)] * scale
         return jnp.where(had, weight, 0.0)
+
+    def weights(self, bag: Bag, users: Array, past: Array, own: Array) -> tuple[Array | Shared, Array | None]:
+        """A bag's weights of rows whose own items are own int [R], in the cheaper of two forms; and the table's
+        row of each column, where the first does not say so itself."""
+        assert self.order is not None
+        groups, slots = self.order.shape[0], self.slots[bag.key]
+        plain = not (bag.event_dropout or bag.l2) and self.longest <= bag.length
+        if bag.as_of == "row" or not plain or groups >= users.shape[0]:
+            return self.bag(bag.key, users, past, bag.as_of, bag.length), slots
+        user = jnp.where(users < 0, groups - 1, users)
+        table = (self.order < (NEVER_SMALL if self.order.dtype == jnp.int16 else NEVER)).astype(jnp.float32)
+        if bag.key in self.residuals:
+            table = self.residuals[bag.key]
+        inside = (past[:, 2] >= 0) & (past[:, 2] < past[:, 1])  # a row of the log is one of its user's
+        weight = jnp.where(inside, table[user, own], 0.0)
+        scale = jax.lax.rsqrt(1.0 + past[:, 1] - inside)
+        return Shared(table, user, own, weight, scale, slots), None
 
 
 def past_tables(pasts: Pasts, num_items: int) -> PastTables:
@@ -94,12 +116,12 @@ def past_tables(pasts: Pasts, num_items: int) -> PastTables:
         listed: Any = jax.device_put((pasts.indptr, items))
         return PastTables(None, listed[0], listed[1], {}, {})
     order = pasts.table(pasts.order, num_items, NEVER)
-    small = np.iinfo(np.int16).max
-    if len(pasts.items) and pasts.order.max() < small:
-        order = np.minimum(order, small).astype(np.int16)
+    longest = int(pasts.order.max(initial=0)) + 1
+    if longest < NEVER_SMALL:
+        order = np.minimum(order, NEVER_SMALL).astype(np.int16)
     residuals = {key: pasts.table(values, num_items, 0.0) for key, values in pasts.residuals.items()}
     placed: Any = jax.device_put((order, pasts.slots, residuals))
-    return PastTables(placed[0], None, None, placed[1], placed[2])
+    return PastTables(placed[0], None, None, placed[1], placed[2], longest)
 
 
 class SeenBefore(eqx.Module):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from shortlist.models.bags import Shared
 from shortlist.models.build import Tables
 from shortlist.specs.features import TableSpec
 from shortlist.specs.models import Model
@@ -78,6 +79,7 @@ def groups_of(spec: Model, tables: Mapping[str, Array], view: View) -> tuple[Gro
         for name, keys in readers.items():
             names = tuple(t for t in tables if t == name or t.startswith(f"{name}#"))
             read = [encoded[key] if key in encoded else view.raters[key] for key in keys]
+            read = [x.weights if isinstance(x, Shared) else x for x in read]
             num_ids = sum(x.size for x in read)
             whole = any(jnp.issubdtype(x.dtype, jnp.floating) for x in read)
             whole |= any(f.key in keys and getattr(f, "l2_all", 0.0) > 0 for f in spec.features(side))
