@@ -231,13 +231,17 @@ PIECE = 2**22
 
 def _uniform(rng: np.random.Generator, scale: float, num_rows: int, dim: int) -> Array:
     """A table drawn from [-scale, scale], float32 [num_rows, dim]: a large one piece by piece, with no more
-    memory than itself and a piece. The numbers are those of one draw."""
+    memory than itself and a piece. The numbers are those of one draw; row 0, of what is not known, starts at 0:
+    where training never meets it, it says nothing."""
     rows = max(1, PIECE // dim)
     if num_rows <= rows:
-        return parameter(rng.uniform(-scale, scale, (num_rows, dim)))
+        whole = rng.uniform(-scale, scale, (num_rows, dim))
+        whole[0] = 0.0
+        return parameter(whole)
     table: Array = _zeros(num_rows, dim)
     for start in range(0, num_rows, rows):
         piece = rng.uniform(-scale, scale, (min(rows, num_rows - start), dim)).astype(np.float32)
+        piece[0] *= start > 0
         table = _written(table, piece, np.int32(start))
         table.block_until_ready()  # else pieces pile up
     return table

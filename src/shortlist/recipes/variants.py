@@ -40,14 +40,16 @@ def as_of(value: AsOf, *, retrieval: bool = True, ratings: bool = True) -> Chang
         return _with(
             one,
             query=tuple(map(past, one.query)),
-            aggregates=tuple(_seeing(a, value) for a in one.aggregates),
+            candidate=tuple(map(past, one.candidate)),
+            aggregates=tuple(_with(a, as_of=value) for a in one.aggregates if _can_see(a, value)),
         )
 
     return lambda recipe: _changed(recipe, tower, task)
 
 
-def _seeing(aggregate: AggregateSpec, value: AsOf) -> AggregateSpec:
-    return _with(aggregate, as_of=value)
+def _can_see(aggregate: AggregateSpec, value: AsOf) -> bool:
+    """Nothing of a row's own second is earlier than it."""
+    return not (isinstance(aggregate, Aggregate) and value == "row" and 0 < aggregate.window < 1)
 
 
 def without_user_ids() -> Change:
@@ -97,3 +99,31 @@ def _changed(recipe: Recipe, tower: Callable[[Tower], Tower], task: Callable[[Ta
 def _with(spec: _S, **changes: Any) -> _S:
     made: _S = msgspec.structs.replace(spec, **changes)
     return made
+
+
+def without_user_counts() -> Change:
+    """No input that tells how much a user did: of users training never saw it would say too much."""
+
+    def task(one: TaskSpec) -> TaskSpec:
+        if not isinstance(one, Head):
+            return one
+        return _with(one, aggregates=tuple(a for a in one.aggregates if not _counts_user(a)))
+
+    return lambda recipe: _changed(recipe, lambda side: side, task)
+
+
+def _counts_user(aggregate: AggregateSpec) -> bool:
+    if isinstance(aggregate, Context):
+        return aggregate.what in ("since_first", "gap", "position")
+    if not isinstance(aggregate, Aggregate):
+        return False
+    return "activity" in aggregate.by or ("user_id" in aggregate.by and aggregate.statistic != "mean")
+
+
+def linear() -> Change:
+    """Heads without hidden layers, which say little of users unlike any they have seen."""
+
+    def task(one: TaskSpec) -> TaskSpec:
+        return _with(one, hidden=(), dropout=0.0) if isinstance(one, Head) else one
+
+    return lambda recipe: _changed(recipe, lambda side: side, task)
