@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -66,7 +67,7 @@ class Fitted:
 
     history: curves by name, one value an epoch: each task's training loss and, with validation rows,
     "validation ndcg@10" or "validation rmse". best_epoch: the epoch (from 1) whose parameters these are.
-    seconds: "compile" (wall), "fit" (wall), "fit_cpu", without compilation.
+    seconds: "compile" (wall), "fit" (wall), "fit_cpu", without compilation; "prepare_cpu", of features.
     """
 
     model: Model
@@ -148,12 +149,15 @@ def fit(
             "patience needs validation rows to judge by",
             hint="split with validation=0.1, or leave patience at 0",
         )
+    start = time.process_time()
     prepared = stored.prepared_for(model) if stored else prepare(model, split)
+    prepare_cpu = round(time.process_time() - start, 4)
     if course.half_life:
         prepared = faded(prepared, split, course.half_life)
     judge = Judge(model, split, prepared) if split.validation.height else None
     events = _events(model, prepared, course)
     params, history, best, seconds = _listen(events, course, judge, prepared, listen)
+    seconds["prepare_cpu"] = prepare_cpu
     scorer = JaxScorer(*unstacked(*params, course.members), prepared.encoder)
     return Fitted(model, course, split, scorer, prepared, history, best, seconds)
 

@@ -12,18 +12,22 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from shortlist._typing import Bools, Doubles
-from shortlist.api.cases import Case
+from shortlist.api.cases import Case, ratings_of
 from shortlist.api.entrants import compiled_counter, entrant, with_bonus
+from shortlist.api.evaluating import carved_from, interactions_of
 from shortlist.api.fitting import Fitted, fit
 from shortlist.api.observing import observed
+from shortlist.api.preparing import positions_of, user_indices
 from shortlist.data.dataset import Dataset
 from shortlist.data.movielens import movielens
 from shortlist.data.splits import Split, leave_last, random, temporal
+from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError, did_you_mean
 from shortlist.evaluation import metrics
+from shortlist.evaluation.rows import Skipped, TestRows
+from shortlist.evaluation.suite import baseline_predictions
 from shortlist.recipes.variants import (
     Change,
     as_of,
@@ -33,6 +37,7 @@ from shortlist.recipes.variants import (
     without_user_counts,
     without_user_ids,
 )
+from shortlist.specs.models import Model
 from shortlist.specs.recipe import Recipe
 
 Figures = dict[str, float]
@@ -49,11 +54,16 @@ class Task:
     changes: tuple[Change, ...] = ()
     figures: dict[str, str] = field(default_factory=dict)
 
-    def fitted(self, split: Split, seed: int) -> Fitted:
-        """The model, trained on the whole of the training part."""
+    @property
+    def recipe_as_changed(self) -> Recipe:
         recipe = shipped(self.recipe)
         for change in self.changes:
             recipe = change(recipe)
+        return recipe
+
+    def fitted(self, split: Split, seed: int) -> Fitted:
+        """The model, trained on the whole of the training part."""
+        recipe = self.recipe_as_changed
         assert not hasattr(recipe.model, "goal")  # declared, not inferred
         return fit(recipe.model, split, training=recipe.training, seed=seed)
 
@@ -160,6 +170,26 @@ def _mean(values: Doubles) -> float:
     return float(np.nanmean(values))
 
 
+PEERS: dict[str, dict[str, str]] = {
+    "rating-one": {"rmse": "0.8787 myFM"},
+    "rating-timeless": {"rmse": "0.8849 myFM"},
+    "rating-causal": {
+        "rmse": "0.918 SVD++, which sees all",
+        "rmse_no_user_id": "0.918 SVD++, which sees all",
+    },
+    "retrieval-earlier": {"top100_raw": "0.396 iALS", "top100_filtered": "0.639 iALS"},
+    "retrieval-nearest": {"top100_raw": "0.396 iALS", "top100_filtered": "0.639 iALS"},
+    "retrieval-ids": {"top100_raw": "0.396 iALS", "top100_filtered": "0.639 iALS"},
+    "leave-last": {"hr10": "0.149 EASE", "ndcg10": "0.073 iALS"},
+    "temporal-rolling": {"top100_filtered": "0.362 recent popular", "hr10": "0.076 recent popular"},
+    "temporal-static": {
+        "recall10": "0.106 recent popular",
+        "ndcg10": "0.406 recent popular",
+        "ndcg10_warm": "0.218 recent popular",
+    },
+    "temporal-rating": {"rmse": "1.0195", "rmse_warm": "0.943"},
+}
+"""The best figures measured of others on the same rows, each tool with its own best settings."""
 BOTH = {"top100_raw": "top100_raw", "top100_filtered": "top100_filtered"}
 JOINT = {"top100_filtered": "top100_filtered", "rmse": "rmse"}
 CAUSAL = (as_of("row"), training(epochs=10))
@@ -266,7 +296,7 @@ ROWS = (
 # Running
 
 
-def reproduce(
+def reproduce_rows(
     rows: Iterable[Row],
     *,
     names: Iterable[str] = (),
@@ -281,6 +311,7 @@ def reproduce(
     chosen = _chosen(tuple(rows), tuple(names))
     data = movielens("100k") if data is None else data
     found = []
+    known: dict[str, dict[str, Any]] = {}
     total, done = sum(len(row.tasks) * len(_runs(row, seeds)) for row in chosen), 0
     for row in chosen:
         told: dict[str, list[float]] = {}
@@ -305,10 +336,77 @@ def reproduce(
                 },
                 "fit_seconds": float(np.mean(seconds)),
                 "seeds": [seed for _, seed in _runs(row, seeds)],
-                "said": row.said,
+                "said": _said(row),
+                "baselines": _baselines(row, data, known),
+                "peers": PEERS.get(row.name, {}),
             }
         )
     return found
+
+
+def _said(row: Row) -> str:
+    """What must be known of a row's figures."""
+    models = [task.recipe_as_changed.model for task in row.tasks]
+    future = any(isinstance(m, Model) and m.sees_future for m in models)
+    seen = "leave-one-out inputs: sees the future of the training period" if future else ""
+    return "; ".join(part for part in (seen, row.said) if part)
+
+
+def _baselines(row: Row, data: Dataset, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The best tuned baseline on the row's own test rows, by metric; known: of splits already done."""
+    kind = row.split.__name__
+    if kind not in known:
+        known[kind] = baseline_figures(row.split(data, row.split_seeds[0]))
+    names = {"rmse_no_user_id": "rmse"}
+    figures = known[kind]
+    if row.measure is users_measured:
+        names = {"recall10": "user recall10", "ndcg10": "user ndcg10", "ndcg10_warm": "user ndcg10_warm"}
+    elif row.measure is rolling_measured:
+        return {}  # they were not fitted for histories that grow
+    told = [name for task in row.tasks for name in task.figures]
+    return {name: figures[names.get(name, name)] for name in told if names.get(name, name) in figures}
+
+
+def baseline_figures(split: Split) -> dict[str, Any]:
+    """metric -> the best baseline's name and value."""
+    train, tune = carved_from(split)
+    vocabulary = Vocabulary.of(split.train["user_id"].unique(maintain_order=True).to_list())
+    fit_on, tune_on = (interactions_of(part, split.items, vocabulary) for part in (train, tune))
+    rows = TestRows.of(
+        user_indices(split.train, vocabulary),
+        positions_of(split.train, split.items),
+        user_indices(split.test, vocabulary),
+        positions_of(split.test, split.items),
+        split.items.height,
+        user_keys=split.test["user_id"].to_numpy().astype(str),
+        ratings=ratings_of(split.test),
+    )
+    best: dict[str, Any] = {}
+
+    def offer(name: str, metric: str, value: float, *, lower: bool = False) -> None:
+        held = best.get(metric)
+        if held is None or (value < held["value"] if lower else value > held["value"]):
+            best[metric] = {"name": name, "value": value}
+
+    warm = rows.users[np.unique(rows.user_keys, return_index=True)[1]] >= 0
+    for found in baseline_predictions(fit_on, tune_on, rows, refit=True):
+        if isinstance(found, Skipped):
+            continue
+        if found.ranks is not None:
+            offer(found.name, "top100_raw", float(metrics.hit(found.ranks.raw, 100).mean()))
+            offer(found.name, "top100_filtered", float(metrics.hit(found.ranks.filtered, 100).mean()))
+            offer(found.name, "hr10", float(metrics.hit(found.ranks.filtered, 10).mean()))
+            offer(found.name, "ndcg10", float(metrics.gain(found.ranks.filtered, 10).mean()))
+            one = found.ranks.filtered, rows.user_keys, rows.num_users, 10
+            offer(found.name, "user recall10", _mean(metrics.user_recall(*one)))
+            offer(found.name, "user ndcg10", _mean(metrics.user_ndcg(*one)))
+            offer(found.name, "user ndcg10_warm", _mean(metrics.user_ndcg(*one)[warm]))
+        if found.ratings is not None and rows.ratings is not None:
+            squares = np.square(np.clip(found.ratings, *scale_of(split)) - rows.ratings)
+            offer(found.name, "rmse", float(np.sqrt(squares.mean())), lower=True)
+            known = rows.users >= 0
+            offer(found.name, "rmse_warm", float(np.sqrt(squares[known].mean())), lower=True)
+    return best
 
 
 def _runs(row: Row, seeds: int) -> list[tuple[int, int]]:
@@ -324,11 +422,3 @@ def _chosen(rows: tuple[Row, ...], names: tuple[str, ...]) -> tuple[Row, ...]:
         if name not in known:
             raise DataError(f"there is no row {name!r}", hint=did_you_mean(name, known) or ", ".join(known))
     return tuple(row for row in rows if not names or row.name in names)
-
-
-def without_labels(split: Split) -> Split:
-    """The split whose test rows have lost their ratings."""
-    test = split.test.with_columns(pl.lit(0.0).alias("rating"))
-    from dataclasses import replace
-
-    return replace(split, test=test)
