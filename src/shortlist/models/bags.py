@@ -1,6 +1,8 @@
 """Bags: all of a user's items as one weighted sum of vectors, in the form that is cheapest.
 
-Three forms. Listed: slots int [n, L] of each row, padded with -1, whose vectors are looked up. Spread: a weight for every
+Three forms.
+
+Listed: slots int [n, L] of each row, padded with -1, whose vectors are looked up. Spread: a weight for every
 row of the table (or for those that "<key>@slots" names), float [n, rows]; the sum is then one matrix product,
 cheaper where catalogues are small and histories long. Shared: rows of one user have the same weights but
 for their own item, so that one product a user will do.
@@ -24,9 +26,9 @@ SPREAD = 32
 
 
 class Shared(NamedTuple):
-    """Weights float [G, rows] of G users' items; each row's user int [n], its own item (a column of the weights)
-    int [n], whose weight float [n] is taken out again, and what the sum is multiplied by, float [n]. slots: int
-    [rows], the table's row of each column."""
+    """Weights float [G, rows] of G users' items; each row's user int [n], its own item (a column of the
+    weights) int [n], whose weight float [n] is taken out again, and what the sum is multiplied by, float [n].
+    slots: int [rows], the table's row of each column."""
 
     weights: Array
     user: Array

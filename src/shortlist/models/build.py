@@ -231,8 +231,8 @@ PIECE = 2**22
 
 def _uniform(rng: np.random.Generator, scale: float, num_rows: int, dim: int) -> Array:
     """A table drawn from [-scale, scale], float32 [num_rows, dim]: a large one piece by piece, with no more
-    memory than itself and a piece. The numbers are those of one draw; row 0, of what is not known, starts at 0:
-    where training never meets it, it says nothing."""
+    memory than itself and a piece. The numbers are those of one draw; row 0, of what is not known, starts
+    at 0: where training never meets it, it says nothing."""
     rows = max(1, PIECE // dim)
     if num_rows <= rows:
         whole = rng.uniform(-scale, scale, (num_rows, dim))

@@ -119,7 +119,8 @@ def _projection(in_dim: int, dim: int, rng: np.random.Generator, *, beside: bool
 
 
 def _zeroed(dense: Dense) -> Dense:
-    return eqx.tree_at(lambda d: d.weight, dense, parameter(np.zeros(dense.weight.shape)))
+    empty: Dense = eqx.tree_at(lambda d: d.weight, dense, parameter(np.zeros(dense.weight.shape)))
+    return empty
 
 
 def projection_penalty(head: HeadLayer) -> Array:

@@ -116,8 +116,13 @@ def rank(
     items: Floats,
     candidates: Candidates,
     aggregates: Aggregator = no_aggregates,
+    represented: Callable[[Longs, Longs], Floats] | None = None,
 ) -> Candidates:
-    """Predict every head for every candidate from representations [b, r] and [N, r]."""
+    """Predict every head for every candidate from representations [b, r] and [N, r].
+
+    represented: rows of queries and positions, int64 [n] each -> the items' representations [n, r], where
+    they depend on the query.
+    """
     rows, columns = np.nonzero(candidates.positions >= 0)
     first = np.zeros(1, np.int64)
     heads = scorer.predict(queries[:1], np.asarray(items[:1]), aggregates(first, first))
@@ -125,7 +130,8 @@ def rank(
     for start in range(0, len(rows), _PAIRS):
         row, column = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
         positions = candidates.positions[row, column].astype(np.int64)
-        outputs = scorer.predict(queries[row], np.asarray(items[positions]), aggregates(row, positions))
+        own = np.asarray(items[positions]) if represented is None else represented(row, positions)
+        outputs = scorer.predict(queries[row], own, aggregates(row, positions))
         for head, values in outputs.items():
             predictions[head][row, column] = values
     return replace(candidates, predictions=predictions)

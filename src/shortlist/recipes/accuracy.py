@@ -37,7 +37,6 @@ from shortlist.recipes.variants import (
     without_user_counts,
     without_user_ids,
 )
-from shortlist.specs.models import Model
 from shortlist.specs.recipe import Recipe
 
 Figures = dict[str, float]
@@ -347,7 +346,7 @@ def reproduce_rows(
 def _said(row: Row) -> str:
     """What must be known of a row's figures."""
     models = [task.recipe_as_changed.model for task in row.tasks]
-    future = any(isinstance(m, Model) and m.sees_future for m in models)
+    future = any(m.sees_future for m in models)
     seen = "leave-one-out inputs: sees the future of the training period" if future else ""
     return "; ".join(part for part in (seen, row.said) if part)
 

@@ -327,4 +327,4 @@ FeatureSpec = Id | Category | Tags | Text | Bucket | Normalize | Cyclic | Histor
 TableSpec = Id | Category | Tags | Text | Bucket | History | Bag
 """The features that look vectors up in a table."""
 HasBiases = Id | Category | Bucket | Tags
-"""Where a head has biases, each of these adds its row's, from beside its table (Tags the mean of its rows')."""
+"""Where a head has biases, each adds its row's, from beside its table (Tags the mean of its rows')."""

@@ -92,8 +92,8 @@ class PastTables(eqx.Module):
         return jnp.where(had, weight, 0.0)
 
     def weights(self, bag: Bag, users: Array, past: Array, own: Array) -> tuple[Array | Shared, Array | None]:
-        """A bag's weights of rows whose own items are own int [R], in the cheaper of two forms; and the table's
-        row of each column, where the first does not say so itself."""
+        """A bag's weights of rows whose own items are own int [R], in the cheaper of two forms; and the
+        table's row of each column, where the first does not say so itself."""
         assert self.order is not None
         groups, slots = self.order.shape[0], self.slots[bag.key]
         plain = not (bag.event_dropout or bag.l2) and self.longest <= bag.length

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -78,7 +78,7 @@ def groups_of(spec: Model, tables: Mapping[str, Array], view: View) -> tuple[Gro
                 readers.setdefault(f"{side}/{feature.table_name}", []).append(feature.key)
         for name, keys in readers.items():
             names = tuple(t for t in tables if t == name or t.startswith(f"{name}#"))
-            read = [encoded[key] if key in encoded else view.raters[key] for key in keys]
+            read: list[Any] = [encoded[key] if key in encoded else view.raters[key] for key in keys]
             read = [x.weights if isinstance(x, Shared) else x for x in read]
             num_ids = sum(x.size for x in read)
             whole = any(jnp.issubdtype(x.dtype, jnp.floating) for x in read)
