@@ -242,14 +242,16 @@ def writers() -> dict[str, Callable[[str], str]]:
 
 def declarations() -> dict[str, type]:
     """Every declaration a recipe may hold, by class name."""
-    from shortlist.specs import features, models, recipe, tasks, training
+    from shortlist.specs import aggregates, features, models, recipe, tasks, training
 
     concrete = [
         *(recipe.Recipe, recipe.DataSource, recipe.SplitRule, recipe.Evaluation, recipe.Serving),
+        *(recipe.Outline, recipe.Auto),
         *(training.Training, *get_args(training.OptimizerSpec)),
         *(models.Tower, *get_args(models.ModelSpec)),
         *get_args(features.FeatureSpec),
         *get_args(tasks.TaskSpec),
+        *get_args(aggregates.AggregateSpec),
     ]
     return {cls.__name__: cls for cls in concrete}
 
