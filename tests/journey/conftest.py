@@ -16,8 +16,8 @@ EPOCHS = 2
 
 @pytest.fixture(scope="session")
 def trained(split: sl.Split) -> Fitted:
-    """The shipped joint model after two epochs."""
-    recipe = find_recipe("ml100k-joint")
+    """The shipped joint model of ids, titles and time after two epochs."""
+    recipe = find_recipe("ml100k-ids")
     return fit(recipe.model, split, training=recipe.training, epochs=EPOCHS)
 
 

@@ -99,8 +99,8 @@ def test_shortlist_sees_the_inputs_of_the_tutorials_only(name: str) -> None:
     assert {feature.dim for feature in model.query.features if isinstance(feature, sl.Id)} == {32}
 
 
-def test_the_shipped_recipe_is_the_joint_experiment() -> None:
-    recipe = find_recipe("ml100k-joint")
+def test_the_shipped_recipe_of_ids_is_the_joint_experiment() -> None:
+    recipe = find_recipe("ml100k-ids")
     model, training = BY_NAME["multitask-joint"].shortlist
     assert recipe.model == model
     assert recipe.training == training

@@ -1,0 +1,292 @@
+"""The rows of the table of accuracy: what they may see, what changes change, the form of what is told."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from shortlist.data.dataset import Dataset
+from shortlist.data.splits import Split
+from shortlist.errors import DataError
+from shortlist.models.build import build
+from shortlist.recipes import accuracy
+from shortlist.recipes.accuracy import (
+    PEERS,
+    ROWS,
+    Row,
+    Task,
+    baseline_figures,
+    random_split,
+    reproduce_rows,
+    shipped,
+)
+from shortlist.recipes.variants import (
+    CLOCK,
+    as_of,
+    linear,
+    training,
+    without_time,
+    without_user_counts,
+    without_user_ids,
+)
+from shortlist.specs.aggregates import Affinity, Aggregate, Context, Process
+from shortlist.specs.features import OfPast
+from shortlist.specs.models import Model
+from shortlist.specs.recipe import Recipe
+
+NAMES = [
+    "rating-one",
+    "rating-ensemble",
+    "rating-timeless",
+    "rating-causal",
+    "retrieval-earlier",
+    "retrieval-nearest",
+    "retrieval-ids",
+    "joint",
+    "joint-causal",
+    "leave-last",
+    "temporal-rolling",
+    "temporal-static",
+    "temporal-rating",
+    "split-seeds",
+]
+FUTURE = {"rating-one", "rating-ensemble", "rating-timeless", "retrieval-nearest", "joint", "temporal-rating"}
+"""Rows whose inputs are leave-one-out; of split-seeds that is the first."""
+BY_NAME = {row.name: row for row in ROWS}
+TASKS = [pytest.param(row, task, id=f"{row.name}-{k}") for row in ROWS for k, task in enumerate(row.tasks)]
+RECIPES = ("ml100k-rating", "ml100k-retrieval", "ml100k-joint", "ml100k-ids")
+
+
+def model_of(recipe: Recipe) -> Model:
+    assert isinstance(recipe.model, Model)
+    return recipe.model
+
+
+def features(model: Model) -> list[Any]:
+    return [*model.features("query"), *model.features("candidate")]
+
+
+def aggregates(model: Model) -> list[Any]:
+    return [a for head in model.heads for a in head.aggregates]
+
+
+# Rows
+
+
+def test_the_rows_in_order() -> None:
+    assert [row.name for row in ROWS] == NAMES
+    for name, metrics in PEERS.items():
+        assert metrics.keys() <= {told for task in BY_NAME[name].tasks for told in task.figures}
+
+
+@pytest.mark.parametrize(("row", "task"), TASKS)
+def test_every_changed_recipe_builds_and_is_a_recipe(row: Row, task: Task) -> None:
+    recipe = task.recipe_as_changed
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+    model = model_of(recipe)
+    widths = {head.name: len(head.aggregates) for head in model.heads if head.aggregates}
+    net, tables = build(model, defaultdict(lambda: 3), means={}, seed=0, aggregates=widths)
+    assert net.spec == model and tables
+    assert task.figures, "it is measured by something"
+
+
+@pytest.mark.parametrize(("row", "task"), TASKS)
+def test_who_sees_the_future(row: Row, task: Task) -> None:
+    expected = row.name in FUTURE or (row.name == "split-seeds" and task.recipe == "ml100k-rating")
+    assert model_of(task.recipe_as_changed).sees_future is expected
+
+
+def test_shipped_recipes_that_see_the_future() -> None:
+    assert {name for name in RECIPES if model_of(shipped(name)).sees_future} == {"ml100k-rating"}
+
+
+def test_retrieval_of_the_joint_row_sees_nothing_later() -> None:
+    """Leave-one-out inputs of its rating leave those of its retrieval strictly earlier."""
+    model = model_of(BY_NAME["joint"].tasks[0].recipe_as_changed)
+    towers = [f.as_of for f in (*model.query.features, *model.candidate.features) if isinstance(f, OfPast)]
+    assert towers and set(towers) == {"row"}
+    assert model.retrieval is not None and model.retrieval.seen == "row"
+    (head,) = model.heads
+    assert {f.as_of for f in (*head.query, *head.candidate) if isinstance(f, OfPast)} == {"leave-one-out"}
+    assert {a.as_of for a in head.aggregates} == {"leave-one-out"}
+
+
+# Changes
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a plain value, keys aside."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from texts(one)
+    elif isinstance(value, str):
+        yield value
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_without_user_ids_nothing_is_kept_of_one_user(name: str) -> None:
+    before, after = (model_of(r) for r in (shipped(name), without_user_ids()(shipped(name))))
+    of_users = [f for f in features(before) if f.column == "user_id"]
+    assert bool(of_users) == (name != "ml100k-retrieval")
+    assert [f for f in features(after) if f.column == "user_id"] == [
+        f for f in of_users if f in before.features("candidate")
+    ], "only who else had an item is told by user"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_without_time_nothing_reads_a_clock(name: str) -> None:
+    before, after = (model_of(r) for r in (shipped(name), without_time()(shipped(name))))
+    assert not {f.column for f in features(after)} & {*CLOCK}
+    told = aggregates(after)
+    assert not [a for a in told if isinstance(a, Context) and a.what != "column"]
+    assert not [a for a in told if isinstance(a, Aggregate) and (a.window or a.last)]
+    assert not [a for a in told if isinstance(a, Process) and a.time]
+    assert not {"timestamp", "past_gap", "gap", "hour_sine", "time"} & set(texts(after.to_dict()))
+    counted = [len(features(m)) + len(aggregates(m)) for m in (before, after)]
+    assert counted[0] > counted[1] > 0
+
+
+def test_without_user_counts_says_not_how_much_a_user_did() -> None:
+    before, after = (
+        aggregates(model_of(r))
+        for r in (shipped("ml100k-rating"), without_user_counts()(shipped("ml100k-rating")))
+    )
+    gone = [a for a in before if a not in after]
+    assert any(isinstance(a, Aggregate) and a.statistic == "count" for a in gone)
+    assert any(isinstance(a, Context) and a.what == "position" for a in gone)
+    for a in after:
+        if isinstance(a, Aggregate):
+            assert "activity" not in a.by and ("user_id" not in a.by or a.statistic == "mean")
+        else:
+            assert isinstance(a, Affinity | Process) or a.what not in ("since_first", "gap", "position")
+
+
+def test_as_of_reaches_every_input_and_keeps_what_it_cannot_say() -> None:
+    both = model_of(as_of("row")(shipped("ml100k-rating")))
+    assert {f.as_of for f in features(both) if isinstance(f, OfPast)} == {"row"}
+    assert {a.as_of for a in aggregates(both)} == {"row"}
+    assert not [a for a in aggregates(both) if isinstance(a, Aggregate) and 0 < a.window < 1]
+    joint = shipped("ml100k-joint")
+    assert as_of("leave-one-out", retrieval=False, ratings=False)(joint) == joint
+
+
+def test_linear_heads_and_other_training() -> None:
+    recipe = linear()(training(epochs=3, members=2)(shipped("ml100k-joint")))
+    assert [(head.hidden, head.dropout) for head in model_of(recipe).heads] == [((), 0.0)]
+    assert (recipe.training.epochs, recipe.training.members) == (3, 2)
+
+
+# Running
+
+
+@pytest.fixture(scope="module")
+def tiny(small_data: Dataset) -> Dataset:
+    """Sixty users of MovieLens."""
+    users = small_data.users[:60]
+    kept = pl.col("user_id").is_in(users["user_id"].to_list())
+    return Dataset(small_data.interactions.filter(kept), users, small_data.items, "tiny")
+
+
+@pytest.fixture
+def baselines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Baselines take a while: here they are answered at once; on which splits."""
+    asked: list[str] = []
+
+    def figures(split: Split) -> dict[str, Any]:
+        asked.append(split.rule)
+        return {
+            "top100_raw": {"name": "raw's", "value": 0.5},
+            "user ndcg10": {"name": "users'", "value": 0.1},
+        }
+
+    monkeypatch.setattr(accuracy, "baseline_figures", figures)
+    return asked
+
+
+def quick(name: str) -> Row:
+    """A row with the recipe that trains fastest, and not for long."""
+    row = BY_NAME[name]
+    short = training(epochs=1)
+    tasks = tuple(replace(t, recipe="ml100k-ids", changes=(*t.changes, short)) for t in row.tasks)
+    return replace(row, tasks=tasks)
+
+
+def test_rows_tell_means_and_deviations_over_seeds(tiny: Dataset, baselines: list[str]) -> None:
+    told: list[tuple[str, int, int]] = []
+    found = reproduce_rows(
+        map(quick, NAMES),
+        names=["retrieval-ids", "temporal-static"],
+        seeds=2,
+        data=tiny,
+        tell=lambda *words: told.append(words),
+    )
+    assert json.loads(json.dumps(found)) == found
+    assert [row["row"] for row in found] == ["retrieval-ids", "temporal-static"]
+    for row in found:
+        assert {"row", "metrics", "fit_seconds", "seeds"} <= row.keys()
+        assert row["seeds"] == [42, 43] and row["fit_seconds"] > 0
+        assert set(row["metrics"]) == set(BY_NAME[row["row"]].tasks[0].figures)
+        for figure in row["metrics"].values():
+            assert set(figure) == {"mean", "std"}
+            assert 0 < figure["mean"] < 1 and 0 <= figure["std"] < 0.1
+    assert any(figure["std"] > 0 for row in found for figure in row["metrics"].values())
+    assert found[0]["baselines"] == {"top100_raw": {"name": "raw's", "value": 0.5}}
+    assert found[1]["baselines"] == {"ndcg10": {"name": "users'", "value": 0.1}}
+    assert len(baselines) == 2
+    assert found[1]["said"] == "rows count half as much as rows twenty days later"
+    assert [words[1:] for words in told] == [(k, 4) for k in range(4)]
+
+
+def test_a_row_of_several_splits_has_one_model_seed(
+    tiny: Dataset, baselines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[tuple[int | None, int]] = []
+
+    class Answer:
+        seconds = {"fit_cpu": 1.5}  # noqa: RUF012
+
+    def fitted(self: Task, split: Any, seed: int) -> Any:
+        runs.append((split.seed, seed))
+        return Answer()
+
+    monkeypatch.setattr(Task, "fitted", fitted)
+    values = iter([1.0, 2.0, 6.0])
+    row = replace(
+        BY_NAME["split-seeds"],
+        tasks=(Task("ml100k-ids", (), {"shown": "rmse"}),),
+        measure=lambda fitted, split: {"rmse": next(values), "hidden": 0.0},
+    )
+    (found,) = reproduce_rows([row], seeds=5, data=tiny)
+    assert runs == [(42, 42), (43, 42), (44, 42)]
+    assert found["metrics"] == {"shown": {"mean": 3.0, "std": pytest.approx(np.sqrt(7.0))}}
+    assert found["fit_seconds"] == 1.5 and len(baselines) == 1
+
+
+def test_rows_that_see_the_future_say_so(tiny: Dataset) -> None:
+    for row in ROWS:
+        future = any(model_of(task.recipe_as_changed).sees_future for task in row.tasks)
+        assert ("sees the future" in accuracy._said(row)) is future, row.name
+
+
+def test_the_best_baseline_of_each_metric(tiny: Dataset) -> None:
+    found = baseline_figures(random_split(tiny, 42))
+    of_users = {f"user {name}" for name in ("recall10", "ndcg10", "ndcg10_warm")}
+    assert set(found) == {"top100_raw", "top100_filtered", "hr10", "ndcg10", "rmse", "rmse_warm"} | of_users
+    assert found["top100_filtered"]["value"] > 100 / tiny.items.height
+    assert 0.5 < found["rmse"]["value"] < random_split(tiny, 42).test["rating"].std()
+    assert found["user ndcg10"] == found["user ndcg10_warm"], "every user is known"
+
+
+def test_a_row_that_is_not_there(tiny: Dataset) -> None:
+    with pytest.raises(DataError, match="there is no row 'joint-casual'") as caught:
+        reproduce_rows(ROWS, names=["joint-casual"], data=tiny)
+    assert "did you mean 'joint-causal'" in caught.value.hint
