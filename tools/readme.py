@@ -15,7 +15,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/recipes.md", "docs/performance.md")
+PAGES = ("README.md", "docs/recipes.md", "docs/performance.md", "docs/accuracy.md")
 PART = re.compile(
     r"(<!-- (?P<name>[\w-]+): written by `make readme` -->\n)(?P<old>.*?)(<!-- end of (?P=name) -->)",
     re.DOTALL,
@@ -161,6 +161,28 @@ def precision(_: str) -> str:
     return table(["experiment", "float32", "bfloat16"], rows)
 
 
+def accuracy(_: str) -> str:
+    """The table of accuracy, from docs/results/accuracy.json."""
+    rows = []
+    for row in read("docs/results/accuracy.json"):
+        for at, (name, metric) in enumerate(row["metrics"].items()):
+            best = row["baselines"].get(name)
+            future = "sees the future" in row["said"]
+            rows.append(
+                [
+                    f"{row['row']}{' *' if future else ''}" if at == 0 else "",
+                    name,
+                    f"**{metric['mean']:.4f}** ± {metric['std']:.4f}",
+                    "" if best is None else f"{best['value']:.4f} {best['name']}",
+                    row["peers"].get(name, ""),
+                    f"{row['fit_seconds']:.1f}" if at == 0 else "",
+                ]
+            )
+    header = ["row", "metric", "Shortlist", "best baseline here", "best known of others", "fit CPU s"]
+    note = "\n\\* leave-one-out inputs, which see the future of the training period.\n"
+    return table(header, rows, right=99) + note
+
+
 def _exactly(found: Mapping[str, float]) -> str:
     return ", ".join(f"{text} {found[name]:.4f}" for name, text in NAMES.items() if name in found)
 
@@ -234,6 +256,7 @@ def writers() -> dict[str, Callable[[str], str]]:
         "demo": demo,
         "speed": speed,
         "precision": precision,
+        "accuracy": accuracy,
     }
     for name, cls in declarations().items():
         found[f"keys-{name}"] = lambda old, cls=cls: keys(old, cls)  # type: ignore[misc]

@@ -24,9 +24,16 @@ if TYPE_CHECKING:
     from shortlist.models.towers import register_tower as register_tower
     from shortlist.pipeline.recommender import Recommender as Recommender
     from shortlist.pipeline.slate import Slate as Slate
+    from shortlist.recipes.infer import infer as infer
+    from shortlist.specs.aggregates import Affinity as Affinity
+    from shortlist.specs.aggregates import Aggregate as Aggregate
+    from shortlist.specs.aggregates import Context as Context
+    from shortlist.specs.aggregates import Process as Process
+    from shortlist.specs.features import Bag as Bag
     from shortlist.specs.features import Bucket as Bucket
     from shortlist.specs.features import Category as Category
     from shortlist.specs.features import Cyclic as Cyclic
+    from shortlist.specs.features import History as History
     from shortlist.specs.features import Id as Id
     from shortlist.specs.features import Normalize as Normalize
     from shortlist.specs.features import Tags as Tags
@@ -50,15 +57,21 @@ __version__ = "0.1.0"
 _HOMES = {
     "Adagrad": "shortlist.specs.training",
     "Adam": "shortlist.specs.training",
+    "Affinity": "shortlist.specs.aggregates",
+    "Aggregate": "shortlist.specs.aggregates",
+    "Bag": "shortlist.specs.features",
     "Bucket": "shortlist.specs.features",
     "Category": "shortlist.specs.features",
+    "Context": "shortlist.specs.aggregates",
     "Custom": "shortlist.specs.tasks",
     "Cyclic": "shortlist.specs.features",
     "Dataset": "shortlist.data.dataset",
     "Fitted": "shortlist.api.fitting",
+    "History": "shortlist.specs.features",
     "Id": "shortlist.specs.features",
     "MultiTask": "shortlist.specs.models",
     "Normalize": "shortlist.specs.features",
+    "Process": "shortlist.specs.aggregates",
     "Ranker": "shortlist.specs.models",
     "Rating": "shortlist.specs.tasks",
     "Recipe": "shortlist.specs.recipe",
@@ -78,6 +91,7 @@ _HOMES = {
     "encode": "shortlist.api.encoding",
     "evaluate": "shortlist.api.evaluating",
     "fit": "shortlist.api.fitting",
+    "infer": "shortlist.recipes.infer",
     "load": "shortlist.bundle",
     "register_task": "shortlist.tasks.ranking",
     "register_tower": "shortlist.models.towers",
