@@ -5,7 +5,7 @@ ARGS ?=
 
 bin := $(VENV)/bin
 ready := $(VENV)/.ready
-demo_command = $(bin)/shortlist train ml100k-joint --output runs/demo --force && \
+demo_command = $(bin)/shortlist train ml100k-ids --output runs/demo --force && \
 	$(bin)/shortlist recommend runs/demo --user 42 -k 10
 
 .DEFAULT_GOAL := help

@@ -201,7 +201,7 @@ class Asked:
 
 def _events(model: Model, prepared: Prepared, course: Training) -> Iterator[Event]:
     means = {head.name: _mean(prepared, head.label) for head in model.heads}
-    widths = {name: given.shape[1] for name, given in prepared.examples.aggregates.items()}
+    widths = prepared.aggregate_widths
     spec = program_of(model)
 
     def made(seed: int) -> tuple[Net, Tables]:

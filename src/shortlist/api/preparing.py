@@ -69,6 +69,11 @@ class Prepared:
     ready: dict[str, Ready] = field(default_factory=dict, repr=False)
 
     @property
+    def aggregate_widths(self) -> dict[str, int]:
+        """How many numbers each head that has aggregates is given of a pair."""
+        return {name: given.shape[1] for name, given in self.examples.aggregates.items()}
+
+    @property
     def counts(self) -> Longs:
         """Training rows of each item; int64 [N]."""
         return item_counts(self.examples.candidates, self.catalogue.num_items)

@@ -14,7 +14,7 @@ from shortlist._typing import Array, Bools, Columns, Doubles, Floats, Longs, Sco
 from shortlist.data.coded import Column
 from shortlist.data.coded import Table as CodedTable
 from shortlist.errors import BundleError, RequestError
-from shortlist.features.history import DERIVED, Events
+from shortlist.features.history import DERIVED, LISTS, Events
 from shortlist.features.log import Standing
 from shortlist.features.requests import Request, fill_missing, take_rows
 from shortlist.features.schema import Schema
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from shortlist.features.aggregates import Aggregates
 
 _PAIRS = 1 << 16  # candidates held at once
+_LISTED = 1 << 13  # pairs whose lists of raters are held at once
 _RESERVED = ("user_id", "item_id", "score", "rank", "retrieval_score", "source", "log_p")
 
 
@@ -250,6 +251,20 @@ class Recommender:
         columns = candidate_columns(self.items, self.schema, {}, positions, self.raters, mirrored)
         return self.ranker.encode_candidate(columns)[0]
 
+    def _as_of(self, columns: Columns, users: Longs) -> Callable[[Longs, Longs], Floats] | None:
+        """Representations of items as of the requests' times, where these tell: rows and positions -> [n, r]."""
+        lists = [LISTS[name][0] for name in self.schema.candidate if name in LISTS]
+        if self.raters is None or "row" not in lists:
+            return None
+        at = Standing.of(users, request_times(self.users, columns, users))
+
+        def representations(rows: Longs, positions: Longs) -> Floats:
+            starts = range(0, len(rows), _LISTED)
+            blocks = [slice(start, start + _LISTED) for start in starts]
+            return np.concatenate([self.represented(positions[b], at.rows(rows[b])) for b in blocks])
+
+        return representations
+
     def told(self, columns: Columns, users: Longs) -> Told | None:
         """The histories that requests tell."""
         if self.events is None:
@@ -328,8 +343,8 @@ class Recommender:
         if self.ranker is not None and self.item_representations is not None:
             if representation is None or self.ranker is not self.retriever:
                 representation = self.ranker.encode_query(query)[0]
-            numbers = self._aggregator(columns, users, told)
-            found = rank(self.ranker, representation, self.item_representations, found, numbers)
+            numbers, as_of = self._aggregator(columns, users, told), self._as_of(columns, users)
+            found = rank(self.ranker, representation, self.item_representations, found, numbers, as_of)
         scores = self._utility(found)
         return order(found, np.where(known[:, None], scores, found.log_p.astype(np.float64)), k)
 

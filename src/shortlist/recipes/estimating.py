@@ -132,8 +132,11 @@ def _trial(recipe: Recipe, prepared: Prepared) -> _Trial:
     examples = _some(prepared.examples, STEPS * course.batch_size)
     means = {head.name: 0.0 for head in model.heads}
     sizes = prepared.encoder.sizes
+    widths, spec = prepared.aggregate_widths, program_of(model)
     building, (net, tables) = _timed(
-        lambda: stacked(lambda seed: build(program_of(model), sizes, means=means, seed=seed), course.seeds)
+        lambda: stacked(
+            lambda seed: build(spec, sizes, means=means, seed=seed, aggregates=widths), course.seeds
+        )
     )
     weights = {t.name: t.weight for t in model.all_tasks if t.weight}
     compiling, num_steps, scratch, epochs, live = 0.0, 1, 0, [], None

@@ -161,7 +161,7 @@ class _Shape:
 
     def _rows(self, what: str, num_rows: int) -> Cost:
         model = self.recipe.model
-        net = net_of(model, self.prepared.encoder.sizes)
+        net = net_of(model, self.prepared.encoder.sizes, self.prepared.aggregate_widths)
         width = net.width("query")
         width += net.query.width + 1 if model.retrieval is not None else 0
         width *= self.recipe.training.members

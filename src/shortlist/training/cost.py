@@ -16,9 +16,8 @@ from shortlist.specs.models import Model
 from shortlist.specs.training import Training
 from shortlist.tasks.known import TABLE_BYTES
 from shortlist.tasks.multitask import Corpus, active_retrieval
-from shortlist.tasks.past import past_tables
 from shortlist.training.feeding import AHEAD, Feed
-from shortlist.training.loop import audience_of
+from shortlist.training.loop import audience_of, pasts_of
 from shortlist.training.optimizers import rule_of
 from shortlist.training.steps import learned, plan_of
 
@@ -65,18 +64,19 @@ def table_shapes(spec: Model, sizes: Mapping[str, int]) -> dict[str, tuple[int, 
     return shapes
 
 
-def net_of(spec: Model, sizes: Mapping[str, int]) -> Net:
-    """The layers alone, built beside tables of one row."""
+def net_of(spec: Model, sizes: Mapping[str, int], aggregates: Mapping[str, int] | None = None) -> Net:
+    """The layers alone, built beside tables of one row; aggregates: as `build` takes them."""
     tables = table_shapes(spec, sizes)
     small = {name: 1 if name in tables else size for name, size in sizes.items()}
-    return build(spec, small, means={}, seed=0)[0]
+    return build(spec, small, means={}, seed=0, aggregates=aggregates)[0]
 
 
 def training_cost(
     spec: Model, sizes: Mapping[str, int], examples: Examples, catalogue: Catalogue, training: Training
 ) -> TrainingCost:
     """Tables, optimiser, examples on the device and scratch; every table by its rows x numbers x 4 bytes."""
-    net, shapes = net_of(spec, sizes), table_shapes(spec, sizes)
+    widths = {name: given.shape[1] for name, given in examples.aggregates.items()}
+    net, shapes = net_of(spec, sizes, widths), table_shapes(spec, sizes)
     struct: Any = jax.ShapeDtypeStruct  # has no types
     tables = {name: struct(shape, np.float32) for name, shape in shapes.items()}
     states, members = len(rule_of(training.optimizer).start), training.members
@@ -84,8 +84,8 @@ def training_cost(
     batch_size = min(training.batch_size, len(examples))
     audience = audience_of(net, examples, batch_size)
     feed = Feed.of(examples, training, queries=audience is None)
-    pasts = None if catalogue.pasts is None else past_tables(catalogue.pasts, catalogue.num_items)
-    corpus = Corpus(catalogue.items, catalogue.log_q, None, audience, pasts)  # type: ignore[arg-type]
+    pasts = pasts_of(catalogue)
+    corpus = Corpus(catalogue.items, catalogue.log_q, None, audience, *pasts)  # type: ignore[arg-type]
     plan = plan_of((net, tables), feed.forms[0].data, corpus, training, batch_size)
 
     parts = []
@@ -100,7 +100,7 @@ def training_cost(
     parts.append(Cost("layers", layers * (1 + states) * members, how))
     parts.append(_examples(feed))
     parts.append(_corpus(net, catalogue))
-    if pasts is not None:
+    if any(tables is not None for tables in pasts):
         held = sum(x.nbytes for x in jax.tree.leaves(pasts))
         parts.append(Cost("users' pasts", 2 * held, f"{len(catalogue.pasts.items):,} items, by user"))  # type: ignore[union-attr]
     dense = [g for g in plan.groups if not g.sparse(training)]

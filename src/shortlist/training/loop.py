@@ -18,7 +18,7 @@ from shortlist.models.build import Net, Tables
 from shortlist.specs.training import Training
 from shortlist.tasks.known import known_positives
 from shortlist.tasks.multitask import Corpus, Params, active_retrieval
-from shortlist.tasks.past import past_tables
+from shortlist.tasks.past import PastTables, past_tables
 from shortlist.tasks.retrieval import needs_whole_catalogue, takes_whole
 from shortlist.training.feeding import Feed
 from shortlist.training.optimizers import schedule
@@ -148,11 +148,16 @@ def _corpus(net: Net, examples: Examples, catalogue: Catalogue, batch_size: int)
             catalogue.known_indptr, catalogue.known_items, catalogue.num_items, whole=whole
         )
     items, log_q = jax.device_put((catalogue.items, catalogue.log_q))
-    pasts = None if catalogue.pasts is None else past_tables(catalogue.pasts, catalogue.num_items)
-    raters = None
-    if catalogue.raters is not None:
-        raters = past_tables(catalogue.raters, len(catalogue.known_indptr) - 1)
+    pasts, raters = pasts_of(catalogue)
     return Corpus(items, log_q, known, audience_of(net, examples, batch_size), pasts, raters)
+
+
+def pasts_of(catalogue: Catalogue) -> tuple[PastTables | None, PastTables | None]:
+    """What users had, and who had items, on the device, where the model reads it."""
+    pasts = None if catalogue.pasts is None else past_tables(catalogue.pasts, catalogue.num_items)
+    if catalogue.raters is None:
+        return pasts, None
+    return pasts, past_tables(catalogue.raters, len(catalogue.known_indptr) - 1)
 
 
 AUDIENCE_ROWS = 2**18
