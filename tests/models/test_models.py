@@ -110,8 +110,25 @@ def test_parts_start_alike_whatever_stands_beside_them() -> None:
     one, few = made(Tower([Id("u", 3)])), made(Tower(FEATURES))
     np.testing.assert_array_equal(one[1]["query/u.id"], few[1]["query/u.id"])
     other = build(one[0].spec, SIZES, means={}, seed=1)
-    assert (np.asarray(other[1]["query/u.id"]) != np.asarray(one[1]["query/u.id"])).all()
+    assert (np.asarray(other[1]["query/u.id"]) != np.asarray(one[1]["query/u.id"]))[1:].all()
     assert np.abs(np.asarray(one[1]["query/u.id"])).max() <= 0.05
+
+
+@pytest.mark.parametrize("piece", [None, 9])
+def test_rows_of_the_unknown_start_at_zero_and_no_other(
+    piece: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a table is drawn piece by piece, from the same numbers."""
+    whole = made(Tower(FEATURES))[1]
+    if piece is not None:
+        monkeypatch.setattr(build_module, "PIECE", piece)
+    tables = made(Tower(FEATURES))[1]
+    drawn = [name for name in tables if "#" not in name]
+    assert len(drawn) > 3
+    for name in drawn:
+        table = np.asarray(tables[name])
+        assert not table[0].any() and table[1:].all()
+        np.testing.assert_array_equal(table, whole[name])
 
 
 def test_dense_weights_are_glorots() -> None:

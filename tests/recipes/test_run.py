@@ -351,7 +351,7 @@ def test_recipes_are_found_by_name_or_path(first: RunResult) -> None:
     assert find_recipe(first.output / "recipe.toml").name == "shop"
     with pytest.raises(RecipeError, match="no recipe 'ml100k-jont'") as caught:
         find_recipe("ml100k-jont")
-    assert "did you mean 'ml100k-joint'?" in caught.value.hint
+    assert "did you mean 'ml100k-joint'" in caught.value.hint
 
 
 # Recipes that infer their model

@@ -11,7 +11,7 @@ from shortlist.cli.console import EXIT_CODES, Verbs
 
 START = """\b
 Start here:
-  shortlist train ml100k-joint -o runs/demo
+  shortlist train ml100k-ids -o runs/demo
   shortlist recommend runs/demo --user 42 -k 10
 
 """

@@ -34,7 +34,7 @@ def _nearby(path: Path) -> str:
     near = get_close_matches(path.name, names)
     if near:
         return f"did you mean {' or '.join(str(parent / name) for name in near)}?"
-    return "train one: shortlist train ml100k-joint"
+    return "train one: shortlist train ml100k-ids"
 
 
 @contextmanager

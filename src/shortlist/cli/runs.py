@@ -25,7 +25,7 @@ def list_runs(
 ) -> None:
     """The runs below a folder with their headline figures, newest first."""
     if not folder.is_dir():
-        raise DataError(f"no such folder: {folder}", hint="train something: shortlist train ml100k-joint")
+        raise DataError(f"no such folder: {folder}", hint="train something: shortlist train ml100k-ids")
     found = sorted(folder.glob("*/report.json"), key=lambda path: -path.stat().st_mtime)
     rows = [_summary(path.parent, read(path.parent)) for path in found]
     if json:
@@ -82,7 +82,7 @@ def find(name: str) -> Path:
     known = [path.parent.name for path in HOME.glob("*/report.json")]
     raise DataError(
         f"{name} is no run: it holds no report.json",
-        hint=did_you_mean(name, known) or "train one: shortlist train ml100k-joint",
+        hint=did_you_mean(name, known) or "train one: shortlist train ml100k-ids",
     )
 
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 RecipeOf = TypeVar("RecipeOf", bound="Recipe | Outline")
 
 EXAMPLES = examples(
-    "shortlist train ml100k-joint",
+    "shortlist train ml100k-ids",
     "shortlist train my-shop.toml -o runs/first --epochs 4",
     "shortlist train two-stage --interactions events.parquet --items items.parquet",
     "shortlist train retrieval --interactions events.csv --show",
     "shortlist train my-shop.toml --estimate",
-    "shortlist train ml100k-joint -o runs/wide --set training.batch_size=2000 --set serving.retrieve=200",
+    "shortlist train ml100k-ids -o runs/wide --set training.batch_size=2000 --set serving.retrieve=200",
 )
 
 
