@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from shortlist.errors import SpecError
+from shortlist.models import build as build_module
 from shortlist.models.build import build, represent
 from shortlist.models.layers import MLP, drop, generator, lookup, masked_mean, normalize
 from shortlist.models.towers import TowerLayer, register_tower
@@ -194,8 +195,8 @@ def test_features_that_share_a_table_look_up_the_same_rows() -> None:
     table, biases = np.asarray(tables["query/things"]), np.asarray(tables["query/things#rating"])[:, 0]
     tags, city, user = (ENCODED[k] for k in ("g.tags", "c.category", "u.id"))
     bags = [table[row[row >= 0]].mean(0) if (row >= 0).any() else np.zeros(3) for row in tags]
-    expected = np.concatenate(
-        [np.array(bags), table[city], table[user], (biases[city] + biases[user])[:, None]], axis=1
-    )
+    of_tags = np.array([biases[row[row >= 0]].mean() if (row >= 0).any() else 0.0 for row in tags])
+    added = (of_tags + biases[city] + biases[user])[:, None]
+    expected = np.concatenate([np.array(bags), table[city], table[user], added], axis=1)
     found = represent(net, tables, "query", {k: ENCODED[k] for k in ("g.tags", "c.category", "u.id")})
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

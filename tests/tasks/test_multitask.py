@@ -123,6 +123,20 @@ def test_squared_error_biases_and_penalties_are_their_formulas(weighted: bool) -
     assert total == pytest.approx(0.5 * expected + plain.penalty(weights), rel=1e-5)
 
 
+def test_l2_all_is_a_prior_on_the_whole_table_whatever_a_batch_touches() -> None:
+    query = Tower([Id("user_id", 3, l2=0.3, l2_all=0.4), Bucket("t", 4, 3)], combine="sum")
+    params, plain = made(Ranker(query, CANDIDATE, [RATING])), made(Ranker(QUERY, CANDIDATE, [RATING]))
+    table = np.asarray(params[1]["query/user_id.id"], np.float64)
+    np.testing.assert_array_equal(table, plain[1]["query/user_id.id"])
+    for weights in (np.ones(B), np.array([3, 1, 0, 0, 0, 0, 0, 0.5])):
+        ours, theirs = (loss_of(p, batch(weights), rating=1.0)[0] for p in (params, plain))
+        assert ours - theirs == pytest.approx(0.4 * (table**2).sum(), rel=1e-4)
+    few = batch(np.array([1.0, 0, 1, 0, 0, 0, 0, 0]))  # of user 1 only
+    slopes = [run(p, few, rating=jnp.ones(()))[1][1]["query/user_id.id"] for p in (params, plain)]
+    np.testing.assert_allclose(slopes[0] - slopes[1], 0.8 * table, rtol=1e-4, atol=1e-5)
+    assert not np.asarray(slopes[1])[[0, 2, 3]].any()
+
+
 def test_a_row_of_weight_two_is_two_rows() -> None:
     params = made(MultiTask(QUERY, CANDIDATE, [Retrieval(loss="full"), RATING]))
     heavy = np.array([1, 2, 1, 1, 1, 1, 0, 0], float)
