@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shortlist.recipes import tutorials
+from shortlist.recipes import accuracy, tutorials
 
 Cli = Callable[..., Any]
 ROWS = [
@@ -72,6 +72,58 @@ def test_the_rows_go_to_a_file_or_to_stdout(cli: Cli, asked: list[int], tmp_path
     assert [p.name for p in tmp_path.iterdir()] == ["t.json"]
     assert "experiment" in said.out
     assert cli("reproduce", "tutorials", "--json", "-").json == ROWS
+
+
+ACCURACY: list[dict[str, Any]] = [
+    {
+        "row": "retrieval-ids",
+        "metrics": {
+            "top100_raw": {"mean": 0.41234, "std": 0.0012},
+            "top100_filtered": {"mean": 0.6, "std": 0},
+        },
+        "fit_seconds": 5.25,
+        "seeds": [42, 43],
+        "said": "two seeds",
+        "baselines": {"top100_raw": {"name": "iALS", "value": 0.39}},
+        "peers": {"top100_filtered": "0.639 iALS"},
+    }
+]
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, ...], int]]:
+    """Rows of the accuracy, answered at once; which were asked for, with how many seeds."""
+    heard: list[tuple[tuple[str, ...], int]] = []
+
+    def reproduce_rows(rows: Any, *, names: Any, seeds: int, tell: Any) -> list[dict[str, Any]]:
+        assert rows is accuracy.ROWS
+        heard.append((tuple(names), seeds))
+        return ACCURACY
+
+    monkeypatch.setattr(accuracy, "reproduce_rows", reproduce_rows)
+    return heard
+
+
+def test_one_line_a_metric_of_the_accuracy(cli: Cli, measured: Any, tmp_path: Path) -> None:
+    said = cli("reproduce", "accuracy", "--json", tmp_path / "a.json")
+    assert (said.code, measured) == (0, [((), 3)])
+    lines = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert "retrieval-ids top100_raw 0.4123 +- 0.0012 0.3900 iALS - 5.2" in lines
+    assert "retrieval-ids top100_filtered 0.6000 +- 0.0000 - 0.639 iALS 5.2" in lines
+    assert lines[-1] == "retrieval-ids: two seeds"
+    assert json.loads((tmp_path / "a.json").read_text()) == ACCURACY
+
+
+def test_rows_are_chosen_by_name_and_only_of_the_accuracy(cli: Cli, measured: Any, asked: list[int]) -> None:
+    words = ["--rows", "joint", "--rows", "leave-last", "--seeds", "1", "--json", "-"]
+    assert cli("reproduce", "accuracy", *words).json == ACCURACY
+    assert measured == [(("joint", "leave-last"), 1)]
+    assert cli("reproduce", "tutorials", "--rows", "joint").code == 2
+    assert asked == []
+
+
+def test_a_row_that_is_not_there_is_named(cli: Cli, refused: Callable[..., None]) -> None:
+    refused(cli("reproduce", "accuracy", "--rows", "joint-casual"), "'joint-casual'", "joint-causal")
 
 
 @pytest.mark.parametrize("words", [["tutorial"], ["tutorials", "--seeds", "0"], []])

@@ -158,6 +158,7 @@ def test_a_step_of_a_shared_table_is_the_slow_obvious_one(choice: Any) -> None:
         slopes["query/things"][last] += slope * w[:4]
         for thing in bag:
             slopes["query/things"][thing] += slope * w[4:8] / len(bag)
+            slopes["query/things#rating"][thing] += slope / len(bag)
         slopes["query/things"][best] += slope * w[8:12]
         slopes["candidate/item_id.id"][item] += slope * w[12:]
         for thing in (last, best):

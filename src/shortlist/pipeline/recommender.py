@@ -252,7 +252,7 @@ class Recommender:
         return self.ranker.encode_candidate(columns)[0]
 
     def _as_of(self, columns: Columns, users: Longs) -> Callable[[Longs, Longs], Floats] | None:
-        """Representations of items as of the requests' times, where these tell: rows and positions -> [n, r]."""
+        """Rows and positions -> representations of items as of the requests' times, where that matters."""
         lists = [LISTS[name][0] for name in self.schema.candidate if name in LISTS]
         if self.raters is None or "row" not in lists:
             return None
