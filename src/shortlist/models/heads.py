@@ -64,6 +64,10 @@ class HeadLayer(eqx.Module):
             dropout=spec.dropout,
             drop_input=not num_aggregates,
         )
+        if num_aggregates and not spec.hidden:
+            # of numbers that go together only the sum's weight is learned: a random start of the others would
+            # stay, and speak where they part, as for users never seen
+            mlp = eqx.tree_at(lambda m: m.last.weight, mlp, parameter(np.zeros((width, 1))))
         if spec.biases:  # start at the training mean: an untrained head is then no worse than a constant
             assert mlp.last is not None and mlp.last.bias is not None
             mlp = eqx.tree_at(lambda m: m.last.bias, mlp, parameter(np.full(1, mean)))
