@@ -59,7 +59,7 @@ def test_a_joint_model_learns_both_of_its_tasks(joint: Fitted) -> None:
     for name in ("loss of retrieval", "loss of rating", "validation rmse of rating"):
         assert joint.history[name][-1] < joint.history[name][0]
     assert joint.best_epoch == 3
-    assert set(joint.seconds) == {"compile", "fit", "fit_cpu"}
+    assert set(joint.seconds) == {"compile", "fit", "fit_cpu", "prepare_cpu"}
 
 
 def test_same_seed_same_bits(joint: Fitted, joint_model: Any, small_split: Split) -> None:
