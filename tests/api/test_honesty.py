@@ -13,6 +13,7 @@ import pytest
 
 from shortlist.api.cases import Case
 from shortlist.api.entrants import compiled_counter, entrant
+from shortlist.api.evaluating import evaluate
 from shortlist.api.fitting import Fitted, faded, fit
 from shortlist.api.observing import observed
 from shortlist.api.preparing import positions_of, prepare
@@ -265,3 +266,11 @@ def test_half_life_reaches_training_and_needs_times(given: Split) -> None:
     untimed = replace(given, train=given.train.drop("timestamp"))
     with pytest.raises(TrainingError, match="half_life weighs rows by their age"):
         fit(spec, untimed, training=course)
+
+
+def test_reports_say_when_inputs_see_the_future(causal: Fitted, nearest: Fitted) -> None:
+    """A leave-one-out model is labelled where it is judged; a strictly earlier one is not."""
+    for fitted, told in ((causal, False), (nearest, True)):
+        report = evaluate(fitted, baselines=False, resamples=10)
+        assert fitted.recommender().sees_future is told
+        assert ("inputs" in report.protocol) is told

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 CARVED = 0.1
 """Share of the training rows baselines are tuned on where a split has no validation rows."""
 MODEL = "Shortlist"
+SEES_FUTURE = "the model's are leave-one-out: it sees the future of the training period"
 
 Tell = Callable[[str, int, int], None]
 
@@ -87,6 +88,7 @@ def evaluate(
         entrants = [*_baselines(recommender, split, case, tell), *entrants]
     stated = {**(protocol or {}), "split": split.rule, "seed": split.seed, "leaks": split.leaks}
     stated["repeats"] = said_of_repeats(case)
+    stated["inputs"] = SEES_FUTURE if recommender.sees_future else ""
     return judge(
         entrants,
         case.rows,

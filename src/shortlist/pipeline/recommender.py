@@ -235,6 +235,16 @@ class Recommender:
         past = self.users.past
         return None if past is None else Events(past.log, self.items.ids, past.mean, past.timed)
 
+    @property
+    def sees_future(self) -> bool:
+        """Whether an input of its models sees events later than its row (as_of="leave-one-out")."""
+        names = {*self.schema.query, *self.schema.candidate} & LISTS.keys()
+        return (
+            any(LISTS[name][0] == "leave-one-out" for name in names)
+            or any(aggregates.foresees for aggregates in self.aggregates.values())
+            or (self.seen_bonus != 0 and self.seen_as_of == "leave-one-out")
+        )
+
     @cached_property
     def raters(self) -> Events | None:
         """The same of items, where the model reads it."""
