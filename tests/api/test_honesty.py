@@ -22,7 +22,7 @@ from shortlist.data.splits import Split, random, temporal
 from shortlist.errors import TrainingError
 from shortlist.features.log import Log
 from shortlist.pipeline.recommender import Recommender
-from shortlist.recipes.accuracy import rolling_measured, rows_measured
+from shortlist.recipes.measures import rolling_measured, rows_measured
 from shortlist.specs.aggregates import Affinity, Aggregate, Context
 from shortlist.specs.features import AsOf, Bag, Bucket, Category, History, Id
 from shortlist.specs.models import MultiTask, Tower, TwoTower

@@ -27,6 +27,7 @@ TRAINS = {
     "shortlist.api.fitting",
     "shortlist.api.recommending",
     "shortlist.recipes.accuracy",
+    "shortlist.recipes.measures",
     "shortlist.recipes.estimating",
     "shortlist.recipes.memory",
     "shortlist.recipes.run",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -153,6 +154,17 @@ def test_without_time_nothing_reads_a_clock(name: str) -> None:
     assert not {"timestamp", "past_gap", "gap", "hour_sine", "time"} & set(texts(after.to_dict()))
     counted = [len(features(m)) + len(aggregates(m)) for m in (before, after)]
     assert counted[0] > counted[1] > 0
+
+
+def test_without_time_stops_the_clock_of_a_process() -> None:
+    def with_process(recipe: Recipe) -> Recipe:
+        (head,) = recipe.model.heads
+        timed = msgspec.structs.replace(head, aggregates=(*head.aggregates, Process()))
+        return msgspec.structs.replace(recipe, model=msgspec.structs.replace(recipe.model, tasks=(timed,)))
+
+    changed = without_time()(with_process(shipped("ml100k-rating")))
+    (left,) = [a for a in aggregates(model_of(changed)) if isinstance(a, Process)]
+    assert Process().time and not left.time
 
 
 def test_without_user_counts_says_not_how_much_a_user_did() -> None:

@@ -225,14 +225,8 @@ def _block(
     found = choose(~_popular(recommender, users), found, popular)
     if recommender.ranker is not recommender.retriever:
         represented, _ = recommender.ranker.encode_query(queries)
-    numbers, items = recommender.aggregator(at), recommender.item_representations
-    if recommender.raters is None:
-        return rank(recommender.ranker, represented, items, found, numbers)
-
-    def as_of(rows: Longs, positions: Longs) -> Floats:
-        return recommender.represented(positions, at.rows(rows))
-
-    return rank(recommender.ranker, represented, items, found, numbers, as_of)
+    numbers, as_of = recommender.aggregator(at), recommender.representer(at)
+    return rank(recommender.ranker, represented, recommender.item_representations, found, numbers, as_of)
 
 
 def _ordered(recommender: Recommender, case: Case, ranked: Candidates, utility: Utility) -> Candidates:

@@ -23,7 +23,7 @@ from shortlist.specs.models import Model
 
 if TYPE_CHECKING:
     from shortlist.data.splits import Split
-    from shortlist.features.aggregates import Aggregates
+    from shortlist.features.aggregates import Ready
 
 
 SIDES = ("query", "candidate")
@@ -141,28 +141,17 @@ def spread_bags(catalogue: Catalogue) -> bool:
     return catalogue.pasts is not None and catalogue.pasts.spreads(catalogue.num_items)
 
 
-def fitted_aggregates(model: Model, events: Events, users: Vocabulary, split: Split) -> dict[str, Aggregates]:
-    """The aggregates of each head that has any, fitted on the log."""
+def fitted_aggregates(model: Model, events: Events, users: Vocabulary, split: Split) -> dict[str, Ready]:
+    """The aggregates of each head that has any, fitted on the log and ready over it."""
     heads = [head for head in model.heads if head.aggregates]
     if not heads:
         return {}
-    from shortlist.features.aggregates import fit_aggregates
+    from shortlist.features.aggregates import fit_over
 
-    read = columns_read(heads[0].aggregates + sum((h.aggregates for h in heads[1:]), ()))
+    read = columns_read(a for head in heads for a in head.aggregates)
     people = _users_in_order(users, split.users, read)
     things = to_columns(split.items, [name for name in split.items.columns if name in read])
-    return {h.name: fit_aggregates(h.aggregates, events.log, people, things) for h in heads}
-
-
-def user_table(aggregates: dict[str, Aggregates], users: Vocabulary, table: pl.DataFrame) -> Columns:
-    """The columns aggregates read of users, in the order of the training users."""
-    return _users_in_order(users, table, {n for a in aggregates.values() for n in columns_read(a.specs)})
-
-
-def item_table(aggregates: dict[str, Aggregates], table: pl.DataFrame) -> Columns:
-    """The columns aggregates read of items, in the order of the catalogue."""
-    read = {n for a in aggregates.values() for n in columns_read(a.specs)}
-    return to_columns(table, [name for name in table.columns if name in read])
+    return {h.name: fit_over(h.aggregates, events.log, people, things) for h in heads}
 
 
 def _users_in_order(users: Vocabulary, table: pl.DataFrame, read: Collection[str]) -> Columns:

@@ -13,11 +13,9 @@ from shortlist._typing import Columns, Floats, Ints, Longs
 from shortlist.api.pasts import (
     events_of,
     fitted_aggregates,
-    item_table,
     numbers_read,
     reads_past,
     spread_bags,
-    user_table,
     with_pasts,
     with_raters,
 )
@@ -51,8 +49,7 @@ class Prepared:
 
     users: the training users in order of first appearance. times: int64, each user's last time, where rows
     have times. queries, items: raw columns of the first rows and items. events: what users did, in order,
-    where the model reads it; raters: the same of items. aggregates: head -> its fitted aggregates; ready: the
-    same over the events.
+    where the model reads it; raters: the same of items. ready: head -> its aggregates over the events.
     """
 
     encoder: Encoder
@@ -65,8 +62,12 @@ class Prepared:
     items: Columns = field(repr=False)
     events: Events | None = field(default=None, repr=False)
     raters: Events | None = field(default=None, repr=False)
-    aggregates: dict[str, Aggregates] = field(default_factory=dict, repr=False)
     ready: dict[str, Ready] = field(default_factory=dict, repr=False)
+
+    @property
+    def aggregates(self) -> dict[str, Aggregates]:
+        """Head -> its fitted aggregates."""
+        return {name: over.aggregates for name, over in self.ready.items()}
 
     @property
     def aggregate_widths(self) -> dict[str, int]:
@@ -110,16 +111,13 @@ def prepare(model: Model, split: Split) -> Prepared:
     seen = Seen.from_pairs(user_rows, rows, len(users))
     catalogue = catalogue_of(encoder, items, rows, weights, seen)
     examples = Examples({}, rows, labels, weights, user_rows)
-    aggregates: dict[str, Aggregates] = {}
     ready: dict[str, Ready] = {}
     raters: Events | None = None
     if events is not None and at is not None:
         catalogue, examples = with_pasts(model, encoder, events, at, catalogue, examples)
         names = np.array([*users.values, None], object)[:-1]
         catalogue, examples, raters = with_raters(encoder, events, at, names, catalogue, examples)
-        aggregates = fitted_aggregates(model, events, users, split)
-        people, things = user_table(aggregates, users, split.users), item_table(aggregates, split.items)
-        ready = {name: a.over(events.log, people, things) for name, a in aggregates.items()}
+        ready = fitted_aggregates(model, events, users, split)
         given = {name: over.values(at, rows) for name, over in ready.items()}
         examples = replace(examples, aggregates=given)
     side = encoder.query.without(Total) if spread_bags(catalogue) else encoder.query
@@ -136,7 +134,6 @@ def prepare(model: Model, split: Split) -> Prepared:
         sample(items | now_columns(encoder, raters, np.arange(min(SAMPLE, split.items.height)))),
         events,
         raters,
-        aggregates,
         ready,
     )
 

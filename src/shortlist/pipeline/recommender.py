@@ -261,12 +261,11 @@ class Recommender:
         columns = candidate_columns(self.items, self.schema, {}, positions, self.raters, mirrored)
         return self.ranker.encode_candidate(columns)[0]
 
-    def _as_of(self, columns: Columns, users: Longs) -> Callable[[Longs, Longs], Floats] | None:
-        """Rows and positions -> representations of items as of the requests' times, where that matters."""
+    def representer(self, at: Standing) -> Callable[[Longs, Longs], Floats] | None:
+        """Rows that stand there and positions -> items' representations as of the rows, where it matters."""
         lists = [LISTS[name][0] for name in self.schema.candidate if name in LISTS]
         if self.raters is None or "row" not in lists:
             return None
-        at = Standing.of(users, request_times(self.users, columns, users))
 
         def representations(rows: Longs, positions: Longs) -> Floats:
             starts = range(0, len(rows), _LISTED)
@@ -353,7 +352,8 @@ class Recommender:
         if self.ranker is not None and self.item_representations is not None:
             if representation is None or self.ranker is not self.retriever:
                 representation = self.ranker.encode_query(query)[0]
-            numbers, as_of = self._aggregator(columns, users, told), self._as_of(columns, users)
+            at = Standing.of(users, request_times(self.users, columns, users))
+            numbers, as_of = self.aggregator(at, told, columns), self.representer(at)
             found = rank(self.ranker, representation, self.item_representations, found, numbers, as_of)
         scores = self._utility(found)
         return order(found, np.where(known[:, None], scores, found.log_p.astype(np.float64)), k)

@@ -1,4 +1,4 @@
-"""The accuracy of the shipped recipes on MovieLens 100K: every row of the table that stands in the README.
+"""The accuracy of the shipped recipes on MovieLens 100K: every row of the table in docs/accuracy.md.
 
 Each row names a split, a recipe with what is changed of it, and its figures. Models are fitted on training
 rows; of test rows they are asked with user, item and time; labels are compared last.
@@ -13,21 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from shortlist._typing import Bools, Doubles
-from shortlist.api.cases import Case, ratings_of
-from shortlist.api.entrants import compiled_counter, entrant, with_bonus
-from shortlist.api.evaluating import carved_from, interactions_of
 from shortlist.api.fitting import Fitted, fit
-from shortlist.api.observing import observed
-from shortlist.api.preparing import positions_of, user_indices
 from shortlist.data.dataset import Dataset
 from shortlist.data.movielens import movielens
 from shortlist.data.splits import Split, leave_last, random, temporal
-from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError, did_you_mean
-from shortlist.evaluation import metrics
-from shortlist.evaluation.rows import Skipped, TestRows
-from shortlist.evaluation.suite import baseline_predictions
+from shortlist.recipes.measures import (
+    Figures,
+    baseline_figures,
+    rolling_measured,
+    rows_measured,
+    users_measured,
+)
 from shortlist.recipes.variants import (
     Change,
     as_of,
@@ -39,7 +36,6 @@ from shortlist.recipes.variants import (
 )
 from shortlist.specs.recipe import Recipe
 
-Figures = dict[str, float]
 Tell = Callable[[str, int, int], None]
 SEED = 42
 SPLIT_SEEDS = (42, 43, 44)
@@ -55,6 +51,7 @@ class Task:
 
     @property
     def recipe_as_changed(self) -> Recipe:
+        """The shipped recipe with the changes made to it."""
         recipe = shipped(self.recipe)
         for change in self.changes:
             recipe = change(recipe)
@@ -63,7 +60,6 @@ class Task:
     def fitted(self, split: Split, seed: int) -> Fitted:
         """The model, trained on the whole of the training part."""
         recipe = self.recipe_as_changed
-        assert not hasattr(recipe.model, "goal")  # declared, not inferred
         return fit(recipe.model, split, training=recipe.training, seed=seed)
 
 
@@ -97,76 +93,6 @@ def last_split(data: Dataset, seed: int) -> Split:
 def time_split(data: Dataset, seed: int) -> Split:
     """The last fifth of the time held out."""
     return temporal(data, test=0.2)
-
-
-# Measures
-
-
-def rows_measured(fitted: Fitted, split: Split) -> Figures:
-    """Of every test row: hit rates, NDCG, RMSE; row averages."""
-    recommender = fitted.recommender()
-    case = Case.of(recommender, split, split.test)
-    found = entrant(recommender, case, compiled_counter, "", users=False)
-    out: Figures = {}
-    if found.ranks is not None:
-        out |= {
-            "top100_raw": float(metrics.hit(found.ranks.raw, 100).mean()),
-            "top100_filtered": float(metrics.hit(found.ranks.filtered, 100).mean()),
-            "hr10": float(metrics.hit(found.ranks.filtered, 10).mean()),
-            "ndcg10": float(metrics.gain(found.ranks.filtered, 10).mean()),
-        }
-    if found.ratings is not None and case.rows.ratings is not None:
-        squares = np.square(np.clip(found.ratings, *scale_of(split)) - case.rows.ratings)
-        warm = case.rows.users >= 0
-        out["rmse"] = float(np.sqrt(squares.mean()))
-        out["rmse_warm"] = float(np.sqrt(squares[warm].mean()))
-    return out
-
-
-def scale_of(split: Split) -> tuple[float, float]:
-    """The lowest and the highest training rating."""
-    ratings = split.train["rating"]
-    return float(ratings.min()), float(ratings.max())  # type: ignore[arg-type]
-
-
-def rolling_measured(fitted: Fitted, split: Split) -> Figures:
-    """Of every test row, asked with all its user did strictly before it, in the test period too; that is
-    also what is removed from the candidates."""
-    recommender = observed(fitted.recommender(), split.test)
-    case = Case.of(recommender, split, split.test)
-    assert case.at is not None and recommender.retriever is not None
-    _, vectors = recommender.retriever.encode_query(case.queries)
-    assert vectors is not None and recommender.item_vectors is not None
-    nobody = np.full(len(case.rows), -1, np.int32)
-    targets = case.rows.targets.astype(np.int32)
-    raw = compiled_counter(vectors, recommender.item_vectors, targets, recommender.users.seen, nobody).raw
-    filtered = with_bonus(recommender, case.at, vectors, targets, raw, -np.inf)
-    return {
-        "top100_filtered": float(metrics.hit(filtered, 100).mean()),
-        "hr10": float(metrics.hit(filtered, 10).mean()),
-    }
-
-
-def users_measured(fitted: Fitted, split: Split) -> Figures:
-    """One list a user, made at the time of the user's first test row from training events: averages over
-    users, and over those training knows."""
-    recommender = fitted.recommender()
-    case = Case.of(recommender, split, split.test)
-    found = entrant(recommender, case, compiled_counter, "")
-    assert found.user_ranks is not None
-    rows = case.rows
-    gains = metrics.user_ndcg(found.user_ranks.filtered, rows.user_keys, rows.num_users, 10)
-    recalls = metrics.user_recall(found.user_ranks.filtered, rows.user_keys, rows.num_users, 10)
-    warm: Bools = rows.users[case.first] >= 0
-    return {
-        "recall10": _mean(recalls),
-        "ndcg10": _mean(gains),
-        "ndcg10_warm": _mean(gains[warm]),
-    }
-
-
-def _mean(values: Doubles) -> float:
-    return float(np.nanmean(values))
 
 
 PEERS: dict[str, dict[str, str]] = {
@@ -364,48 +290,6 @@ def _baselines(row: Row, data: Dataset, known: dict[str, dict[str, Any]]) -> dic
         return {}  # they were not fitted for histories that grow
     told = [name for task in row.tasks for name in task.figures]
     return {name: figures[names.get(name, name)] for name in told if names.get(name, name) in figures}
-
-
-def baseline_figures(split: Split) -> dict[str, Any]:
-    """metric -> the best baseline's name and value."""
-    train, tune = carved_from(split)
-    vocabulary = Vocabulary.of(split.train["user_id"].unique(maintain_order=True).to_list())
-    fit_on, tune_on = (interactions_of(part, split.items, vocabulary) for part in (train, tune))
-    rows = TestRows.of(
-        user_indices(split.train, vocabulary),
-        positions_of(split.train, split.items),
-        user_indices(split.test, vocabulary),
-        positions_of(split.test, split.items),
-        split.items.height,
-        user_keys=split.test["user_id"].to_numpy().astype(str),
-        ratings=ratings_of(split.test),
-    )
-    best: dict[str, Any] = {}
-
-    def offer(name: str, metric: str, value: float, *, lower: bool = False) -> None:
-        held = best.get(metric)
-        if held is None or (value < held["value"] if lower else value > held["value"]):
-            best[metric] = {"name": name, "value": value}
-
-    warm = rows.users[np.unique(rows.user_keys, return_index=True)[1]] >= 0
-    for found in baseline_predictions(fit_on, tune_on, rows, refit=True):
-        if isinstance(found, Skipped):
-            continue
-        if found.ranks is not None:
-            offer(found.name, "top100_raw", float(metrics.hit(found.ranks.raw, 100).mean()))
-            offer(found.name, "top100_filtered", float(metrics.hit(found.ranks.filtered, 100).mean()))
-            offer(found.name, "hr10", float(metrics.hit(found.ranks.filtered, 10).mean()))
-            offer(found.name, "ndcg10", float(metrics.gain(found.ranks.filtered, 10).mean()))
-            one = found.ranks.filtered, rows.user_keys, rows.num_users, 10
-            offer(found.name, "user recall10", _mean(metrics.user_recall(*one)))
-            offer(found.name, "user ndcg10", _mean(metrics.user_ndcg(*one)))
-            offer(found.name, "user ndcg10_warm", _mean(metrics.user_ndcg(*one)[warm]))
-        if found.ratings is not None and rows.ratings is not None:
-            squares = np.square(np.clip(found.ratings, *scale_of(split)) - rows.ratings)
-            offer(found.name, "rmse", float(np.sqrt(squares.mean())), lower=True)
-            known = rows.users >= 0
-            offer(found.name, "rmse_warm", float(np.sqrt(squares[known].mean())), lower=True)
-    return best
 
 
 def _runs(row: Row, seeds: int) -> list[tuple[int, int]]:

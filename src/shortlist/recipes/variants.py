@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from shortlist.specs.aggregates import Aggregate, AggregateSpec, Context
+from shortlist.specs.aggregates import Aggregate, AggregateSpec, Context, Process
 from shortlist.specs.features import AsOf, FeatureSpec, OfPast
 from shortlist.specs.models import Model, Tower, TwoTower
 from shortlist.specs.recipe import Recipe
@@ -75,7 +75,7 @@ def without_time() -> Change:
             return None
         if isinstance(aggregate, Aggregate) and (aggregate.window or aggregate.last):
             return None
-        return _with(aggregate, clock=False) if hasattr(aggregate, "clock") else aggregate
+        return _with(aggregate, time=False) if isinstance(aggregate, Process) else aggregate
 
     def task(one: TaskSpec) -> TaskSpec:
         if not isinstance(one, Head):

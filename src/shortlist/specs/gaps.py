@@ -7,6 +7,3 @@ from math import ceil, exp
 GAPS: tuple[int, ...] = tuple(sorted({ceil(exp(k / 2) - 1) for k in range(1, 37)}))
 """Boundaries in seconds, two for every factor of e, up to two years. A gap's bucket is the number of
 boundaries at or below it: 0 is the same second."""
-
-NUM_GAPS = len(GAPS) + 1
-"""Number of buckets."""
