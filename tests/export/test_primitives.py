@@ -13,9 +13,9 @@ import pytest
 from shortlist.errors import ExportError, UnsupportedPrimitive
 from shortlist.export.builder import GraphBuilder
 from shortlist.export.primitives import SUPPORTED
+from shortlist.features.history import GAP_BUCKETS
 from shortlist.models.crosses import CrossLayers, DotInteractions, ResidualAttention
 from shortlist.models.sequence import build_encoder
-from shortlist.specs.gaps import NUM_GAPS
 
 T, D, N = 6, 8, 20  # steps of a history, width, rows of a table
 LONGEST = 50  # events of a user's past
@@ -245,7 +245,7 @@ def pasts(length):
     return make
 
 
-HISTORY = {"vectors": floats(LONGEST, D), "valid": pasts(LONGEST), "gap": ids(LONGEST, high=NUM_GAPS)}
+HISTORY = {"vectors": floats(LONGEST, D), "valid": pasts(LONGEST), "gap": ids(LONGEST, high=GAP_BUCKETS)}
 
 
 def history_encoder(kind, **options):
@@ -253,7 +253,7 @@ def history_encoder(kind, **options):
         return params(x["vectors"], x["valid"], x["gap"])
 
     fn.__name__ = "_".join(["history", kind, *(f"{k}_{v}" for k, v in options.items())])
-    case(drawn(build_encoder(kind, LONGEST, D, NUM_GAPS, seed=0, name="x", **options)), **HISTORY)(fn)
+    case(drawn(build_encoder(kind, LONGEST, D, GAP_BUCKETS, seed=0, name="x", **options)), **HISTORY)(fn)
 
 
 for kind, options in (
@@ -279,7 +279,7 @@ def dot_interactions(params, x):
 
 
 @case(
-    drawn(ResidualAttention(LONGEST, NUM_GAPS)),
+    drawn(ResidualAttention(LONGEST, GAP_BUCKETS)),
     target=floats(D), residuals=floats(LONGEST), **HISTORY,
 )  # fmt: skip
 def residual_attention(params, x):
