@@ -211,7 +211,8 @@ def kind(declared: Any) -> str:
     if origin is dict:
         return "table"
     if origin in (Union, UnionType):
-        names = [kind(part) for part in inside if part is not type(None)]
+        # a float stands for whole numbers too
+        names = [kind(p) for p in inside if p is not type(None) and not (p is int and float in inside)]
         return "a declaration" if len(names) > 2 else " or ".join(names)
     plain = {int: "whole number", float: "number", str: "text", bool: "true or false"}
     return plain.get(declared, f"`{getattr(declared, '__name__', declared)}`")
@@ -265,11 +266,12 @@ def writers() -> dict[str, Callable[[str], str]]:
 
 def declarations() -> dict[str, type]:
     """Every declaration a recipe may hold, by class name."""
-    from shortlist.specs import aggregates, features, models, recipe, tasks, training
+    from shortlist.specs import aggregates, features, models, recipe, tasks, training, tuning
 
     concrete = [
         *(recipe.Recipe, recipe.DataSource, recipe.SplitRule, recipe.Evaluation, recipe.Serving),
         *(recipe.Outline, recipe.Auto),
+        *(tuning.Tuning, tuning.Span),
         *(training.Training, *get_args(training.OptimizerSpec)),
         *(models.Tower, *get_args(models.ModelSpec)),
         *get_args(features.FeatureSpec),

@@ -12,6 +12,7 @@ from shortlist.errors import RecipeError, SpecError
 from shortlist.specs.models import ModelSpec
 from shortlist.specs.spec import Spec, not_negative, positive
 from shortlist.specs.training import Training
+from shortlist.specs.tuning import declared
 
 
 class DataSource(Spec, frozen=True, kw_only=True):
@@ -87,7 +88,7 @@ class Auto(Spec, frozen=True, tag_field="kind", tag="auto", kw_only=True):
 
 
 class Recipe(Spec, frozen=True, kw_only=True):
-    """One run."""
+    """One run. tune: what a search may change of it (see `specs.tuning`)."""
 
     data: DataSource
     model: ModelSpec
@@ -96,7 +97,11 @@ class Recipe(Spec, frozen=True, kw_only=True):
     training: Training = msgspec.field(default_factory=Training)
     evaluation: Evaluation = msgspec.field(default_factory=Evaluation)
     serving: Serving = msgspec.field(default_factory=Serving)
+    tune: dict[str, Any] | None = None
     format: Literal[1] = 1
+
+    def check(self) -> None:
+        declared(self.tune or {})
 
 
 class Outline(Spec, frozen=True, kw_only=True):
@@ -114,10 +119,12 @@ class Outline(Spec, frozen=True, kw_only=True):
     training: dict[str, Any] = msgspec.field(default_factory=dict)
     evaluation: Evaluation = msgspec.field(default_factory=Evaluation)
     serving: Serving = msgspec.field(default_factory=Serving)
+    tune: dict[str, Any] | None = None
     format: Literal[1] = 1
 
     def check(self) -> None:
         Training.from_dict(self.training)
+        declared(self.tune or {})
 
     @property
     def source(self) -> DataSource:
@@ -144,6 +151,7 @@ class Outline(Spec, frozen=True, kw_only=True):
             training=Training.from_dict(training.to_dict() | self.training),
             evaluation=self.evaluation,
             serving=self.serving,
+            tune=self.tune,
         )
 
 
