@@ -32,11 +32,21 @@ _PAGE_STYLE = ":root{color-scheme:light dark}body{margin:0;background:Canvas;col
 
 def page(report: Report, title: str) -> str:
     """A whole document."""
+    return document(title, section(report, title))
+
+
+def document(title: str, body: str) -> str:
+    """A page around what `styled` gave."""
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
-        f"<style>{_PAGE_STYLE}</style></head><body>{section(report, title)}</body></html>\n"
+        f"<style>{_PAGE_STYLE}</style></head><body>{body}</body></html>\n"
     )
+
+
+def styled(parts: Sequence[str]) -> str:
+    """Parts with the looks of a report, for a page or a notebook."""
+    return f'<section class="shortlist-report"><style>{_STYLE}</style>{"".join(parts)}</section>'
 
 
 def section(report: Report, title: str) -> str:
@@ -57,7 +67,7 @@ def section(report: Report, title: str) -> str:
         _listed("Not run", [f"{entry.name}: {entry.reason}" for entry in report.skipped]),
         _protocol(report.protocol),
     ]
-    return f'<section class="shortlist-report"><style>{_STYLE}</style>{"".join(parts)}</section>'
+    return styled(parts)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], strong: Sequence[bool] = ()) -> str:
