@@ -32,10 +32,10 @@ SIZES = {
 
 
 def model(l2: float = 0.0) -> MultiTask:
-    """Bags with padding on both sides, biases, dropout."""
+    """Bags with padding on both sides, biases, dropout of numbers and of ids."""
     return MultiTask(
         Tower([Id("user_id", 4, l2=l2), Tags("likes", 3)], out=4),
-        Tower([Id("item_id", 4, dropout=0.2), Text("title", 99, 4, length=5, l2=l2)], out=4),
+        Tower([Id("item_id", 4, dropout=0.2, id_dropout=0.3), Text("title", 99, 4, length=5, l2=l2)], out=4),
         [Retrieval(), Rating(hidden=[3], bias_l2=l2)],
     )
 
@@ -73,6 +73,8 @@ def test_sparse_adagrad_is_dense_adagrad_everywhere() -> None:
     for name, table in dense.live[1].items():
         np.testing.assert_array_equal(sparse.live[1][name], table, err_msg=name)
     assert "#rating" in " ".join(dense.live[1])  # biases were among them
+    assert np.abs(dense.live[1]["candidate/item_id.id"][0]).max() > 1e-3  # dropped ids train the unknown row
+    assert not np.any(dense.live[1]["query/user_id.id"][0])
 
 
 def test_penalties_reach_touched_rows_alike() -> None:
@@ -255,4 +257,4 @@ def test_a_column_without_an_item_touches_no_row() -> None:
     *_, end = train(net, tables, examples, catalogue, course, task_weights=weights)
     assert isinstance(end, EpochEnd)
     moved = np.flatnonzero((np.asarray(end.live[1]["candidate/item_id.id"]) != start).any(axis=1))
-    assert moved.tolist() == [8]
+    assert moved.tolist() == [0, 8]  # the unknown row, for dropped ids, and the item's own

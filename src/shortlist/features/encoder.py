@@ -83,8 +83,8 @@ class Side:
             if f.spec.table_name in named:
                 del fitted["vocabulary"]
             named.add(f.spec.table_name)
-            # a table of its own goes without saying: encoders from before tables had names keep their hash
-            usual = {"table": "", "name": "", "l2_all": 0.0}
+            # what is usual goes without saying: encoders from before it could be otherwise keep their hash
+            usual = {"table": "", "name": "", "l2_all": 0.0, "id_dropout": 0.0}
             spec = {name: value for name, value in f.spec.to_dict().items() if usual.get(name) != value}
             plain.append({"spec": spec, "type": f.type, "fitted": fitted})
         return plain

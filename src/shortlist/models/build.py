@@ -66,7 +66,7 @@ class Net(eqx.Module):
         return [self.query if side == "query" else self.candidate, *own]
 
     def words(self, side: str, noise: Array | None) -> Callable[[FeatureSpec], Array | None]:
-        """Of noise [n, noise_dim], the random word [n] that decides which events a feature drops."""
+        """Of noise [n, noise_dim], the random word [n] that decides which events, or ids, a feature drops."""
         places: dict[str, int] = {}
         start = 0
         for tower in self.towers(side):

@@ -16,7 +16,7 @@ from shortlist.features.history import GAP_BUCKETS
 from shortlist.models.bags import Shared, is_spread, listed_sum, shared_sum, spread_sum
 from shortlist.models.layers import MLP, Dense, drop, generator, lookup, masked_mean, parameter
 from shortlist.models.sequence import build_encoder, kept
-from shortlist.specs.features import Bag, FeatureSpec, HasBiases, History, Tags, Text, Vector
+from shortlist.specs.features import Bag, FeatureSpec, HasBiases, History, Id, Tags, Text, Vector
 from shortlist.specs.features import TableSpec as HasTable
 from shortlist.specs.models import Tower
 
@@ -90,9 +90,9 @@ class TowerLayer(eqx.Module):
 
     @property
     def words(self) -> dict[str, int]:
-        """Where the random word stands in an example's noise that decides which events a feature drops."""
-        dropping = [f for f in self.spec.features if isinstance(f, History | Bag) and f.event_dropout]
-        return {f.key: place for place, f in enumerate(dropping)}
+        """Where the random word stands in an example's noise that decides which events, or whether its id, a
+        feature drops."""
+        return {f.key: place for place, f in enumerate(filter(drops_whole, self.spec.features))}
 
     def __call__(
         self, rows: dict[str, Array], encoded: dict[str, Array], *, noise: Array | None = None
@@ -193,8 +193,17 @@ def _own_layer(spec: Tower, out: int, side: str, widths: dict[str, int], seed: i
     return layer
 
 
+def drops_whole(feature: FeatureSpec) -> bool:
+    """Whether a feature leaves out whole events, or ids, while training."""
+    if isinstance(feature, Id):
+        return feature.id_dropout > 0
+    return isinstance(feature, History | Bag) and feature.event_dropout > 0
+
+
 Noise = Callable[[FeatureSpec], Array | None]
-"""The random words [n] that decide which events a feature drops, while training."""
+"""The random words [n] that decide which events, or which rows' ids, a feature drops, while training."""
+UNKNOWN = "@unknown"
+"""After a feature's key: int [1], where the table's row of unknown ids is, if it is not the first."""
 
 
 def gather(
@@ -216,11 +225,22 @@ def gather(
             weights, slots = left.pop(feature.key), left.pop(f"{feature.key}@slots", None)
             table = tables[f"{side}/{feature.table_name}"]
             rows[feature.key] = spread_sum(feature, table, weights, slots, words(feature))
+        elif isinstance(feature, Id):
+            unknown = left.pop(feature.key + UNKNOWN, None)
+            left[feature.key] = _dropped(feature, left[feature.key], words(feature), unknown)
     for name, table in tables.items():
         readers = {f.key: left[f.key] for f in features if f.key in left and _reads(f, side, name)}
         own = "".join(name.partition("#")[1:])
         rows |= {f"{key}{own}": found for key, found in _looked_up(table, readers).items()}
     return rows, left
+
+
+def _dropped(feature: Id, ids: Array, word: Array | None, unknown: Array | None) -> Array:
+    """Rows' ids [n], some of which become the unknown one: that of ids which training never saw."""
+    if word is None or not feature.id_dropout:
+        return ids
+    dropped = (word < jnp.uint32(feature.id_dropout * 2**32)) & (ids >= 0)
+    return jnp.where(dropped, 0 if unknown is None else unknown, ids)
 
 
 def _reads(feature: FeatureSpec, side: str, table: str) -> bool:

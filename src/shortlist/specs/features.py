@@ -95,18 +95,21 @@ class Id(WithVocabulary, frozen=True, tag="id"):
     """An entity's own identifier (strings or integers), one vector each.
 
     `dropout` zeroes numbers of the vector while training, `l2` penalises the squared norm of touched rows,
-    rows start uniform in [-scale, scale].
+    rows start uniform in [-scale, scale]. `id_dropout` is the share of ids that count as unknown while
+    training, anew in every step: the unknown slot and the features beside the id then learn to stand for ids
+    that training never saw, such as new items (as in DropoutNet, Volkovs et al., NIPS 2017).
     """
 
     dim: int = 32
     dropout: float = 0.0
     l2: float = 0.0
     scale: float = 0.05
+    id_dropout: float = 0.0
 
     def check(self) -> None:
         super().check()
         positive(self, "dim")
-        share(self, "dropout")
+        share(self, "dropout", "id_dropout")
         not_negative(self, "l2", "scale")
 
 

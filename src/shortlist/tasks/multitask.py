@@ -14,7 +14,8 @@ from shortlist.models.build import Net, Tables, represent
 from shortlist.models.heads import projection_penalty, weight_penalty
 from shortlist.models.layers import lookup
 from shortlist.models.pairs import pair_loss
-from shortlist.specs.features import Bag, TableSpec, WithVocabulary
+from shortlist.models.towers import UNKNOWN
+from shortlist.specs.features import Bag, Id, TableSpec, WithVocabulary
 from shortlist.specs.models import Model
 from shortlist.specs.tasks import Rating, Retrieval, TaskSpec
 from shortlist.tasks.known import KnownPositives
@@ -88,11 +89,18 @@ def look(spec: Model, batch: Batch, corpus: Corpus) -> View:
     items = corpus.items
     if len(columns.items) != num_items:
         items = {k: _real(v[columns.items], columns.counts > 0) for k, v in items.items()}
+    items = items | _unknown(spec, "candidate")
     raters = _raters(spec, batch, corpus.raters)
     if corpus.audience is not None:
-        return View(corpus.audience, batch.users, columns, items, raters)
-    query = batch.query | _bags(spec, batch, corpus.pasts)
+        return View(corpus.audience | _unknown(spec, "query"), batch.users, columns, items, raters)
+    query = batch.query | _bags(spec, batch, corpus.pasts) | _unknown(spec, "query")
     return View(query, None, columns, items, raters)
+
+
+def _unknown(spec: Model, side: str) -> dict[str, Array]:
+    """The row of unknown ids, for features that drop ids."""
+    dropping = (f for f in spec.features(side) if isinstance(f, Id) and f.id_dropout)
+    return {f.key + UNKNOWN: jnp.zeros(1, int) for f in dropping}
 
 
 def _raters(spec: Model, batch: Batch, raters: PastTables | None) -> dict[str, Array]:

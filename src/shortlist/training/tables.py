@@ -15,6 +15,7 @@ from jax import Array
 
 from shortlist.models.bags import Shared
 from shortlist.models.build import Tables
+from shortlist.models.towers import UNKNOWN
 from shortlist.specs.features import TableSpec
 from shortlist.specs.models import Model
 from shortlist.specs.training import Adagrad, Adam, Training
@@ -75,7 +76,8 @@ def groups_of(spec: Model, tables: Mapping[str, Array], view: View) -> tuple[Gro
         readers: dict[str, list[str]] = {}
         for feature in spec.features(side):
             if isinstance(feature, TableSpec):
-                readers.setdefault(f"{side}/{feature.table_name}", []).append(feature.key)
+                found = [key for key in (feature.key, feature.key + UNKNOWN) if key in encoded]
+                readers.setdefault(f"{side}/{feature.table_name}", []).extend(found or [feature.key])
         for name, keys in readers.items():
             names = tuple(t for t in tables if t == name or t.startswith(f"{name}#"))
             read: list[Any] = [encoded[key] if key in encoded else view.raters[key] for key in keys]
