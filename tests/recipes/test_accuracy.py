@@ -13,9 +13,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from shortlist.api.fitting import Asked
 from shortlist.data.dataset import Dataset
 from shortlist.data.splits import Split
 from shortlist.errors import DataError
+from shortlist.evaluation.metrics import user_ndcg
+from shortlist.evaluation.rows import Predictions
 from shortlist.models.build import build
 from shortlist.recipes import accuracy
 from shortlist.recipes.accuracy import (
@@ -28,16 +31,17 @@ from shortlist.recipes.accuracy import (
     reproduce_rows,
     shipped,
 )
+from shortlist.recipes.measures import baselines_on, next_measured, rows_measured, users_measured
 from shortlist.recipes.variants import (
     CLOCK,
     as_of,
     linear,
     training,
+    without_aggregates,
     without_time,
-    without_user_counts,
     without_user_ids,
 )
-from shortlist.specs.aggregates import Affinity, Aggregate, Context, Process
+from shortlist.specs.aggregates import Aggregate, Context, Process
 from shortlist.specs.features import OfPast
 from shortlist.specs.models import Model
 from shortlist.specs.recipe import Recipe
@@ -167,19 +171,12 @@ def test_without_time_stops_the_clock_of_a_process() -> None:
     assert Process().time and not left.time
 
 
-def test_without_user_counts_says_not_how_much_a_user_did() -> None:
+def test_without_aggregates_only_features_are_left() -> None:
     before, after = (
-        aggregates(model_of(r))
-        for r in (shipped("ml100k-rating"), without_user_counts()(shipped("ml100k-rating")))
+        model_of(r) for r in (shipped("ml100k-rating"), without_aggregates()(shipped("ml100k-rating")))
     )
-    gone = [a for a in before if a not in after]
-    assert any(isinstance(a, Aggregate) and a.statistic == "count" for a in gone)
-    assert any(isinstance(a, Context) and a.what == "position" for a in gone)
-    for a in after:
-        if isinstance(a, Aggregate):
-            assert "activity" not in a.by and ("user_id" not in a.by or a.statistic == "mean")
-        else:
-            assert isinstance(a, Affinity | Process) or a.what not in ("since_first", "gap", "position")
+    assert aggregates(before) and not aggregates(after)
+    assert features(before) == features(after)
 
 
 def test_as_of_reaches_every_input_and_keeps_what_it_cannot_say() -> None:
@@ -247,9 +244,10 @@ def test_rows_tell_means_and_deviations_over_seeds(tiny: Dataset, baselines: lis
         assert {"row", "metrics", "fit_seconds", "seeds"} <= row.keys()
         assert row["seeds"] == [42, 43] and row["fit_seconds"] > 0
         assert set(row["metrics"]) == set(BY_NAME[row["row"]].tasks[0].figures)
-        for figure in row["metrics"].values():
+        for name, figure in row["metrics"].items():
             assert set(figure) == {"mean", "std"}
-            assert 0 < figure["mean"] < 1 and 0 <= figure["std"] < 0.1
+            least = -1 if name.startswith("ndcg10_lead") else 0
+            assert least < figure["mean"] < 1 and 0 <= figure["std"] < 0.1
     assert any(figure["std"] > 0 for row in found for figure in row["metrics"].values())
     assert found[0]["baselines"] == {"top100_raw": {"name": "raw's", "value": 0.5}}
     assert found[1]["baselines"] == {"ndcg10": {"name": "users'", "value": 0.1}}
@@ -296,6 +294,33 @@ def test_the_best_baseline_of_each_metric(tiny: Dataset) -> None:
     assert found["top100_filtered"]["value"] > 100 / tiny.items.height
     assert 0.5 < found["rmse"]["value"] < random_split(tiny, 42).test["rating"].std()
     assert found["user ndcg10"] == found["user ndcg10_warm"], "every user is known"
+
+
+def test_how_far_a_model_leads_is_paired(tiny: Dataset) -> None:
+    split = BY_NAME["temporal-static"].split(tiny, 42)
+    fitted = quick("temporal-static").tasks[0].fitted(split, 42)
+    found = users_measured(fitted, split)
+    (popular,), rows = baselines_on(split, only=("recent popular",))
+    assert isinstance(popular, Predictions) and popular.ranks is not None
+    theirs = np.nanmean(user_ndcg(popular.ranks.filtered, rows.user_keys, rows.num_users, 10))
+    assert found["ndcg10_lead"] == pytest.approx(found["ndcg10"] - theirs)
+    assert found["ndcg10_lead_low"] < found["ndcg10_lead"] < found["ndcg10_lead_high"]
+
+
+def test_rows_asked_next_see_what_shares_their_second(tiny: Dataset) -> None:
+    split = BY_NAME["leave-last"].split(tiny, 42)
+    same = split.test.join(split.train, on=["user_id", "timestamp"], how="semi").height
+    assert same > 0.1 * split.test.height
+    task = Task("ml100k-retrieval", (training(epochs=1),))
+    fitted = task.fitted(split, 42)
+    asked = next_measured(fitted, split)
+    later = replace(split, test=split.test.with_columns(pl.col("timestamp") + 1))
+    assert asked == rows_measured(fitted, later) != rows_measured(fitted, split)
+    much_later = replace(split, test=split.test.with_columns(pl.col("timestamp") + 2))
+    kept = Asked.of(fitted.model, fitted.prepared, much_later.test, split).query
+    seen = Asked.of(fitted.model, fitted.prepared, later.test, split).query
+    events = next(key for key in seen if key.endswith("history"))
+    np.testing.assert_array_equal(seen[events], kept[events], err_msg="nothing comes later still")
 
 
 def test_a_row_that_is_not_there(tiny: Dataset) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from shortlist.specs.models import Model, TwoTower
 from shortlist.specs.training import OptimizerSpec, Training
 from shortlist.training.loop import Compiled, Event, train
 from shortlist.training.ranks import count_ranks
+from shortlist.training.steps import OptimizerState, copied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +69,8 @@ class Fitted:
     history: curves by name, one value an epoch: each task's training loss and, with validation rows,
     "validation ndcg@10" or "validation rmse". best_epoch: the epoch (from 1) whose parameters these are.
     seconds: "compile" (wall), "fit" (wall), "fit_cpu", without compilation; "prepare_cpu", of features.
+    state: the optimiser's, from which `warm_start` goes on. base: the training that was declared, where this
+    one went on from another. notes: sentences about what it went on with.
     """
 
     model: Model
@@ -78,6 +81,9 @@ class Fitted:
     history: dict[str, list[float]]
     best_epoch: int
     seconds: dict[str, float]
+    state: OptimizerState | None = field(default=None, repr=False)
+    base: Training | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     def recommender(
         self,
@@ -150,16 +156,22 @@ def fit(
             hint="split with validation=0.1, or leave patience at 0",
         )
     start = time.process_time()
-    prepared = stored.prepared_for(model) if stored else prepare(model, split)
+    if stored and course.new_users:
+        raise TrainingError("new_users needs rows in memory", hint="fit a Split, or leave new_users at 0")
+    prepared = (
+        stored.prepared_for(model)
+        if stored
+        else prepare(model, split, new_users=course.new_users, seed=course.seed)
+    )
     prepare_cpu = round(time.process_time() - start, 4)
     if course.half_life:
         prepared = faded(prepared, split, course.half_life)
     judge = Judge(model, split, prepared) if split.validation.height else None
     events = _events(model, prepared, course)
-    params, history, best, seconds = _listen(events, course, judge, prepared, listen)
+    params, state, history, best, seconds = follow(events, course, judge, listen)
     seconds["prepare_cpu"] = prepare_cpu
     scorer = JaxScorer(*unstacked(*params, course.members), prepared.encoder)
-    return Fitted(model, course, split, scorer, prepared, history, best, seconds)
+    return Fitted(model, course, split, scorer, prepared, history, best, seconds, state)
 
 
 @dataclass(frozen=True)
@@ -312,17 +324,17 @@ class Judge:
         return -figures[f"validation rmse of {trained}"], figures
 
 
-def _listen(
+def follow(
     events: Iterator[Event],
     course: Training,
     judge: Judge | None,
-    prepared: Prepared,
     listen: Callable[[Progress], None] | None,
-) -> tuple[tuple[Net, Tables], dict[str, list[float]], int, dict[str, float]]:
-    """Follow a run: curves, early stopping, the parameters to keep."""
+) -> tuple[tuple[Net, Tables], OptimizerState, dict[str, list[float]], int, dict[str, float]]:
+    """Follow a run: the parameters and the optimiser's state to keep, curves, the best epoch, seconds. Stops
+    early where there is patience."""
     history: dict[str, list[float]] = {}
     seconds = {"compile": 0.0, "fit": 0.0, "fit_cpu": 0.0}
-    kept: tuple[Net, Tables] | None = None
+    kept: tuple[tuple[Net, Tables], OptimizerState] | None = None
     best, best_epoch = -np.inf, 0
     for event in events:
         if isinstance(event, Compiled):
@@ -343,11 +355,12 @@ def _listen(
         if kept is None or score > best:
             # what an event lends is gone when the run goes on: copied where a later epoch may be worse
             best, best_epoch = score, event.epoch + 1
-            kept = event.params if course.patience else event.live
+            kept = event.live, event.state
+            kept = copied(kept) if course.patience else kept
         if course.patience and event.epoch + 1 - best_epoch >= course.patience:
             break
     assert kept is not None
-    return kept, history, best_epoch, {name: round(value, 4) for name, value in seconds.items()}
+    return *kept, history, best_epoch, {name: round(value, 4) for name, value in seconds.items()}
 
 
 def _tell(listen: Callable[[Progress], None] | None, progress: Progress) -> None:

@@ -133,7 +133,8 @@ def _pasts(events: Events, at: Standing, bags: list[Total]) -> tuple[Pasts, Ints
     own = events.first_places(at.places)
     begin, earlier = firsts.ranges(at, "row")
     end = firsts.ranges(at, "leave-one-out")[1]
-    return pasts, np.stack([earlier - begin, end - begin, own - begin], axis=1).astype(np.int32)
+    own = np.where(at.users < 0, 0, own - begin)  # beyond the nothing that rows of nobody see
+    return pasts, np.stack([earlier - begin, end - begin, own], axis=1).astype(np.int32)
 
 
 def spread_bags(catalogue: Catalogue) -> bool:

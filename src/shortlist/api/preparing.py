@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 LATEST = np.iinfo(np.int64).max // 2
 """A time after all events."""
+NEW_USERS = 0x6E6577
+"""Of the stream of random numbers that draws the rows of new users."""
 SAMPLE = 1024
 """Raw rows kept of a model's training, for an exported graph to be tried on."""
 
@@ -80,8 +82,9 @@ class Prepared:
         return item_counts(self.examples.candidates, self.catalogue.num_items)
 
 
-def prepare(model: Model, split: Split) -> Prepared:
+def prepare(model: Model, split: Split, *, new_users: float = 0.0, seed: int = 42) -> Prepared:
     """Fit the encoder on the training rows and encode them. Nothing is learned from validation or test rows.
+    new_users: of this share of the rows, drawn by the seed, the user's id and past are not known.
 
     Raises DataError for an empty train part, a column that a feature or a label needs and is not there,
     an item that is not in the catalogue, or a catalogue too small to retrieve from.
@@ -108,21 +111,29 @@ def prepare(model: Model, split: Split) -> Prepared:
         events, at = events_of(model, split, user_rows, rows, times, len(users))
         queries |= events.columns(dict.fromkeys(numbers_read(model), 0), at)
     encoder = Encoder.fit(model, queries, take(items, chosen) | {"user_id": ids})
+    new = np.random.default_rng([seed, NEW_USERS]).random(len(rows)) < new_users
+    if "user_id" in queries:
+        queries["user_id"] = Coded(np.where(new, np.int32(-1), ids.codes), ids.values)
+    met = None if at is None else at.of_nobody(new)
+    if events is not None and met is not None:
+        queries |= events.columns(dict.fromkeys(numbers_read(model), 0), met)
     seen = Seen.from_pairs(user_rows, rows, len(users))
     catalogue = catalogue_of(encoder, items, rows, weights, seen)
     examples = Examples({}, rows, labels, weights, user_rows)
     ready: dict[str, Ready] = {}
     raters: Events | None = None
-    if events is not None and at is not None:
-        catalogue, examples = with_pasts(model, encoder, events, at, catalogue, examples)
+    if events is not None and at is not None and met is not None:
+        catalogue, examples = with_pasts(model, encoder, events, met, catalogue, examples)
         names = np.array([*users.values, None], object)[:-1]
         catalogue, examples, raters = with_raters(encoder, events, at, names, catalogue, examples)
         ready = fitted_aggregates(model, events, users, split)
         given = {name: over.values(at, rows) for name, over in ready.items()}
+        if new.any():
+            given = {n: ready[n].without_users_past(v, at, rows, new) for n, v in given.items()}
         examples = replace(examples, aggregates=given)
     side = encoder.query.without(Total) if spread_bags(catalogue) else encoder.query
-    if events is not None and at is not None:
-        queries |= events.columns(side.lengths, at)
+    if events is not None and met is not None:
+        queries |= events.columns(side.lengths, met)
     return Prepared(
         encoder,
         replace(examples, query=side.encode(queries)),

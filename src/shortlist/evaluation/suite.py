@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 
 import numpy as np
@@ -42,8 +42,9 @@ def baseline_predictions(
     *,
     refit: bool = True,
     progress: Progress | None = None,
+    only: Collection[str] | None = None,
 ) -> list[Predictions | Skipped]:
-    """Every baseline that can run on this data, as entrants for `evaluate`.
+    """Every baseline that can run on this data (or those named), as entrants for `evaluate`.
 
     Args:
         train: training rows without the validation rows.
@@ -69,6 +70,7 @@ def baseline_predictions(
             (grid[0].name, lambda grid=grid: _rating(grid, train, chosen_on, fit_on, rows))  # type: ignore[misc]
             for grid in RATING_GRIDS
         ]
+    jobs = [job for job in jobs if only is None or job[0] in only]
     found: list[Predictions | Skipped] = []
     for done, (name, job) in enumerate(jobs):
         if progress is not None:

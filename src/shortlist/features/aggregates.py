@@ -18,14 +18,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from shortlist._typing import Array, Columns, Doubles, Floats
+from shortlist._typing import Array, Bools, Columns, Doubles, Floats
 from shortlist.errors import DataError, SpecError
 from shortlist.features.affinities import affinity
 from shortlist.features.factors import Factors, learn
 from shortlist.features.figures import Rows, aggregate, context
 from shortlist.features.ground import Ground
 from shortlist.features.keys import Edges, Table, numeric, quantiles, side_of
-from shortlist.features.log import Log, Standing
+from shortlist.features.log import NOWHERE, Log, Standing
 from shortlist.features.processes import process
 from shortlist.specs.aggregates import (
     ACTIVITY,
@@ -111,6 +111,20 @@ class Ready:
         figures /= self.aggregates.scale
         out = np.clip(figures, -LIMIT, LIMIT).astype(np.float32)
         out[np.isnan(out)] = 0
+        return out
+
+    def without_users_past(self, values: Floats, at: Standing, items: Array, chosen: Bools) -> Floats:
+        """The values [n, width] of rows, some of which (bool [n]) are to be as if their users, whose columns
+        they keep, had done nothing yet."""
+        none = np.zeros(0, np.int64)
+        rated = None if self.mine.log.ratings is None else none
+        nothing, _ = Log.of(none, none, none, rated, self.mine.log.num_users)
+        bare = Ground.of(nothing, self.aggregates.mean, self.mine.user_table, self.mine.item_table)
+        strange = replace(self, mine=replace(bare, behind=self.everyone))
+        rows = at.rows(chosen)._replace(places=np.full(int(chosen.sum()), NOWHERE, np.int64))
+        of_user = np.array([spec.of_user for spec in self.aggregates.specs])
+        out = values.copy()
+        out[np.ix_(chosen, of_user)] = strange.values(rows, items[chosen])[:, of_user]
         return out
 
     def figures(self, at: Standing, items: Array) -> Doubles:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shortlist._typing import Array, Floats, Ints, Longs
+from shortlist._typing import Array, Bools, Floats, Ints, Longs
 from shortlist.specs.features import AsOf
 
 NOWHERE = -1
@@ -34,6 +34,11 @@ class Standing(NamedTuple):
     def of(cls, users: Array, times: Array, places: Array | None = None) -> Standing:
         own = np.full(len(users), NOWHERE, np.int64) if places is None else np.asarray(places, np.int64)
         return cls(np.asarray(users, np.int64), np.asarray(times, np.int64), own)
+
+    def of_nobody(self, chosen: Bools) -> Standing:
+        """The same but for some rows (bool [n]), which stand nowhere."""
+        users, places = (np.where(chosen, NOWHERE, own) for own in (self.users, self.places))
+        return Standing(users, self.times, places)
 
     def rows(self, chosen: Any) -> Standing:
         """Where some of them stand."""

@@ -101,23 +101,13 @@ def _with(spec: _S, **changes: Any) -> _S:
     return made
 
 
-def without_user_counts() -> Change:
-    """No input that tells how much a user did: of users training never saw it would say too much."""
+def without_aggregates() -> Change:
+    """No figure of other rows: of users like none of training they would be of nobody."""
 
     def task(one: TaskSpec) -> TaskSpec:
-        if not isinstance(one, Head):
-            return one
-        return _with(one, aggregates=tuple(a for a in one.aggregates if not _counts_user(a)))
+        return _with(one, aggregates=()) if isinstance(one, Head) else one
 
     return lambda recipe: _changed(recipe, lambda side: side, task)
-
-
-def _counts_user(aggregate: AggregateSpec) -> bool:
-    if isinstance(aggregate, Context):
-        return aggregate.what in ("since_first", "gap", "position")
-    if not isinstance(aggregate, Aggregate):
-        return False
-    return "activity" in aggregate.by or ("user_id" in aggregate.by and aggregate.statistic != "mean")
 
 
 def linear() -> Change:

@@ -27,6 +27,11 @@ class Figure(Spec, frozen=True, tag_field="kind"):
     """One number of a row."""
 
     @property
+    def of_user(self) -> bool:
+        """Whether it says what the row's user did."""
+        raise NotImplementedError
+
+    @property
     def name(self) -> str:
         """A readable name: equal for equal specs only."""
         defaults = type(self)()
@@ -73,6 +78,10 @@ class Aggregate(Figure, frozen=True, tag="aggregate"):
         return self.statistic != "count"
 
     @property
+    def of_user(self) -> bool:
+        return USER in self.by or ACTIVITY in self.by
+
+    @property
     def apart(self) -> bool:
         """Whether events of the row's user and item must not count."""
         neither = USER not in self.by and ITEM not in self.by
@@ -115,6 +124,10 @@ class Context(Figure, frozen=True, tag="context"):
     equals: str = ""
     as_of: AsOf = "row"
 
+    @property
+    def of_user(self) -> bool:
+        return self.what in ("since_first", "gap", "position")
+
     def check(self) -> None:
         positive(self, "last")
         if (self.what == "column") != bool(self.column):
@@ -145,6 +158,10 @@ class Affinity(Figure, frozen=True, tag="affinity"):
     width: float = 0.0
     shrink: float = 3.0
     as_of: AsOf = "row"
+
+    @property
+    def of_user(self) -> bool:
+        return self.by == USER
 
     def check(self) -> None:
         not_negative(self, "shrink", "width")
@@ -196,6 +213,10 @@ class Process(Figure, frozen=True, tag="process"):
     noise: float = 0.9
     most: int = 800
     as_of: AsOf = "row"
+
+    @property
+    def of_user(self) -> bool:
+        return True
 
     def check(self) -> None:
         weights = [name for name in self.__struct_fields__ if name.endswith("_weight")]

@@ -62,6 +62,8 @@ class Training(Spec, frozen=True, kw_only=True):
     patience: stop after so many epochs without a better validation figure and keep the best (0: run all
     epochs; needs validation rows otherwise).
     half_life: days; a row counts half as much as one so much later (0: all rows count the same).
+    new_users: a share of the rows, drawn once, that are learned from as if their users had just come, without
+    id and past, so that the model knows what to say to such users.
     tables: update "dense" (the whole table a step), "sparse" (touched rows only; Adam's moments of other rows
     then rest) or "auto", by the size of each table. precision: of matrix products, "float32", or "bfloat16"
     with float32 sums, for accelerators. stream: read training rows chunk by chunk, shuffled in two levels,
@@ -76,6 +78,7 @@ class Training(Spec, frozen=True, kw_only=True):
     seed: int = 42
     patience: int = 0
     half_life: float = 0.0
+    new_users: float = 0.0
     tables: Literal["auto", "dense", "sparse"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
     stream: Literal["auto", "always", "never"] = "auto"
@@ -84,6 +87,7 @@ class Training(Spec, frozen=True, kw_only=True):
     def check(self) -> None:
         positive(self, "epochs", "batch_size", "members")
         not_negative(self, "patience", "seed", "half_life")
+        share(self, "new_users")
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -99,7 +99,8 @@ class PastTables(eqx.Module):
         plain = not (bag.event_dropout or bag.l2) and self.longest <= bag.length
         if bag.as_of == "row" or not plain or groups >= users.shape[0]:
             return self.bag(bag.key, users, past, bag.as_of, bag.length), slots
-        user = jnp.where(users < 0, groups - 1, users)
+        # a row that sees nothing is of nobody: its user's bag is not its own
+        user = jnp.where((users < 0) | (past[:, 1] == 0), groups - 1, users)
         table = (self.order < (NEVER_SMALL if self.order.dtype == jnp.int16 else NEVER)).astype(jnp.float32)
         if bag.key in self.residuals:
             table = self.residuals[bag.key]
