@@ -141,5 +141,19 @@ def unstacked(net: Net, tables: Tables, count: int) -> tuple[Trained, Tables]:
     return Ensemble(tuple(own for own, _ in params)), named
 
 
+def restacked(net: Trained, tables: Tables) -> tuple[Net, Tables]:
+    """The inverse of `unstacked`, with arrays of its own; a single model as it is."""
+    if isinstance(net, Net):
+        return net, tables
+    members = []
+    for k, member in enumerate(net.members):
+        names = [n for n in tables if n.split("/", 2)[1] == str(k)]
+        members.append((member, {n.replace(f"/{k}/", "/", 1): tables[n] for n in names}))
+    arrays = [eqx.filter(own, eqx.is_array) for own in members]
+    both = jax.tree.map(lambda *xs: jax.device_put(np.stack([np.asarray(x) for x in xs])), *arrays)
+    params: tuple[Net, Tables] = eqx.combine(both, eqx.filter(members[0], eqx.is_array, inverse=True))
+    return params
+
+
 def _member(params: Any, k: int) -> Any:
     return jax.tree.map(lambda x: jax.device_put(np.array(x[k])) if eqx.is_array(x) else x, params)

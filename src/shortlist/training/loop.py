@@ -22,7 +22,16 @@ from shortlist.tasks.past import PastTables, past_tables
 from shortlist.tasks.retrieval import needs_whole_catalogue, takes_whole
 from shortlist.training.feeding import Feed
 from shortlist.training.optimizers import schedule
-from shortlist.training.steps import Steps, Work, copied, first_carry, learned, plan_of, program
+from shortlist.training.steps import (
+    OptimizerState,
+    Steps,
+    Work,
+    copied,
+    first_carry,
+    learned,
+    plan_of,
+    program,
+)
 from shortlist.training.trouble import check_finite, check_parameters
 
 
@@ -44,7 +53,8 @@ class Compiled:
 class EpochEnd:
     """An epoch is over. losses: each task's mean over its examples.
 
-    live: the parameters as they are now, lent until the run goes on; `params` makes copies to keep.
+    live: the parameters as they are now, and state: the optimiser's, both lent until the run goes on;
+    `params` makes copies to keep.
     """
 
     epoch: int
@@ -53,6 +63,7 @@ class EpochEnd:
     cpu_seconds: float
     examples_per_second: float
     live: Params
+    state: OptimizerState
 
     @property
     def params(self) -> Params:
@@ -70,12 +81,14 @@ def train(
     training: Training,
     *,
     task_weights: dict[str, float],
+    begun: OptimizerState | None = None,
 ) -> Iterator[Event]:
     """Run `training.epochs` epochs over the examples. Same inputs, same bits.
 
     With `training.members` K above 1 every array of net and tables has a first axis [K], and so has every one
     of an event's parameters (see `models.ensemble`); losses are the members' means.
-    net and tables are given away: their arrays become those of the run. Examples too large to stay on the
+    net and tables are given away: their arrays become those of the run; so is `begun`, the optimiser's state
+    that an earlier run ended with (a fresh one without). Examples too large to stay on the
     device are streamed (see `feeding`). Raises TrainingError without rows, NonFiniteLoss at the first epoch
     in which a loss is not a number.
     """
@@ -90,8 +103,8 @@ def train(
 
     start = time.perf_counter()
     plan = plan_of((net, tables), feed.forms[0].data, corpus, training, batch_size)
-    carry = first_carry((net, tables), plan)
-    del net, tables
+    carry = first_carry((net, tables), plan, begun)
+    del net, tables, begun
     scratch = 0
     for form in feed.forms:
         steps = _steps(form.rows, training.seeds, (0, 0), rates[0])
@@ -121,6 +134,7 @@ def train(
             cpu_seconds=cpu_seconds,
             examples_per_second=len(examples) / max(seconds, 1e-9),
             live=carry.params,
+            state=OptimizerState(*carry.state, carry.step),
         )
 
 

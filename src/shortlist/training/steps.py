@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jax.custom_batching import sequential_vmap
 
-from shortlist.models.build import Net, Tables
+from shortlist.models.build import Net
 from shortlist.models.precision import precision
 from shortlist.specs.tasks import Custom
 from shortlist.specs.training import OptimizerSpec, Training
@@ -28,6 +28,15 @@ KEPT = 64
 _PROGRAMS: dict[Any, Program] = {}
 COMPILED_FROM = 2**22
 """Numbers of a constant array from which on it is made on the device."""
+
+
+class OptimizerState(NamedTuple):
+    """What an update rule keeps: of the net's parameters, in order, and of the tables, by name; step: int32,
+    how many there were."""
+
+    net: list[State]
+    tables: dict[str, State]
+    step: Array
 
 
 class Carry(NamedTuple):
@@ -83,20 +92,29 @@ def plan_of(params: Params, data: Batch, corpus: Corpus, training: Training, bat
     return Plan(groups_of(net.spec, tables, jax.eval_shape(view, data, corpus)), training)
 
 
-def first_carry(params: Params, plan: Plan) -> Carry:
-    """Parameters, which are taken as they are, with the optimiser's first state."""
-    net, tables = params
-    start = rule_of(plan.training.optimizer).start
+def first_carry(params: Params, plan: Plan, begun: OptimizerState | None = None) -> Carry:
+    """Parameters, which are taken as they are, with the optimiser's first state, or with one that is taken
+    over as it is."""
+    tables = params[1]
+    begun = first_state(params, plan.training) if begun is None else begun
+    states = begun.tables
+    scratch = jax.device_put({g.name: np.zeros(g.num_rows, np.int32) for g in plan.sparse})
+    for group in plan.sparse:
+        use_huge_pages(x for name in group.tables for x in (tables[name], *states[name]))
+    return Carry(params, (begun.net, states), scratch, begun.step)
+
+
+def first_state(params: Params, training: Training) -> OptimizerState:
+    """The optimiser's state before the first step."""
+    start = rule_of(training.optimizer).start
 
     def state(x: Array) -> State:
         return tuple(_filled(x.shape, value) for value in start)
 
+    net, tables = params
     states = {name: state(table) for name, table in tables.items()}
-    scratch = jax.device_put({g.name: np.zeros(g.num_rows, np.int32) for g in plan.sparse})
-    for group in plan.sparse:
-        use_huge_pages(x for name in group.tables for x in (tables[name], *states[name]))
     leaves = [state(x) for x in jax.tree.leaves(learned(net))]
-    return Carry(params, (leaves, states), scratch, jax.device_put(np.int32(0)))
+    return OptimizerState(leaves, states, jax.device_put(np.int32(0)))
 
 
 def _filled(shape: tuple[int, ...], value: float) -> Array:
@@ -232,9 +250,12 @@ def _code(static: Carry) -> tuple[Any, ...]:
     return jax.tree.structure(static), leaves, losses
 
 
-def copied(params: Params) -> tuple[Net, Tables]:
+T = TypeVar("T")
+
+
+def copied(params: T) -> T:
     """The same with arrays of its own: those of a carry are given away to the program."""
-    copy: Params = jax.tree.map(
+    copy: T = jax.tree.map(
         lambda x: jax.device_put(np.array(x)) if eqx.is_array(x) or isinstance(x, np.ndarray) else x, params
     )
     return copy
