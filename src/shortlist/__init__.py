@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shortlist.pipeline.recommender import Recommender as Recommender
     from shortlist.pipeline.slate import Slate as Slate
     from shortlist.recipes.infer import infer as infer
+    from shortlist.recipes.tuning import tune as tune
     from shortlist.specs.aggregates import Affinity as Affinity
     from shortlist.specs.aggregates import Aggregate as Aggregate
     from shortlist.specs.aggregates import Context as Context
@@ -95,6 +96,7 @@ _HOMES = {
     "load": "shortlist.bundle",
     "register_task": "shortlist.tasks.ranking",
     "register_tower": "shortlist.models.towers",
+    "tune": "shortlist.recipes.tuning",
 }
 _MODULES = {"datasets": "shortlist.data.datasets", "splits": "shortlist.data.splits"}
 

@@ -31,6 +31,7 @@ TRAINS = {
     "shortlist.recipes.estimating",
     "shortlist.recipes.memory",
     "shortlist.recipes.run",
+    "shortlist.recipes.tuning",
     "shortlist.recipes.tutorials",
 }
 LEARNING_LIBRARIES = {"jax", "jaxlib", "jaxtyping", "equinox", "optax"}

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from shortlist.cli import data, evaluate, export, inspect, recommend, reproduce, runs, score, similar, train
+from shortlist.cli import (
+    data,
+    evaluate,
+    export,
+    inspect,
+    recommend,
+    reproduce,
+    runs,
+    score,
+    similar,
+    train,
+    tune,
+)
 from shortlist.cli.console import EXIT_CODES, Verbs
 
 START = """\b
@@ -52,6 +64,7 @@ def _root(
 
 app.add_typer(data.app, name="data")
 app.command(epilog=train.EXAMPLES)(train.train)
+app.command(epilog=tune.EXAMPLES)(tune.tune)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=recommend.EXAMPLES)(recommend.recommend)
 app.command(epilog=score.EXAMPLES)(score.score)

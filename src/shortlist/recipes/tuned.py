@@ -19,8 +19,8 @@ from shortlist.specs.recipe import Recipe
 
 SHOWN = 10
 TOO_GOOD = (
-    "The best of many figures on the rows it was chosen by is too good; test rows were not looked at."
-    " shortlist train judges the recipe on them."
+    "The best of many figures on the rows it was chosen by is too good.",
+    "Test rows were not looked at: shortlist train judges the recipe on them.",
 )
 
 
@@ -79,7 +79,7 @@ class Tuned:
         own = f"; the recipe as it was: {number(self.own.value)}" if self.own else ""
         note = f"# {self.objective} {number(self.best.value)} on {self.rows:,} validation rows{own}.\n"
         found = f"# Found by shortlist tune: trial {self.best.number} of {len(self.trials)}.\n"
-        return found + note + f"# {TOO_GOOD}\n".replace("; ", ";\n# ") + self.recipe.to_toml()
+        return found + note + "".join(f"# {line}\n" for line in TOO_GOOD) + self.recipe.to_toml()
 
     def table(self) -> str:
         """The best trials, and what mattered, as plain text."""
@@ -88,7 +88,7 @@ class Tuned:
         if self.importances:
             body = [[key, f"{share:.2f}"] for key, share in self.importances.items()]
             parts.append("How much each key mattered (PED-ANOVA)\n" + aligned(["", "share"], body))
-        return "\n\n".join([*parts, TOO_GOOD])
+        return "\n\n".join([*parts, "\n".join(TOO_GOOD)])
 
     @property
     def sentence(self) -> str:
@@ -168,7 +168,7 @@ class Tuned:
             lines(self.objective, points, "trial"),
             bars("How much each key mattered (PED-ANOVA)", shares),
             "<h2>All trials</h2>" + html_table(*every, [trial == self.best for trial in self.trials]),
-            f"<p>{escape(TOO_GOOD)}</p>",
+            f"<p>{escape(' '.join(TOO_GOOD))}</p>",
         ]
         return styled(parts)
 
