@@ -19,6 +19,8 @@ from shortlist.features.log import Standing
 from shortlist.features.requests import Request, fill_missing, take_rows
 from shortlist.features.schema import Schema
 from shortlist.index.exact import block_rows, top_k
+from shortlist.pipeline.arrivals import Table as Arrivals
+from shortlist.pipeline.arrivals import add_items
 from shortlist.pipeline.histories import Told
 from shortlist.pipeline.questions import (
     Ids,
@@ -214,6 +216,20 @@ class Recommender:
             raise RequestError("this recommender has no retriever")
         asked = self._read(queries)
         return _vectors(self.retriever.encode_query(self._query(*asked, self.told(*asked))))
+
+    def add_items(self, table: Arrivals, *, replace: bool = False) -> Recommender:
+        """This recommender with more items, encoded from their columns and recommended at once; no training.
+
+        Args:
+            table: item_id and columns of items: a path, a polars, pandas or Arrow table, a dict (one item), a
+                list of dicts or a dict of lists. What the model reads of items must be there, though values
+                may be missing; other stored columns may be left out.
+            replace: items may be known already: what is given takes the place of what was known of them.
+
+        docs/guides/cold-start.md says what a new item is to the model. Raises RequestError for an id that is
+        known or there twice, for columns that are unknown or left out, and for wrong values.
+        """
+        return add_items(self, table, replace_known=replace)
 
     def save(self, path: str | Path) -> None:
         """Write a bundle that `shortlist.load` reads. BundleError where it cannot be written."""

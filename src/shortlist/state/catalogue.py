@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from shortlist._typing import Array, Columns, Doubles, Longs
+from shortlist._typing import MISSING_INT, Array, Columns, Doubles, Longs
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError, RequestError, did_you_mean
 from shortlist.state.storage import load_array, load_columns, load_json, save_array, save_columns, save_json
@@ -65,6 +65,16 @@ class Items:
             )
         return found
 
+    def updated(self, ids: Array, columns: Columns, places: Longs) -> Items:
+        """The items with more at the end, `ids` [m], and the values given at `places` int64 [n], positions of
+        items there were or of new ones. What is not given stays as it was, or is missing; columns that are
+        not stored are left out. New items are as popular as the least popular one there was.
+        """
+        vocabulary = Vocabulary.of([*self.vocabulary.values, *ids.tolist()])
+        grown = {n: _grown(c, len(vocabulary), columns.get(n), places) for n, c in self.columns.items()}
+        least = np.full(len(ids), self.log_popularity.min())
+        return Items(vocabulary, grown, np.append(self.log_popularity, least))
+
     def save(self, folder: Path) -> None:
         """Write into a new folder."""
         folder.mkdir()
@@ -77,3 +87,19 @@ class Items:
         """What `save` wrote; arrays are memory-mapped."""
         vocabulary = Vocabulary.of(load_json(folder / "ids.json"))
         return cls(vocabulary, load_columns(folder / "columns"), load_array(folder / "log_popularity.npy"))
+
+
+def _grown(column: Array, count: int, values: Array | None, places: Longs) -> Array:
+    """A column of `count` rows: as it was, the values at their places, and missing where there is neither."""
+    missing = {"O": "", "i": MISSING_INT}.get(column.dtype.kind, np.nan)
+    widths = [x.shape[1] for x in (column, values) if x is not None and x.ndim == 2]
+    out = np.full((count, max(widths)) if widths else count, missing, column.dtype)
+    for rows, given in ((np.arange(len(column)), column), (places, values)):
+        if given is None:
+            continue
+        out[rows] = missing
+        if given.ndim == 2:
+            out[rows, : given.shape[1]] = given
+        else:
+            out[rows] = given
+    return out

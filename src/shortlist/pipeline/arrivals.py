@@ -1,0 +1,155 @@
+"""Items that come after training: read, checked, encoded and put at the end of the catalogue.
+
+An id that training never saw goes through the unknown slot of its `Id` feature, so that what is known of a
+new item are its other columns; with `Id(id_dropout=...)` that slot was learned. NumPy only, but for files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shortlist._typing import Array, Columns, Floats, Longs
+from shortlist.errors import RequestError
+from shortlist.features.columns import ColumnType
+from shortlist.features.fitted import type_of
+from shortlist.features.history import DERIVED
+from shortlist.features.requests import is_missing, read_request
+from shortlist.features.schema import Schema
+from shortlist.pipeline.questions import candidate_columns
+from shortlist.state.catalogue import Items
+
+if TYPE_CHECKING:
+    from shortlist.pipeline.recommender import Recommender
+
+Table = Any
+"""A path, a polars, pandas or Arrow table, a dict (one item), a list of dicts or a dict of lists."""
+ADDED = "items_added"
+"""Where a recommender's provenance counts them."""
+
+
+def add_items(recommender: Recommender, table: Table, *, replace_known: bool = False) -> Recommender:
+    """The recommender with the items of a table; see `Recommender.add_items`."""
+    given = read_items(table, recommender.items, recommender.schema)
+    places = _places(given["item_id"], recommender.items, replace_known=replace_known)
+    known = places < len(recommender.items)
+    if not known.all():
+        _require_features(given, recommender.schema)
+    columns = {name: column for name, column in given.items() if name != "item_id"}
+    items = recommender.items.updated(given["item_id"][~known], columns, places)
+    provenance = dict(recommender.provenance)
+    provenance[ADDED] = provenance.get(ADDED, 0) + int((~known).sum())
+    grown = replace(recommender, items=items, provenance=provenance)
+    features = candidate_columns(items, grown.schema, columns, places, grown.raters)
+    vectors, representations = _encoded(grown, features, places)
+    return replace(grown, item_vectors=vectors, item_representations=representations)
+
+
+def _encoded(grown: Recommender, features: Any, places: Longs) -> tuple[Floats | None, Floats | None]:
+    """Vectors and representations of all items: those at `places` made of the features, others kept."""
+    both = None if grown.retriever is None else grown.retriever.encode_candidate(features)
+    vectors, representations = grown.item_vectors, grown.item_representations
+    if vectors is not None and both is not None and both[1] is not None:
+        vectors = _put(vectors, places, both[1])
+    if representations is not None and grown.ranker is not None:
+        if both is None or grown.ranker is not grown.retriever:
+            both = grown.ranker.encode_candidate(features)
+        representations = _put(representations, places, both[0])
+    return vectors, representations
+
+
+def _put(rows: Floats, places: Longs, values: Floats) -> Floats:
+    """rows [N, d] with values [n, d] at these places, some of them beyond the end."""
+    out = np.empty((max(len(rows), int(places.max()) + 1), rows.shape[1]), rows.dtype)
+    out[: len(rows)] = rows
+    out[places] = values
+    return out
+
+
+# Reading
+
+
+def read_items(table: Table, items: Items, schema: Schema) -> Columns:
+    """A table's columns in canonical form: item_id, and any that the model reads or the catalogue holds.
+
+    RequestError names what cannot be read, a row without item_id, and an id given twice.
+    """
+    stored = items.columns
+    types: dict[str, ColumnType] = {name: type_of(column) for name, column in stored.items()}
+    types |= {name: kind for name, kind in schema.candidate.items() if name not in DERIVED}
+    types["item_id"] = "string"
+    sizes = {name: column.shape[1] for name, column in stored.items() if column.ndim == 2} | schema.sizes
+    vectors = {name: size for name, size in sizes.items() if types.get(name) == "vector"}
+    columns = read_request(_plain(table, types), types, sizes=vectors, id_column="item_id")
+    if "item_id" not in columns:
+        raise RequestError("the new items have no column 'item_id'", hint="name the column of ids item_id")
+    gone = is_missing(columns["item_id"])
+    if gone.any():
+        raise RequestError(f"row {int(np.argmax(gone))} of the new items has no item_id")
+    first: dict[str, int] = {}
+    for row, name in enumerate(columns["item_id"].tolist()):
+        if first.setdefault(name, row) != row:
+            raise RequestError(
+                f"rows {first[name]} and {row} of the new items are both item {name!r}",
+                hint="keep one row an id",
+            )
+    return columns
+
+
+def _plain(table: Table, types: Mapping[str, ColumnType]) -> Any:
+    """What `read_request` takes. Files and Arrow tables are read by polars; lists in a text file are texts,
+    "Drama|War" for several values and "[0.5, 1]" for a vector."""
+    if not (isinstance(table, str | PathLike) or _is_arrow(table)):
+        return table
+    from shortlist.data.reading import read_table
+
+    texts = [name for name, kind in types.items() if kind in ("string", "strings")]
+    frame = read_table(table, strings=texts)
+    return {name: [_listed(v, types.get(name)) for v in frame[name].to_list()] for name in frame.columns}
+
+
+def _is_arrow(table: Table) -> bool:
+    return hasattr(table, "__arrow_c_stream__") and not hasattr(table, "to_dict")
+
+
+def _listed(value: Any, kind: ColumnType | None) -> Any:
+    if not isinstance(value, str) or kind not in ("strings", "vector"):
+        return value
+    if kind == "strings":
+        return [part.strip() for part in value.split("|")]
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value  # refused by name where columns are read
+
+
+# Checking
+
+
+def _places(ids: Array, items: Items, *, replace_known: bool) -> Longs:
+    """Where each item of the table goes: its own place, or one after the last; int64 [n]."""
+    places = items.positions(ids)
+    known = places >= 0
+    if known.any() and not replace_known:
+        row, more = int(np.argmax(known)), int(known.sum()) - 1
+        raise RequestError(
+            f"row {row} of the new items: item {ids[row]!r} is in the catalogue already"
+            + (f" (and {more} more)" if more else ""),
+            hint="give it another id, or update what is known of it with replace=True",
+        )
+    places[~known] = len(items) + np.arange(int((~known).sum()))
+    return places
+
+
+def _require_features(given: Columns, schema: Schema) -> None:
+    for name in schema.candidate:
+        if name not in given and name not in DERIVED:
+            raise RequestError(
+                f"the model reads the column {name!r} of items, which the new items do not have",
+                hint="give the column, with nothing in it (None) where it is not known",
+            )
