@@ -11,6 +11,7 @@ from shortlist.cli import (
     evaluate,
     export,
     inspect,
+    items,
     recommend,
     reproduce,
     runs,
@@ -71,6 +72,7 @@ app.command(epilog=score.EXAMPLES)(score.score)
 app.command(epilog=similar.EXAMPLES)(similar.similar)
 app.command(epilog=export.EXAMPLES)(export.export)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
+app.add_typer(items.app, name="items")
 app.command(epilog=reproduce.EXAMPLES)(reproduce.reproduce)
 app.add_typer(runs.app, name="runs")
 

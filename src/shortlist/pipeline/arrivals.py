@@ -33,9 +33,11 @@ ADDED = "items_added"
 """Where a recommender's provenance counts them."""
 
 
-def add_items(recommender: Recommender, table: Table, *, replace_known: bool = False) -> Recommender:
+def add_items(
+    recommender: Recommender, table: Table, *, item: str = "item_id", replace_known: bool = False
+) -> Recommender:
     """The recommender with the items of a table; see `Recommender.add_items`."""
-    given = read_items(table, recommender.items, recommender.schema)
+    given = read_items(table, recommender.items, recommender.schema, item)
     places = _places(given["item_id"], recommender.items, replace_known=replace_known)
     known = places < len(recommender.items)
     if not known.all():
@@ -74,20 +76,25 @@ def _put(rows: Floats, places: Longs, values: Floats) -> Floats:
 # Reading
 
 
-def read_items(table: Table, items: Items, schema: Schema) -> Columns:
-    """A table's columns in canonical form: item_id, and any that the model reads or the catalogue holds.
+def read_items(table: Table, items: Items, schema: Schema, item: str = "item_id") -> Columns:
+    """A table's columns in canonical form: item_id, which the table calls `item`, and any that the model
+    reads or the catalogue holds.
 
     RequestError names what cannot be read, a row without item_id, and an id given twice.
     """
     stored = items.columns
     types: dict[str, ColumnType] = {name: type_of(column) for name, column in stored.items()}
     types |= {name: kind for name, kind in schema.candidate.items() if name not in DERIVED}
-    types["item_id"] = "string"
+    types.pop("item_id", None)
+    types[item] = "string"
     sizes = {name: column.shape[1] for name, column in stored.items() if column.ndim == 2} | schema.sizes
     vectors = {name: size for name, size in sizes.items() if types.get(name) == "vector"}
-    columns = read_request(_plain(table, types), types, sizes=vectors, id_column="item_id")
-    if "item_id" not in columns:
-        raise RequestError("the new items have no column 'item_id'", hint="name the column of ids item_id")
+    columns = read_request(_plain(table, types), types, sizes=vectors, id_column=item)
+    if item not in columns:
+        raise RequestError(
+            f"the new items have no column {item!r}", hint="say what the column of ids is called"
+        )
+    columns["item_id"] = columns.pop(item)
     gone = is_missing(columns["item_id"])
     if gone.any():
         raise RequestError(f"row {int(np.argmax(gone))} of the new items has no item_id")

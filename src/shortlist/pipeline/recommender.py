@@ -217,19 +217,19 @@ class Recommender:
         asked = self._read(queries)
         return _vectors(self.retriever.encode_query(self._query(*asked, self.told(*asked))))
 
-    def add_items(self, table: Arrivals, *, replace: bool = False) -> Recommender:
+    def add_items(self, table: Arrivals, *, item: str = "item_id", replace: bool = False) -> Recommender:
         """This recommender with more items, encoded from their columns and recommended at once; no training.
 
         Args:
-            table: item_id and columns of items: a path, a polars, pandas or Arrow table, a dict (one item), a
-                list of dicts or a dict of lists. What the model reads of items must be there, though values
-                may be missing; other stored columns may be left out.
+            table: ids (named `item`) and columns of items: a path, a polars, pandas or Arrow table, a dict
+                (one item), a list of dicts or a dict of lists. What the model reads of items must be there,
+                though values may be missing; other stored columns may be left out.
             replace: items may be known already: what is given takes the place of what was known of them.
 
         docs/guides/cold-start.md says what a new item is to the model. Raises RequestError for an id that is
         known or there twice, for columns that are unknown or left out, and for wrong values.
         """
-        return add_items(self, table, replace_known=replace)
+        return add_items(self, table, item=item, replace_known=replace)
 
     def save(self, path: str | Path) -> None:
         """Write a bundle that `shortlist.load` reads. BundleError where it cannot be written."""
