@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 import pytest
 
 from shortlist.api.preparing import prepare
@@ -15,7 +14,7 @@ from shortlist.evaluation.costs import baseline_bytes, followed
 from shortlist.models.build import build
 from shortlist.recipes import memory as memory_module
 from shortlist.recipes.estimating import estimate
-from shortlist.recipes.memory import available_memory, memory_of, resident
+from shortlist.recipes.memory import memory_of
 from shortlist.recipes.run import run
 from shortlist.specs.recipe import Recipe
 from shortlist.tasks.multitask import Corpus
@@ -95,25 +94,6 @@ def test_the_largest_part_is_named_and_the_hint_follows_it(
     with pytest.raises(NotEnoughMemory, match=said) as caught:
         found.require()
     assert "smaller dim" in caught.value.hint
-
-
-def test_the_memory_there_is_lies_within_the_machine() -> None:
-    free, limit = available_memory()
-    assert 0 < free < 2**50 and limit
-    ballast = np.ones(2**24)
-    with_ballast = resident()
-    del ballast
-    assert with_ballast - resident() == pytest.approx(2**27, rel=0.1)
-
-
-def test_a_limit_on_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    unlimited = memory_module.resource.RLIM_INFINITY
-    kinds = {memory_module.resource.RLIMIT_DATA: memory_module._status("VmData") + 2**20}
-    monkeypatch.setattr(
-        memory_module.resource, "getrlimit", lambda kind: (kinds.get(kind, unlimited), unlimited)
-    )
-    free, limit = available_memory()
-    assert (limit, free) == ("RLIMIT_DATA", pytest.approx(2**20, abs=2**19))
 
 
 def test_baselines_take_the_squares_they_are_known_for() -> None:

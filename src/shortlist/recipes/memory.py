@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from shortlist.api.preparing import Prepared
+from shortlist.data.machine import available_memory, resident
 from shortlist.data.splits import Split
 from shortlist.errors import NotEnoughMemory
 from shortlist.evaluation.costs import baseline_bytes
@@ -181,87 +178,3 @@ class _Shape:
         sizes = len(counts), self.split.items.height
         found = baseline_bytes(rows, *sizes, float((counts**2).sum()), rated=rated)
         return max(found.items(), key=lambda pair: pair[1])
-
-
-# The memory there is
-
-
-def resident() -> int:
-    """Bytes of memory this process has now."""
-    if found := _status("VmRSS"):
-        return found
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def available_memory() -> tuple[int, str]:
-    """Bytes this process may take beside what it has, and what sets that limit: the machine's free memory,
-    the container's, or a limit on this process."""
-    return min(_limits(), key=lambda found: found[0])
-
-
-def _limits() -> Iterator[tuple[int, str]]:
-    yield _free(), "free on this machine"
-    group = Path("/sys/fs/cgroup")
-    for most, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        limit, usage = _number(group / most), _number(group / used)
-        if limit is not None and usage is not None:
-            cached = min(usage, _cached((group / used).parent))
-            yield max(limit - usage + cached, 0), "the container's limit"
-    for name, kind, status in (
-        ("RLIMIT_DATA", resource.RLIMIT_DATA, "VmData"),
-        ("RLIMIT_AS", resource.RLIMIT_AS, "VmSize"),
-    ):
-        limit = resource.getrlimit(kind)[0]
-        if limit != resource.RLIM_INFINITY:
-            yield max(limit - _status(status), 0), name
-
-
-def _free() -> int:
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return _physical()
-
-
-def _physical() -> int:
-    import os
-
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        return sys.maxsize
-
-
-def _cached(group: Path) -> int:
-    """Bytes of files a control group holds in memory: given back when they are wanted."""
-    try:
-        lines = (line.split() for line in (group / "memory.stat").read_text().splitlines())
-        told = {name: int(value) for name, value in lines}
-    except (OSError, ValueError):
-        return 0
-    prefix = "total_" if "total_inactive_file" in told else ""
-    return told.get(f"{prefix}inactive_file", 0) + told.get(f"{prefix}active_file", 0)
-
-
-def _number(path: Path) -> int | None:
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() else None
-
-
-def _status(field: str) -> int:
-    """Bytes of a field of the process' status; 0 where it is not told."""
-    try:
-        lines: dict[str, Any] = dict(
-            line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line
-        )
-    except OSError:
-        return 0
-    return int(lines[field].split()[0]) * 1024 if field in lines else 0
