@@ -49,10 +49,11 @@ def context(pairs: Iterable[str], timestamp: str = "") -> dict[str, str]:
 def typed(recommender: Recommender, row: Mapping[str, Any]) -> dict[str, Any]:
     """A row whose texts become what the model reads; texts that do not stay, and are refused by name."""
     from shortlist.features.fitted import type_of
+    from shortlist.pipeline.histories import TOLD
 
     stored = {**recommender.items.columns, **recommender.users.columns}
     kinds: dict[str, str] = {name: type_of(column) for name, column in stored.items()}
-    kinds |= {"timestamp": "int", **recommender.schema.candidate, **recommender.schema.query}
+    kinds |= {"timestamp": "int", **recommender.schema.candidate, **recommender.schema.query, **TOLD}
     return {name: _value(value, kinds.get(name, "string")) for name, value in row.items()}
 
 
@@ -63,6 +64,8 @@ def _value(value: Any, kind: str) -> Any:
         return None
     if kind == "strings":
         return value.split("|")
+    if kind in ("ints", "floats"):
+        return [_value(part, kind.removesuffix("s")) for part in value.split("|")]
     readers = {"int": (int, _seconds), "float": (float,), "vector": (json.loads,)}
     for read in readers[kind]:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ EXAMPLES = examples(
     "shortlist recommend runs/demo --user 42 -k 10",
     "shortlist recommend runs/demo --user 42 --user 7 --exclude 50,181 --json",
     "shortlist recommend runs/demo --user 42 --timestamp 1998-04-01T20:00 --keep-seen",
+    "shortlist recommend runs/demo --user visitor --history 50,181 --context 'history_rating=5|3'",
 )
 
 
@@ -21,6 +22,12 @@ def recommend(
     bundle: Bundle,
     user: Annotated[list[str], typer.Option("--user", "-u", help="Whose shortlist; may be repeated.")],
     k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
+    history: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID,...", help="What the user did, the latest first, in place of what is stored."
+        ),
+    ] = None,
     timestamp: Timestamp = "",
     context_: Context = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="ID,...", help="Never these items.")] = None,
@@ -30,11 +37,13 @@ def recommend(
 ) -> None:
     """Retrieve, filter and rank: the best K items for a user.
 
-    A user the training rows did not know gets the most popular items, marked so. Where fewer than K items
-    are left, all of those are shown.
+    A user the training rows did not know gets the most popular items, marked so, unless the model reads no
+    user id, or a history is told. Where fewer than K items are left, all of those are shown.
     """
     recommender = load(bundle)
-    columns = context(context_ or [], timestamp)
+    columns: dict[str, Any] = {**context(context_ or [], timestamp)}
+    if history is not None:
+        columns["history"] = ids(history, recommender.items.vocabulary)
     queries = [typed(recommender, {"user_id": name, **columns}) for name in user]
     slate = recommender.recommend(
         queries,
