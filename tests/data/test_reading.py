@@ -102,7 +102,7 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_folders_and_objects_that_are_no_tables(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no Parquet file"):
+    with pytest.raises(DataError, match="holds no table"):
         read_table(tmp_path)
     with pytest.raises(DataError, match="cannot read a table from int"):
         read_table(3)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from shortlist.data.dataset import Dataset, from_tables
 from shortlist.data.movielens import movielens
 from shortlist.data.splits import Split, parse_rule
 from shortlist.errors import DataError
-from shortlist.specs.recipe import DataSource, Recipe
+from shortlist.specs.recipe import DataSource, Outline, Recipe
+
+RecipeOf = TypeVar("RecipeOf", bound="Recipe | Outline")
 
 
 def read_data(recipe: Recipe) -> Dataset:
@@ -21,6 +26,11 @@ def read_data(recipe: Recipe) -> Dataset:
             hint = "movielens-100k; others, such as movielens-1m, with path="
             raise DataError(f"no data set {source.dataset!r}", hint=hint)
         return movielens(size, path=source.path or None)
+    return read_tables(source)
+
+
+def read_tables(source: DataSource) -> Dataset:
+    """The files a source names, read as it says: nothing is guessed."""
     return from_tables(
         source.interactions,
         users=source.users or None,
@@ -31,6 +41,14 @@ def read_data(recipe: Recipe) -> Dataset:
         rating=_chosen(source, "rating"),
         timestamp=_chosen(source, "timestamp"),
         weight=_chosen(source, "weight"),
+        event=source.event or None,
+        event_weights=source.event_weights or None,
+        time_unit=source.time_unit,
+        user_key=source.user_key or None,
+        item_key=source.item_key or None,
+        lists=source.lists,
+        delimiter=source.delimiter,
+        guess=False,
     )
 
 
@@ -40,6 +58,16 @@ def split_data(recipe: Recipe, data: Dataset) -> Split:
     if "validation" not in recipe.split.rule:
         rule = replace(rule, validation=recipe.split.validation)
     return rule.apply(data, seed=recipe.split.seed)
+
+
+def beside(recipe: RecipeOf, folder: Path) -> RecipeOf:
+    """The recipe with the files it names taken from `folder`, where its file lies, if they are found there;
+    other paths stay as they are, to be taken from the working folder."""
+    if recipe.data is None:
+        return recipe
+    paths = {name: getattr(recipe.data, name) for name in ("interactions", "users", "items", "path")}
+    found = {n: str(folder / p) for n, p in paths.items() if p and (folder / p).exists()}
+    return msgspec.structs.replace(recipe, data=msgspec.structs.replace(recipe.data, **found))
 
 
 def _chosen(source: DataSource, role: str) -> str | None:

@@ -22,6 +22,28 @@ def column_types(frame: pl.DataFrame) -> dict[str, str]:
     return {name: _kind(name, dtype) for name, dtype in frame.schema.items()}
 
 
+def readable(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The columns that have a canonical kind, and the types of those left out for having none.
+
+    The fields of a struct become columns `struct.field`; durations and times of day whole seconds.
+    """
+    while structs := [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Struct)]:
+        for name in structs:
+            fields = frame[name].struct.unnest()
+            frame = frame.drop(name).with_columns(**{f"{name}.{field.name}": field for field in fields})
+    frame = frame.with_columns(
+        [pl.col(n).dt.total_seconds() for n, dtype in frame.schema.items() if dtype == pl.Duration]
+        + [pl.col(n).cast(pl.Int64) // 10**9 for n, dtype in frame.schema.items() if dtype == pl.Time]
+    )
+    dropped = {}
+    for name, dtype in frame.schema.items():
+        try:
+            _kind(name, dtype)
+        except DataError:
+            dropped[name] = str(dtype)
+    return frame.drop(list(dropped)), dropped
+
+
 def to_columns(frame: pl.DataFrame, names: Iterable[str] | None = None) -> Columns:
     """The columns `names` (all by default) of `frame` as NumPy arrays of n rows.
 

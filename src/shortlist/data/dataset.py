@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
-from shortlist.data import tables
+from shortlist.data.importing import read_entities, read_events
 from shortlist.data.reading import Source
+from shortlist.data.tables import split_lists
 from shortlist.errors import DataError
 
 
@@ -20,6 +22,7 @@ class Dataset:
         weight (Float64) and context columns, in the order they were read.
     users, items: one row an entity; they cover every id of the interactions. The items in their row
         order are the *catalogue*; an item's row there is its position.
+    notes: what was guessed or converted when the tables were read, a sentence each.
     """
 
     interactions: pl.DataFrame = field(repr=False)
@@ -27,6 +30,7 @@ class Dataset:
     items: pl.DataFrame = field(repr=False)
     name: str = "unnamed"
     licence: str = field(default="", repr=False)
+    notes: tuple[str, ...] = ()
 
 
 def from_tables(
@@ -36,24 +40,56 @@ def from_tables(
     *,
     name: str = "unnamed",
     licence: str = "",
-    user: str = "user_id",
-    item: str = "item_id",
+    user: str | None = None,
+    item: str | None = None,
     rating: str | None = None,
     timestamp: str | None = None,
     weight: str | None = None,
+    event: str | None = None,
+    event_weights: Mapping[str, float] | None = None,
+    time_unit: str = "",
+    user_key: str | None = None,
+    item_key: str | None = None,
+    lists: Mapping[str, str] | None = None,
+    delimiter: str = "",
+    guess: bool = True,
 ) -> Dataset:
-    """A data set of your own tables (files or objects; see `tables.interactions` for roles and errors).
+    """A data set of your own tables: files, folders or objects (see `reading.read_table`).
 
-    `user` and `item` name the id columns in all tables. Users and items that only the interactions know
-    are appended to their table, in order of first appearance, with nulls in the other columns.
+    user, item, rating, timestamp, weight, event: the columns of the interactions with these roles (see
+    `tables.interactions`, of event_weights and time_unit too). Those not given are guessed from names and
+    values (`roles.guess_roles`), and `notes` of the data set say what was guessed; "" stands for no column.
+    user_key, item_key: the ids in the tables of users and items, found by what they hold where not given.
+    lists: columns of texts that hold several values, with the sign between them: {"genres": "|"}.
+    delimiter: of text files, where it is not to be found out. guess=False takes the usual names only:
+    user_id, item_id, and rating, timestamp and weight where there are such columns.
+
+    Users and items that only the interactions know are appended to their table, in order of first appearance,
+    with nulls in the other columns. Raises DataError as these functions do.
     """
-    rows = tables.interactions(
-        interactions, user=user, item=item, rating=rating, timestamp=timestamp, weight=weight
+    named = {"user": user, "item": item, "rating": rating, "timestamp": timestamp, "weight": weight}
+    read = read_events(
+        interactions,
+        named | {"event": event},
+        weights=event_weights,
+        time_unit=time_unit,
+        delimiter=delimiter,
+        guess=guess,
     )
-    known_users = None if users is None else tables.users(users, user=user)
-    known_items = None if items is None else tables.items(items, item=item)
+    sides = {"user": (users, user_key), "item": (items, item_key)}
+    entities = {
+        side: read_entities(source, side, read, key=key, delimiter=delimiter, guess=guess)
+        for side, (source, key) in sides.items()
+        if source is not None
+    }
+    split = {side: split_lists(found.table, lists or {}) for side, found in entities.items()}
     return Dataset(
-        rows, covering(known_users, rows, "user_id"), covering(known_items, rows, "item_id"), name, licence
+        split_lists(read.rows, lists or {}),
+        covering(split.get("user"), read.rows, "user_id"),
+        covering(split.get("item"), read.rows, "item_id"),
+        name,
+        licence,
+        (*read.notes, *(note for found in entities.values() for note in found.notes)),
     )
 
 
@@ -104,6 +140,8 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "rows_per_user": _quantiles(rows["user_id"]),
         "rows_per_item": _quantiles(rows["item_id"]),
     }
+    if dataset.notes:
+        facts["notes"] = list(dataset.notes)
     if "timestamp" in rows.columns:
         facts["time"] = _time_span(rows["timestamp"])
     if "rating" in rows.columns:

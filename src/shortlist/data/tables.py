@@ -5,16 +5,19 @@ Rows are counted from 0, as polars and pandas count them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
-from shortlist.data.columns import column_types, seconds, to_columns
+from shortlist.data.columns import column_types, to_columns
 from shortlist.data.reading import Source, describe_source, read_table
+from shortlist.data.times import DAY, FARTHEST_SECOND, PER_SECOND, parsed, scaled, unit_of_size
 from shortlist.errors import DataError, did_you_mean
 
 __all__ = ["column_types", "interactions", "items", "join_users", "read_table", "to_columns", "users"]
 
 _DROP = "drop the rows without one"
-_FARTHEST_SECOND = 100_000_000_000  # The year 5138; milliseconds pass it from 1973 on.
+_MIXED = "these look like milliseconds among seconds: bring all rows to one unit"
 
 
 def interactions(
@@ -25,50 +28,67 @@ def interactions(
     rating: str | None = None,
     timestamp: str | None = None,
     weight: str | None = None,
+    event: str | None = None,
+    event_weights: Mapping[str, float] | None = None,
+    time_unit: str = "",
+    delimiter: str = "",
+    place: str = "",
 ) -> pl.DataFrame:
     """A checked table of what people did: user_id, item_id (String), then rating (Float64), timestamp
     (Int64, seconds since 1970), weight (Float64) where there are, then all other columns as context.
 
     source: whatever `read_table` takes. The names say which column plays which role; the three optional
     roles are filled by columns of their own name when not given, and left out when there is none.
-    Integer ids become their decimal form; dates, times and ISO texts become seconds. Rows keep their
-    order and repeated rows are kept (`describe` counts them). One user, one item or equal ratings are
-    no error here.
+    An optional role given as "" is played by no column: one of its own name is left out.
+    Integer ids become their decimal form; dates, times, ISO texts and numbers in milli-, micro- and
+    nanoseconds (told by their size) become seconds. time_unit: "s", "ms", "us", "ns", "yyyymmdd" or a
+    `strptime` pattern, where that is not to be found out. event: a column of types of events; a row's
+    weight is its type's in `event_weights`, times its own, and rows of weight 0 are left out.
+    Rows keep their order and repeated rows are kept (`describe` counts them). One user, one item or equal
+    ratings are no error here.
 
     Raises DataError, with the row and the value, for a missing column, a wrong type, a missing id,
-    a missing or non-finite rating or weight, a negative weight, and a missing, fractional or
-    millisecond timestamp.
+    a missing or non-finite rating or weight, a negative weight, an event type without weight, and a missing
+    or fractional timestamp, or one in milliseconds among seconds. place: what messages call the source.
     """
-    frame = read_table(source, strings={user, item})
-    place = describe_source(source)
+    frame = read_table(source, strings={user, item}, delimiter=delimiter)
+    place = place or describe_source(source)
     roles = {"user_id": user, "item_id": item}
     for role, name in (("rating", rating), ("timestamp", timestamp), ("weight", weight)):
-        if name is not None or role in frame.columns:
+        if name == "":
+            frame = frame.drop(role, strict=False)
+        elif name is not None or role in frame.columns:
             roles[role] = name or role
     frame = _with_roles(frame, roles, place)
+    if event and event not in frame.columns:
+        raise DataError(
+            f"{place} has no column {event!r} (role event)", hint=did_you_mean(event, frame.columns)
+        )
     checked = [_ids(frame["user_id"], place), _ids(frame["item_id"], place)]
     checked += [_numbers(frame[role], place) for role in ("rating", "weight") if role in roles]
     if "timestamp" in roles:
-        checked.append(_timestamps(frame["timestamp"], place))
+        checked.append(_timestamps(frame["timestamp"], place, time_unit))
     if "weight" in roles:
         _refuse(frame, frame["weight"] < 0, "weight", place, "a weight of at least 0")
     frame = frame.with_columns(checked)
-    first = [r for r in ("user_id", "item_id", "rating", "timestamp", "weight") if r in roles]
+    if event:
+        frame = _by_event(frame, event, event_weights or {}, place)
+    first = [r for r in ("user_id", "item_id", "rating", "timestamp", "weight") if r in frame.columns]
     return frame.select(*first, pl.exclude(first))
 
 
-def users(source: Source, *, user: str = "user_id") -> pl.DataFrame:
+def users(source: Source, user: str = "user_id", *, delimiter: str = "", place: str = "") -> pl.DataFrame:
     """A checked table of users: user_id (String, each once), then all other columns.
 
     Raises DataError for a missing id column, a missing id, or an id given twice (with its row).
     """
-    return _entities(source, "user_id", user)
+    return _entities(source, "user_id", user, delimiter, place)
 
 
-def items(source: Source, *, item: str = "item_id") -> pl.DataFrame:
+def items(source: Source, item: str = "item_id", *, delimiter: str = "", place: str = "") -> pl.DataFrame:
     """A checked table of items, the catalogue in its row order: item_id (String, each once), then all
     other columns. Raises DataError as `users` does."""
-    return _entities(source, "item_id", item)
+    return _entities(source, "item_id", item, delimiter, place)
 
 
 def join_users(interactions: pl.DataFrame, users: pl.DataFrame) -> pl.DataFrame:
@@ -83,9 +103,21 @@ def join_users(interactions: pl.DataFrame, users: pl.DataFrame) -> pl.DataFrame:
     return interactions.join(users, on="user_id", how="left", maintain_order="left")
 
 
-def _entities(source: Source, role: str, name: str) -> pl.DataFrame:
-    place = describe_source(source)
-    frame = _with_roles(read_table(source, strings={name}), {role: name}, place)
+def split_lists(frame: pl.DataFrame, lists: Mapping[str, str]) -> pl.DataFrame:
+    """The texts of some columns as lists, by the sign between their parts; empty parts are left out."""
+    found = [(name, sign) for name, sign in lists.items() if frame.schema.get(name) == pl.String]
+    parts = {name: pl.col(name).str.split(sign).list.eval(_stripped()) for name, sign in found}
+    return frame.with_columns(**parts)
+
+
+def _stripped() -> pl.Expr:
+    texts = pl.element().str.strip_chars()
+    return texts.filter(texts != "")
+
+
+def _entities(source: Source, role: str, name: str, delimiter: str, place: str) -> pl.DataFrame:
+    place = place or describe_source(source)
+    frame = _with_roles(read_table(source, strings={name}, delimiter=delimiter), {role: name}, place)
     frame = frame.with_columns(_ids(frame[role], place))
     twice = ~frame[role].is_first_distinct()
     _refuse(frame, twice, role, place, "each id once", hint="keep one row an id")
@@ -150,13 +182,14 @@ def _numbers(column: pl.Series, place: str) -> pl.Series:
     return numbers
 
 
-def _timestamps(column: pl.Series, place: str) -> pl.Series:
+def _timestamps(column: pl.Series, place: str, unit: str) -> pl.Series:
     frame, role = column.to_frame(), column.name
     if column.dtype == pl.String:
-        column = _parsed_times(column)
-        _refuse(frame, column.is_null(), role, place, "a time (seconds since 1970, or ISO 8601)")
+        column = parsed(column, unit)
+        wanted = f"a time of the form {unit}" if "%" in unit else "a time (seconds since 1970, or ISO 8601)"
+        _refuse(frame, column.is_null(), role, place, wanted)
     if column.dtype.is_float():
-        whole = column.is_finite() & (column == column.floor())
+        whole = column.is_finite() & ((column == column.floor()) | (unit in PER_SECOND))
         bad = ~whole.fill_null(False)
         _refuse(
             frame, bad, role, place, "whole seconds since 1970", hint="round to seconds, drop missing times"
@@ -164,31 +197,27 @@ def _timestamps(column: pl.Series, place: str) -> pl.Series:
     elif not (column.dtype.is_integer() or column.dtype in (pl.Datetime, pl.Date, pl.Null)):
         raise _wrong_type(column, place, "a time")
     _refuse(frame, column.is_null(), role, place, "a time", hint=_DROP)
-    times = seconds(column)
-    far = times.abs() > _FARTHEST_SECOND
-    _refuse(
-        frame,
-        far,
-        role,
-        place,
-        "seconds since 1970",
-        hint="these look like milliseconds: divide by 1000 first",
-    )
+    if column.dtype.is_numeric() and unit not in (*PER_SECOND, DAY):
+        unit = unit_of_size(column)
+    times = scaled(column, unit)
+    _refuse(frame, times.is_null(), role, place, "a day as YYYYMMDD")
+    far = times.abs() > FARTHEST_SECOND
+    _refuse(frame, far, role, place, "seconds since 1970", hint=_MIXED)
     return times
 
 
-def _parsed_times(column: pl.Series) -> pl.Series:
-    """Texts as whole numbers, else as ISO 8601 dates and times (UTC where no zone is given)."""
-    numbers = column.cast(pl.Int64, strict=False)
-    if numbers.null_count() == column.null_count():
-        return numbers
-    texts = column.str.strip_chars().str.replace("T", " ").str.replace("Z$", "+00:00")
-    zoned = texts.str.to_datetime(
-        "%Y-%m-%d %H:%M:%S%.f%:z", strict=False, time_unit="us"
-    ).dt.replace_time_zone(None)
-    plain = texts.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us")
-    dates = texts.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-    minutes = texts.str.to_datetime("%Y-%m-%d %H:%M", strict=False, time_unit="us")
-    found = pl.select(pl.coalesce(zoned, plain, dates, minutes).alias(column.name))
-    # mostly whole numbers with a stray text: the text is what is wrong, not the numbers
-    return found[column.name] if found[column.name].null_count() < numbers.null_count() else numbers
+def _by_event(frame: pl.DataFrame, event: str, weights: Mapping[str, float], place: str) -> pl.DataFrame:
+    """The rows with the weight of their event's type, multiplied with that of their own where they have one;
+    those of weight 0 are left out, and so is the column of types."""
+    types = frame[event].cast(pl.String)
+    known = types.is_in(list(weights))
+    told = f"an event type with a weight ({', '.join(sorted(weights))})"
+    hint = f"give it one: event_weights = {{ {types[(~known.fill_null(False)).arg_max() or 0]} = 1 }}"
+    _refuse(frame, ~known.fill_null(False), event, place, told, hint=hint)
+    amounts = types.replace_strict(dict(weights), return_dtype=pl.Float64).alias("weight")
+    if "weight" in frame.columns:
+        amounts = amounts * frame["weight"]
+    frame = frame.with_columns(amounts.alias("weight")).drop(event).filter(amounts > 0)
+    if not frame.height:
+        raise DataError(f"{place}: every row has the weight 0", hint="give a type of events a weight above 0")
+    return frame

@@ -18,7 +18,7 @@ import msgspec
 from shortlist.api.evaluating import choose_weight, evaluate
 from shortlist.api.fitting import Fitted, Progress, fit
 from shortlist.api.preparing import prepare
-from shortlist.api.sources import read_data, split_data
+from shortlist.api.sources import beside, read_data, split_data
 from shortlist.data.dataset import Dataset, describe
 from shortlist.data.splits import Split
 from shortlist.errors import RecipeError, did_you_mean
@@ -161,13 +161,16 @@ def shipped_recipes() -> list[str]:
 
 
 def find_recipe(name_or_path: str | Path) -> Recipe:
-    """A shipped recipe by name, or a TOML file. RecipeError for neither, or where it infers its model."""
-    return read_recipe(_path_of(name_or_path))
+    """A shipped recipe by name, or a TOML file; files it names that lie beside it are those that are meant.
+    RecipeError for neither, or where it infers its model."""
+    path = _path_of(name_or_path)
+    return beside(read_recipe(path), path.parent)
 
 
 def find_outline(name_or_path: str | Path) -> Recipe | Outline:
     """The same, of recipes that infer their model too."""
-    return read_outline(_path_of(name_or_path))
+    path = _path_of(name_or_path)
+    return beside(read_outline(path), path.parent)
 
 
 def _path_of(name_or_path: str | Path) -> Path:

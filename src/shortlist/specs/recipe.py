@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,14 @@ from shortlist.specs.tuning import declared
 
 class DataSource(Spec, frozen=True, kw_only=True):
     """Where the tables are: a named `dataset` (such as "movielens-100k"; `path` where it lies) or files of
-    your own. The last five fields name their columns."""
+    your own, and what their columns are.
+
+    user to weight: columns of the interactions; an optional one that is "" is not looked for. event: a column
+    of types of events, each of which counts what event_weights says; those of 0 are left out. time_unit: of
+    the times, "s", "ms", "us", "ns", "yyyymmdd" or a strptime pattern ("" finds out). user_key, item_key: the
+    columns of the ids in `users` and `items`, where they are called otherwise there. lists: columns of texts
+    that hold several values, with the sign between these. delimiter: of text files ("" finds out).
+    """
 
     dataset: str = ""
     path: str = ""
@@ -29,6 +37,13 @@ class DataSource(Spec, frozen=True, kw_only=True):
     rating: str = "rating"
     timestamp: str = "timestamp"
     weight: str = "weight"
+    event: str = ""
+    event_weights: dict[str, float] = msgspec.field(default_factory=dict)
+    time_unit: str = ""
+    user_key: str = ""
+    item_key: str = ""
+    lists: dict[str, str] = msgspec.field(default_factory=dict)
+    delimiter: str = ""
 
     def check(self) -> None:
         if bool(self.dataset) == bool(self.interactions):
@@ -36,6 +51,24 @@ class DataSource(Spec, frozen=True, kw_only=True):
                 "data needs either dataset= or interactions=",
                 hint='dataset = "movielens-100k", or interactions = "events.csv"',
             )
+        self._check_events()
+        if self.time_unit not in ("", "s", "ms", "us", "ns", "yyyymmdd") and "%" not in self.time_unit:
+            raise SpecError(
+                f"data.time_unit is {self.time_unit!r}",
+                hint='one of "s", "ms", "us", "ns", "yyyymmdd", or a pattern such as "%d/%m/%Y %H:%M"',
+            )
+        if empty := [name for name, sign in self.lists.items() if not sign]:
+            raise SpecError(f"data.lists: no sign is given for {empty[0]!r}", hint='for instance "|"')
+
+    def _check_events(self) -> None:
+        if self.event_weights and not self.event:
+            raise SpecError(
+                "data.event_weights are of a column that data.event does not name",
+                hint='event = "event_type"',
+            )
+        for kind, weight in self.event_weights.items():
+            if not 0 <= weight < inf:
+                raise SpecError(f"data.event_weights: {kind!r} must count at least 0, got {weight!r}")
 
 
 class SplitRule(Spec, frozen=True, kw_only=True):

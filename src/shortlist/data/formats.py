@@ -1,0 +1,244 @@
+"""Delimited text of any dialect -> polars DataFrame: its delimiter, whether it has a header, what that says.
+
+Besides ordinary CSV these families are known by name or header: MovieLens (u.data, ratings.dat and their
+kin, which have no header) and RecBole's atomic files (`user_id:token`, `genres:token_seq`, ...).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from shortlist.errors import DataError
+
+DELIMITED = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".base", ".test", ".inter", ".user", ".item")
+"""File name endings of delimited text; those from .dat on are MovieLens' and RecBole's."""
+
+_INTERACTIONS = ("user_id", "item_id", "rating", "timestamp")
+_HEADERLESS = {
+    r"u\.data|u[1-5ab]\.(base|test)|ratings\.dat": _INTERACTIONS,
+    r"u\.user": ("user_id", "age", "sex", "occupation", "zip"),
+    r"users\.dat": ("user_id", "sex", "age", "occupation", "zip"),
+    r"movies\.dat": ("item_id", "title", "genres"),
+    r"u\.item": ("item_id", "title", "release_date", "video_release_date", "url"),  # then a flag a genre
+}
+_ATOMIC = re.compile(r"([^:]+):(token|token_seq|float|float_seq)")
+_QUOTED = re.compile(r'(?:(?<=\W)|^)"(?:[^"]|"")*"(?=\W|$)', re.MULTILINE)
+_OUTSIDE_QUOTES = rb'"(?:[^"]|"")*"|(%s)'
+_USUAL = ("\t", ",", ";", "|", "\x01", "\x1f", "::", "||", ", ", "; ")
+_NEVER = set(".-+/\\'_()[]{}<>@%\"")
+"""Single characters that stand inside dates, numbers, names and addresses."""
+_UNIT = "\x1f"
+"""What a delimiter of several characters becomes: polars takes single bytes only."""
+_SAMPLE, _LINES = 65_536, 200
+_LEADING_ZERO = r"^[+-]?0\d"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a text is written. names: of the columns, where the text has no header; atomic: their kinds, where
+    it is one of RecBole's. quoted: whether quotes may stand around fields."""
+
+    delimiter: str
+    names: tuple[str, ...] = ()
+    atomic: tuple[str, ...] = ()
+    quoted: bool = True
+
+
+def read_delimited(
+    data: bytes, path: Path, strings: Collection[str] = (), delimiter: str = ""
+) -> pl.DataFrame:
+    """The table in `data`, the (unpacked) content of the file `path`, whose name may tell its family.
+
+    delimiter: "" looks for it. A column is int, else float, if every value reads as one and none has a
+    leading zero ("02215" stays text), else string; those named in `strings` stay strings. Raises DataError
+    for text that is not UTF-8 (MovieLens' own files may be Latin-1) or holds no line, and PolarsError for
+    rows of unequal length.
+    """
+    name = path.name.removesuffix(".gz")
+    data = _utf8(data, path, latin=_family(name) is not None)
+    layout = layout_of(data[:_SAMPLE].decode(errors="ignore"), name, delimiter)
+    frame = _parsed(data, layout)
+    if layout.atomic:
+        return _atomic(frame, layout)
+    frame = _without_row_numbers(frame)
+    frame = frame.select(pl.col(c) if c in strings else inferred(frame[c]) for c in frame.columns)
+    return _with_genres(frame) if re.fullmatch(r"u\.item", name) else frame
+
+
+def layout_of(text: str, name: str = "", delimiter: str = "") -> Layout:
+    """How a text is written, from its first lines. A delimiter is what divides every line into as many
+    fields, usual ones before others; DataError where the text holds no line."""
+    lines = [line for line in _QUOTED.sub("q", text).split("\n") if line.strip()][:_LINES]
+    lines = lines[:-1] if len(lines) > 2 else lines  # the last may be cut off
+    if not lines:
+        raise DataError(
+            f"{name or 'the text'} is empty", hint="the table needs a header and at least one row"
+        )
+    found = delimiter or ("\t" if name.lower().endswith(".tsv") else _delimiter(lines))
+    raw = next(line for line in text.split("\n") if line.strip())
+    fields = [field.strip().strip('"') for field in raw.split(found)]
+    atomic = [_ATOMIC.fullmatch(field) for field in fields]
+    if all(atomic):
+        kinds = [match for match in atomic if match]
+        return Layout(found, tuple(m[1] for m in kinds), tuple(m[2] for m in kinds))
+    if (len(fields) > 1 and all(map(_is_number, fields))) or _is_known(name, fields):
+        return Layout(found, _names(name, len(fields)), quoted=_family(name) is None)
+    return Layout(found)
+
+
+def inferred(column: pl.Series) -> pl.Series:
+    """Integers, else floats, else the strings they are. Decided by every value, not by the first ones."""
+    if column.null_count() == len(column) or column.str.contains(_LEADING_ZERO).any():
+        return column
+    for dtype in (pl.Int64, pl.Float64):
+        cast = column.cast(dtype, strict=False)
+        if cast.null_count() == column.null_count():
+            return cast
+    return column
+
+
+def _delimiter(lines: list[str]) -> str:
+    """Usual delimiters that divide all lines alike go before other runs of signs, those before single signs
+    and these before white space; among equals the one that makes most fields, and the longer. Where none
+    divides all lines alike, the usual one that divides the most lines as it does the first."""
+    runs = dict.fromkeys(run for line in lines[:2] for run in re.findall(r"[^\w\s\"'.]+", line))
+    signs = dict.fromkeys(sign for run in runs for sign in run if sign not in _NEVER)
+    several = [run for run in runs if len(run) > 1 and not set(run) <= _NEVER and not re.search(r"[-+]", run)]
+    for group in (_USUAL, several, signs, (" ",)):
+        fits = [(_fields(lines, one), len(one), one) for one in group if _is_even(lines, one)]
+        if fits:
+            return max(fits, key=lambda fit: fit[:2])[2]
+    return max(_USUAL, key=lambda one: _alike(lines, one))
+
+
+def _fields(lines: list[str], delimiter: str) -> int:
+    return lines[0].count(delimiter) + 1
+
+
+def _is_even(lines: list[str], delimiter: str) -> bool:
+    times = lines[0].count(delimiter)
+    return times > 0 and all(line.count(delimiter) == times for line in lines)
+
+
+def _alike(lines: list[str], delimiter: str) -> int:
+    times = lines[0].count(delimiter)
+    return sum(line.count(delimiter) == times for line in lines) if times else 0
+
+
+def _family(name: str) -> tuple[str, ...] | None:
+    """The columns of a file of MovieLens that has no header, by the file's name."""
+    return next((names for form, names in _HEADERLESS.items() if re.fullmatch(form, name)), None)
+
+
+def _is_known(name: str, fields: list[str]) -> bool:
+    """Whether a file is named like one of MovieLens' without header, and its first line begins like one."""
+    family = _family(name)
+    return family is not None and len(fields) >= len(family) and _is_number(fields[0])
+
+
+def _names(name: str, count: int) -> tuple[str, ...]:
+    family = _family(name) or ()
+    rest = tuple(f"column_{at}" for at in range(len(family) + 1, count + 1))
+    return (*family, *rest) if len(family) <= count else tuple(f"column_{at + 1}" for at in range(count))
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _parsed(data: bytes, layout: Layout) -> pl.DataFrame:
+    separator = layout.delimiter
+    if len(separator.encode()) > 1:
+        data = _with_one_byte(data, separator)
+        separator = _UNIT
+    try:
+        frame = pl.read_csv(
+            data,
+            separator=separator,
+            infer_schema=False,
+            has_header=not layout.names or bool(layout.atomic),
+            quote_char='"' if layout.quoted else None,
+        )
+    except pl.exceptions.NoDataError:
+        raise DataError("the text is empty", hint="the table needs a header and at least one row") from None
+    names = layout.names or tuple(name.strip() for name in frame.columns)
+    return (
+        frame.rename(dict(zip(frame.columns, names, strict=True))) if len(set(names)) == len(names) else frame
+    )
+
+
+def _with_one_byte(data: bytes, delimiter: str) -> bytes:
+    if _UNIT.encode() in data:
+        raise DataError(
+            f"the delimiter {delimiter!r} cannot be replaced: the text holds the byte 0x1f",
+            hint="write the table with a delimiter of one character",
+        )
+    if b'"' not in data:
+        return data.replace(delimiter.encode(), _UNIT.encode())
+    pattern = re.compile(_OUTSIDE_QUOTES % re.escape(delimiter.encode()))
+    return pattern.sub(lambda found: _UNIT.encode() if found[1] else found[0], data)
+
+
+def _without_row_numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Without a nameless first column that counts the rows: what pandas writes beside the data."""
+    first = frame.columns[0]
+    if frame.width < 2 or first not in ("", "Unnamed: 0"):
+        return frame
+    numbers = frame[first].cast(pl.Int64, strict=False)
+    counts = pl.int_range(frame.height, eager=True)
+    return frame.drop(first) if (numbers == counts).fill_null(False).all() else frame
+
+
+def _atomic(frame: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    """Columns as RecBole's header types them: texts, numbers, and lists of either with spaces between."""
+    columns = []
+    for name, kind in zip(layout.names, layout.atomic, strict=True):
+        column = pl.col(name)
+        if kind.endswith("_seq"):
+            inner: pl.DataType = pl.Float64() if kind == "float_seq" else pl.String()
+            column = column.str.strip_chars().str.split(" ").cast(pl.List(inner))
+        elif kind == "float":
+            numbers = frame[name].cast(pl.Float64, strict=False)
+            wrong = numbers.is_null() & frame[name].is_not_null()
+            if wrong.any():
+                row = wrong.arg_max() or 0
+                raise DataError(f"column {name!r}, row {row}: expected a float, got {frame[name][row]!r}")
+            column = pl.lit(numbers)
+        columns.append(column.alias(name))
+    return frame.select(columns)
+
+
+def _with_genres(frame: pl.DataFrame) -> pl.DataFrame:
+    """MovieLens' u.item with its flags as one list of genres (the first flag says that none is known)."""
+    from shortlist.data.movielens_files import GENRES_100K
+
+    flags = frame.columns[6:]
+    if len(flags) != len(GENRES_100K):
+        return frame
+    named = [pl.when(pl.col(f) == 1).then(pl.lit(g)) for f, g in zip(flags, GENRES_100K, strict=True)]
+    return frame.select(*frame.columns[:5], genres=pl.concat_list(named).list.drop_nulls())
+
+
+def _utf8(data: bytes, path: Path, *, latin: bool) -> bytes:
+    """The text without byte order mark, checked; Latin-1 is rewritten where it is allowed."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if latin:
+            return data.decode("latin-1").encode()
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start} (line {line})",
+            hint=f"convert it first, for instance: iconv -f latin1 -t utf-8 {path.name}",
+        ) from None
+    return data
