@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shortlist.api.fitting import fit as fit
     from shortlist.api.recommending import combine as combine
     from shortlist.api.stored import Stored as Stored
+    from shortlist.api.warming import warm_start as warm_start
     from shortlist.bundle import load as load
     from shortlist.data import datasets as datasets
     from shortlist.data import splits as splits
@@ -96,6 +97,7 @@ _HOMES = {
     "load": "shortlist.bundle",
     "register_task": "shortlist.tasks.ranking",
     "register_tower": "shortlist.models.towers",
+    "warm_start": "shortlist.api.warming",
     "tune": "shortlist.recipes.tuning",
 }
 _MODULES = {"datasets": "shortlist.data.datasets", "splits": "shortlist.data.splits"}

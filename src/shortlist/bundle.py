@@ -4,6 +4,7 @@
     model/                      a jointly trained model: query, candidate, pairs and rank.onnx, encoder.json
     retrieval/, ranking/        instead of model/, where the two were trained apart (or only one was)
     items/, users/              ids, raw columns, vectors, seen sets
+    train/                      optional: what a warm start needs; whoever trained it knows what that is
 
 Nothing in it is executed or unpickled, and no path in it may lead out of it.
 """
@@ -75,21 +76,35 @@ class Part:
 # Writing
 
 
-def save(recommender: Recommender, parts: Mapping[str, Part], path: str | Path) -> None:
+Writer = Callable[[Path], None]
+"""Writes a folder that is not there yet."""
+
+
+def save(
+    recommender: Recommender, parts: Mapping[str, Part], path: str | Path, *, train: Writer | None = None
+) -> None:
     """Write a bundle.
 
     `parts` is {"model": ...} for a jointly trained model, else {"retrieval": ...}, {"ranking": ...} or both.
-    It is written beside `path` and renamed, so that no half bundle is ever seen; a bundle already there is
-    replaced. Raises BundleError where `path` is something else, or the parts have other names.
+    `train` writes what a warm start needs. It is written beside `path` and renamed, so that no half
+    bundle is ever seen; a bundle already there is replaced. Raises BundleError where `path` is something
+    else, or the parts have other names.
     """
     path = Path(path).absolute()
     if set(parts) not in _PARTS:
         raise BundleError(f"a bundle has the part 'model', or 'retrieval' and 'ranking', not {sorted(parts)}")
     _require_replaceable(path)
-    _written(path, partial(_write, recommender, parts))
+    _written(path, partial(_write, recommender, parts, train))
 
 
-def _write(recommender: Recommender, parts: Mapping[str, Part], folder: Path) -> None:
+def copy(source: str | Path, path: str | Path, *, serving: bool = False) -> None:
+    """Write a verified copy of a bundle (or of a run's); serving: without train/. Raises as `load` and `save`
+    do."""
+    folder = folder_of(source)
+    _save_again(folder, _checked(folder), load(folder), Path(path), serving=serving)
+
+
+def _write(recommender: Recommender, parts: Mapping[str, Part], train: Writer | None, folder: Path) -> None:
     for name, part in parts.items():
         (folder / name).mkdir()
         save_json(folder / name / "encoder.json", part.encoder.to_dict())
@@ -104,6 +119,8 @@ def _write(recommender: Recommender, parts: Mapping[str, Part], folder: Path) ->
         array = getattr(recommender, name)
         if array is not None:
             save_array(folder / "items" / f"{name}.npy", array)
+    if train is not None:
+        train(folder / "train")
     manifest = _manifest(recommender, parts, {name: _file(folder / name) for name in _walk(folder)})
     plain = msgspec.to_builtins(manifest)
     text = msgspec.json.encode({**plain, "digest": _digest(plain)}, order="sorted")
@@ -226,15 +243,20 @@ def load(path: str | Path) -> Recommender:
     Raises BundleError where there is no bundle, BundleCorrupted naming a missing, truncated or altered file,
     BundleVersion for one of a newer format.
     """
-    folder = Path(path)
-    if not (folder / _MANIFEST).exists() and (folder / "bundle" / _MANIFEST).exists():
-        folder = folder / "bundle"  # of a run
-    folder = folder.resolve()
+    folder = folder_of(path)
     manifest = _checked(folder)
     try:
         return _recommender(folder, manifest)
     except (OSError, ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
         raise BundleCorrupted(f"{folder}: {error}", hint=_AGAIN) from error
+
+
+def folder_of(path: str | Path) -> Path:
+    """The folder of a bundle, or of the bundle inside a run's folder."""
+    folder = Path(path)
+    if not (folder / _MANIFEST).exists() and (folder / "bundle" / _MANIFEST).exists():
+        folder = folder / "bundle"
+    return folder.resolve()
 
 
 def verify(path: str | Path) -> dict[str, Any]:
@@ -298,7 +320,9 @@ def _aggregates(folder: Path) -> dict[str, Any]:
     return {name: Aggregates.from_dict(plain) for name, plain in load_json(path).items()}
 
 
-def _save_again(folder: Path, manifest: Manifest, recommender: Recommender, path: Path) -> None:
+def _save_again(
+    folder: Path, manifest: Manifest, recommender: Recommender, path: Path, *, serving: bool = False
+) -> None:
     for name, expected in manifest.files.items():  # what was loaded may since have been replaced
         _require_file(folder / name, expected)
     parts = {
@@ -308,7 +332,8 @@ def _save_again(folder: Path, manifest: Manifest, recommender: Recommender, path
         )
         for name, part in manifest.parts.items()
     }
-    save(recommender, parts, path)
+    trained = any(name.startswith("train/") for name in manifest.files) and not serving
+    save(recommender, parts, path, train=partial(shutil.copytree, folder / "train") if trained else None)
 
 
 def _encoder(folder: Path) -> Encoder:

@@ -53,6 +53,7 @@ PUBLIC: list[str] = [
     "register_task",
     "register_tower",
     "splits",
+    "warm_start",
     "tune",
 ]
 

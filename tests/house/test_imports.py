@@ -25,6 +25,9 @@ MEETING = {"api", "recipes", "cli"}  # their functions, and nothing else of them
 # Modules of the meeting parts that exist to train: nothing else may import them when it is itself imported.
 TRAINS = {
     "shortlist.api.fitting",
+    "shortlist.api.keeping",
+    "shortlist.api.news",
+    "shortlist.api.warming",
     "shortlist.api.recommending",
     "shortlist.recipes.accuracy",
     "shortlist.recipes.measures",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from shortlist.specs.models import Model
 
 if TYPE_CHECKING:
     from shortlist.data.splits import Split
-    from shortlist.features.aggregates import Ready
+    from shortlist.features.aggregates import Aggregates, Ready
 
 
 SIDES = ("query", "candidate")
@@ -142,8 +142,14 @@ def spread_bags(catalogue: Catalogue) -> bool:
     return catalogue.pasts is not None and catalogue.pasts.spreads(catalogue.num_items)
 
 
-def fitted_aggregates(model: Model, events: Events, users: Vocabulary, split: Split) -> dict[str, Ready]:
-    """The aggregates of each head that has any, fitted on the log and ready over it."""
+def fitted_aggregates(
+    model: Model,
+    events: Events,
+    users: Vocabulary,
+    split: Split,
+    kept: Mapping[str, Aggregates] | None = None,
+) -> dict[str, Ready]:
+    """The aggregates of each head that has any, fitted on the log, or as they were kept, ready over it."""
     heads = [head for head in model.heads if head.aggregates]
     if not heads:
         return {}
@@ -152,6 +158,8 @@ def fitted_aggregates(model: Model, events: Events, users: Vocabulary, split: Sp
     read = columns_read(a for head in heads for a in head.aggregates)
     people = _users_in_order(users, split.users, read)
     things = to_columns(split.items, [name for name in split.items.columns if name in read])
+    if kept is not None:
+        return {h.name: kept[h.name].over(events.log, people, things) for h in heads}
     return {h.name: fit_over(h.aggregates, events.log, people, things) for h in heads}
 
 

@@ -28,6 +28,7 @@ from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError, did_you_mean
 from shortlist.features.batches import LARGEST, Catalogue, Examples, item_counts, log_sampling_probability
 from shortlist.features.encoder import Encoder
+from shortlist.features.growth import grown
 from shortlist.features.history import DERIVED, Events, Total
 from shortlist.features.log import Standing
 from shortlist.specs.features import FeatureSpec, OfPast
@@ -82,9 +83,22 @@ class Prepared:
         return item_counts(self.examples.candidates, self.catalogue.num_items)
 
 
-def prepare(model: Model, split: Split, *, new_users: float = 0.0, seed: int = 42) -> Prepared:
+@dataclass(frozen=True)
+class Kept:
+    """What stays as an earlier run fitted it: the encoder, whose vocabularies grow, the aggregates of each
+    head that has any, and the mean rating of its log."""
+
+    encoder: Encoder
+    aggregates: dict[str, Aggregates] = field(default_factory=dict)
+    mean: float = 0.0
+
+
+def prepare(
+    model: Model, split: Split, *, new_users: float = 0.0, seed: int = 42, kept: Kept | None = None
+) -> Prepared:
     """Fit the encoder on the training rows and encode them. Nothing is learned from validation or test rows.
-    new_users: of this share of the rows, drawn by the seed, the user's id and past are not known.
+    new_users: of this share of the rows, drawn by the seed, the user's id and past are not known. kept: of an
+    earlier run whose rows these begin with.
 
     Raises DataError for an empty train part, a column that a feature or a label needs and is not there,
     an item that is not in the catalogue, or a catalogue too small to retrieve from.
@@ -109,8 +123,12 @@ def prepare(model: Model, split: Split, *, new_users: float = 0.0, seed: int = 4
     events, at = None, None
     if reads_past(model):
         events, at = events_of(model, split, user_rows, rows, times, len(users))
+        events = events if kept is None else replace(events, mean=kept.mean)
         queries |= events.columns(dict.fromkeys(numbers_read(model), 0), at)
-    encoder = Encoder.fit(model, queries, take(items, chosen) | {"user_id": ids})
+    candidates = take(items, chosen) | {"user_id": ids}
+    encoder = (
+        Encoder.fit(model, queries, candidates) if kept is None else grown(kept.encoder, queries, candidates)
+    )
     new = np.random.default_rng([seed, NEW_USERS]).random(len(rows)) < new_users
     if "user_id" in queries:
         queries["user_id"] = Coded(np.where(new, np.int32(-1), ids.codes), ids.values)
@@ -126,7 +144,7 @@ def prepare(model: Model, split: Split, *, new_users: float = 0.0, seed: int = 4
         catalogue, examples = with_pasts(model, encoder, events, met, catalogue, examples)
         names = np.array([*users.values, None], object)[:-1]
         catalogue, examples, raters = with_raters(encoder, events, at, names, catalogue, examples)
-        ready = fitted_aggregates(model, events, users, split)
+        ready = fitted_aggregates(model, events, users, split, None if kept is None else kept.aggregates)
         given = {name: over.values(at, rows) for name, over in ready.items()}
         if new.any():
             given = {n: ready[n].without_users_past(v, at, rows, new) for n, v in given.items()}

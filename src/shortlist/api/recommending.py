@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from shortlist.api.fitting import Fitted
+from shortlist.api.keeping import write, writes
 from shortlist.bundle import Part, save
 from shortlist.data.columns import column_types, to_columns
 from shortlist.errors import SpecError
@@ -118,7 +120,8 @@ def _write(recommender: Recommender, path: Path, retrieval: Fitted | None, ranki
         for name, fitted in models.items()
         if fitted is not None
     }
-    save(recommender, parts, path)
+    trained = {name: fitted for name, fitted in models.items() if fitted is not None}
+    save(recommender, parts, path, train=partial(write, trained) if writes(trained) else None)
 
 
 def _graphs(fitted: Fitted) -> dict[str, bytes]:

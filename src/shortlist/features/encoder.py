@@ -167,7 +167,7 @@ def _fit_side(side: str, specs: tuple[FeatureSpec, ...], columns: Table) -> Side
         readers.setdefault(spec.table_name, []).append(spec)
     fitted: dict[str, Fitted] = {}
     for group in readers.values():
-        own = [_training_column(side, spec, columns) for spec in group]
+        own = [training_column(side, spec, columns) for spec in group]
         found = fit_shared(group, own) if len(group) > 1 else [fit_feature(group[0], own[0])]
         fitted |= {
             f.spec.key: replace(f, timed=TIME in columns) if isinstance(f, Recent) else f for f in found
@@ -175,7 +175,8 @@ def _fit_side(side: str, specs: tuple[FeatureSpec, ...], columns: Table) -> Side
     return Side(tuple(fitted[spec.key] for spec in specs))
 
 
-def _training_column(side: str, spec: FeatureSpec, columns: Table) -> Column:
+def training_column(side: str, spec: FeatureSpec, columns: Table) -> Column:
+    """The column a feature of a side is fitted on, checked to be there and to have rows."""
     if spec.column not in columns:
         raise DataError(
             f"the {side} tower's feature {type(spec).__name__}({spec.column!r}) names a column"

@@ -1,0 +1,226 @@
+"""`warm_start`: a model goes on from where an earlier run ended, with the events that came since."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from shortlist._typing import Longs
+from shortlist.api.fitting import (
+    Fitted,
+    Judge,
+    Progress,
+    faded,
+    follow,
+    popularity_biases,
+    use_compilation_cache,
+)
+from shortlist.api.keeping import Start
+from shortlist.api.news import News, news_of
+from shortlist.api.preparing import Prepared, prepare
+from shortlist.data.reading import Source
+from shortlist.data.splits import Split
+from shortlist.errors import SpecError, TrainingError
+from shortlist.features.batches import log_sampling_probability
+from shortlist.models.build import Tables
+from shortlist.models.ensemble import unstacked
+from shortlist.models.layers import parameter
+from shortlist.models.scorer import JaxScorer
+from shortlist.specs.models import Model
+from shortlist.specs.training import Training
+from shortlist.training.carried import Carried, grown
+from shortlist.training.loop import train
+
+EPOCHS = 3
+"""Passes over the new events and the replayed ones."""
+REPLAY = 0.25
+"""Share of the earlier rows that are learned from again."""
+RATE = 0.3
+"""Peak of the learning rate, as a share of the earlier run's."""
+DRAWN = 0x776172
+"""Of the stream of random numbers that draws the replayed rows."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a warm start is trained. rate: its learning rate's peak over the earlier run's."""
+
+    epochs: int = EPOCHS
+    replay: float = REPLAY
+    rate: float = RATE
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or not 0 <= self.replay <= 1 or self.rate <= 0:
+            raise TrainingError(
+                f"a warm start needs epochs >= 0, replay in [0, 1] and rate > 0, got {self.epochs},"
+                f" {self.replay} and {self.rate}"
+            )
+
+
+def warm_start(
+    start: Fitted | str | Path,
+    events: Source | Split,
+    *,
+    items: Source | None = None,
+    users: Source | None = None,
+    model: Model | None = None,
+    epochs: int = EPOCHS,
+    replay: float = REPLAY,
+    rate: float = RATE,
+    seed: int | None = None,
+    part: str = "",
+    listen: Callable[[Progress], None] | None = None,
+) -> Fitted:
+    """Go on from a fitted model, or from a bundle, with new events.
+
+    Args:
+        start: a Fitted, or the path of a bundle (or of a run's folder) that keeps its training.
+        events: new events: a table, its columns named as in a Dataset, or a Split, whose training rows these
+            are, whose tables of users and items are used, and whose validation rows give a figure an epoch.
+            Rows that were known already are left out.
+        items, users: tables of new ones (or of old ones whose columns changed), where events are a table.
+        model: the model with other weights, penalties or dropout; its tables and layers must be the old.
+        epochs, rate: passes, and the peak of the learning rate over that of the earlier run's.
+        replay: the share of the earlier rows that are learned from again, the latest ones.
+        seed: of shuffling and dropout (the earlier run's).
+        part: of a bundle whose two stages were trained apart, the one to go on with.
+
+    Vocabularies grow and tables with them; a new row starts as what the model said of unknown values. Bucket
+    edges, normalisers and words of texts stay. Seen sets, pasts and popularity are those of all events, old
+    and new. No new events and epochs=0 give the same recommender. The same inputs give the same bits.
+
+    Raises BundleError where the bundle keeps nothing to start from, DataError for events that lack a column
+    training had, SpecError for another model, NonFiniteLoss.
+    """
+    use_compilation_cache()
+    course, begun = Course(epochs, replay, rate), Start.of(start, part)
+    model = begun.model if model is None else like(begun.model, model)
+    news = news_of(begun, events, items, users)
+    clock = time.process_time()
+    training = _training(begun.training, course, seed)
+    drawn: dict[str, Any] = {"new_users": training.new_users, "seed": training.seed}
+    prepared = prepare(model, news.split, kept=begun.kept, **drawn)
+    carried = grown(begun.carried, prepared.encoder.sizes, training)
+    carried = carried._replace(tables=_with_popularity(model, begun, carried, prepared, news))
+    prepare_cpu = round(time.process_time() - clock, 4)
+    if not epochs:
+        seconds = {"compile": 0.0, "fit": 0.0, "fit_cpu": 0.0, "prepare_cpu": prepare_cpu}
+        return _fitted(model, begun, news, training, prepared, carried, {}, seconds, 0)
+    weighed = faded(prepared, news.split, training.half_life) if training.half_life else prepared
+    lesson = chosen(weighed, rows_learned(news, replay))
+    judge = Judge(model, news.split, prepared) if news.split.validation.height else None
+    weights = {t.name: t.weight for t in model.all_tasks if t.weight}
+    run = train(
+        carried.net,
+        carried.tables,
+        lesson.examples,
+        lesson.catalogue,
+        training,
+        task_weights=weights,
+        begun=carried.state,
+    )
+    params, state, history, best, seconds = follow(run, training, judge, listen)
+    seconds["prepare_cpu"] = prepare_cpu
+    ended = Carried(*params, state)
+    return _fitted(model, begun, news, training, prepared, ended, history, seconds, best)
+
+
+def _fitted(
+    model: Model,
+    begun: Start,
+    news: News,
+    training: Training,
+    prepared: Prepared,
+    carried: Carried,
+    history: dict[str, list[float]],
+    seconds: dict[str, float],
+    best: int,
+) -> Fitted:
+    net, tables = unstacked(carried.net, carried.tables, training.members)
+    scorer = JaxScorer(net, tables, prepared.encoder)
+    return Fitted(
+        model,
+        training,
+        news.split,
+        scorer,
+        prepared,
+        history,
+        best,
+        seconds,
+        carried.state,
+        begun.training,
+        news.notes,
+    )
+
+
+def _training(declared: Training, course: Course, seed: int | None) -> Training:
+    """The declared training as a warm start runs it."""
+    peak = declared.optimizer.learning_rate * course.rate
+    return msgspec.structs.replace(
+        declared,
+        epochs=max(1, course.epochs),
+        patience=0,
+        optimizer=msgspec.structs.replace(declared.optimizer, learning_rate=peak),
+        seed=declared.seed if seed is None else seed,
+    )
+
+
+def rows_learned(news: News, replay: float) -> Longs:
+    """The rows that are learned from: the new ones and the latest `replay` share of the old."""
+    old = round(replay * news.num_old)
+    return np.arange(news.num_old - old, news.split.train.height)
+
+
+def chosen(prepared: Prepared, rows: Longs) -> Prepared:
+    """The same with some of its examples, and the sampling probabilities that go with these."""
+    examples = prepared.examples.each(lambda column: column[rows])
+    if len(rows) == 0:
+        raise TrainingError("there are no new events to learn from", hint="replay some rows, or epochs=0")
+    log_q = log_sampling_probability(examples.candidates, prepared.catalogue.num_items, examples.weights)
+    return replace(prepared, examples=examples, catalogue=replace(prepared.catalogue, log_q=log_q))
+
+
+def _with_popularity(model: Model, begun: Start, carried: Carried, prepared: Prepared, news: News) -> Tables:
+    """Tables in which retrieval's item bias has moved as far as the log of each item's share of the rows."""
+    tables = dict(carried.tables)
+    now = popularity_biases(model, prepared)
+    before = popularity_biases(model, chosen(prepared, np.arange(news.num_old))) if now else {}
+    for name, biases in now.items():
+        known = begun.carried.tables[name].shape[-2]
+        moved = np.array(tables[name])
+        moved[..., :known, :] += np.asarray(biases)[:known] - np.asarray(before[name])[:known]
+        moved[..., known:, :] = np.asarray(biases)[known:]
+        tables[name] = parameter(moved)
+    return tables
+
+
+FREE = ("weight", "dropout", "l2")
+"""Endings of keys of a model that change neither tables nor layers nor what they mean."""
+
+
+def like(old: Model, new: Model) -> Model:
+    """The new model, which may differ from the old in what is not learned. Raises SpecError naming the first
+    key that differs otherwise."""
+    for key, was, now in _differences(old.to_dict(), new.to_dict()):
+        if not key.endswith(FREE):
+            raise SpecError(
+                f"the model differs from the one to start from: {key} is {now!r}, it was {was!r}",
+                hint="leave it as it was, or train from scratch",
+            )
+    return new
+
+
+def _differences(old: Any, new: Any, key: str = "model") -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = dict.fromkeys([*old, *new])
+        return [d for n in names for d in _differences(old.get(n), new.get(n), f"{key}.{n}")]
+    if isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        pairs = enumerate(zip(old, new, strict=True))
+        return [d for k, (a, b) in pairs for d in _differences(a, b, f"{key}.{k}")]
+    return [] if old == new else [(key, old, new)]
