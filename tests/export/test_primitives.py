@@ -14,7 +14,7 @@ from shortlist.errors import ExportError, UnsupportedPrimitive
 from shortlist.export.builder import GraphBuilder
 from shortlist.export.primitives import SUPPORTED
 from shortlist.features.history import GAP_BUCKETS
-from shortlist.models.crosses import CrossLayers, DotInteractions, ResidualAttention
+from shortlist.models.crosses import CrossLayers, DotInteractions
 from shortlist.models.sequence import build_encoder
 
 T, D, N = 6, 8, 20  # steps of a history, width, rows of a table
@@ -276,14 +276,6 @@ def cross_layers(params, x):
 @case(fields=floats(5, D))
 def dot_interactions(params, x):
     return DotInteractions(5)(x["fields"])
-
-
-@case(
-    drawn(ResidualAttention(LONGEST, GAP_BUCKETS)),
-    target=floats(D), residuals=floats(LONGEST), **HISTORY,
-)  # fmt: skip
-def residual_attention(params, x):
-    return params(x["target"], x["vectors"], x["residuals"], x["valid"], x["gap"])
 
 
 @case(

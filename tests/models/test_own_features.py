@@ -50,6 +50,18 @@ MODEL = MultiTask(
         ),
         Rating("half", hidden=[], interaction="product", dim=2, candidate=[Id("item_id", 2)]),
         Rating("counted", hidden=[3], inputs="aggregates", aggregates=FIGURES[:2], cross=1),
+        Rating(
+            "met",
+            hidden=[4],
+            interaction="dot",
+            dim=2,
+            query=[Id("user_id", 2), Bucket("age", 5, 2)],
+            candidate=[Category("genre", 2)],
+            cross=1,
+            activation="tanh",
+            biases=False,
+        ),
+        Rating("plain", hidden=[4], interaction="dot", dim=3, activation="tanh", biases=False),
         Rating("unbiased", hidden=[3], interaction="product", dim=2, query=[Id("user_id", 2)], biases=False),
     ],
 )
@@ -79,6 +91,8 @@ def test_biases_are_of_own_features_where_there_are_any() -> None:
         "age.normalize": (),
         "rating:user_id.id": ("rating",),
         "rating:age.bucket": ("rating",),
+        "met:user_id.id": (),
+        "met:age.bucket": (),
         "unbiased:user_id.id": (),
     }
     assert named("candidate") == {
@@ -87,6 +101,7 @@ def test_biases_are_of_own_features_where_there_are_any() -> None:
         "rating:item_id.id": ("rating",),
         "rating:genre.category": ("rating",),
         "half:item_id.id": ("half",),
+        "met:genre.category": (),
     }
     _, tables, _, _ = made()
     assert {name for name in tables if "#" in name} == {
@@ -124,7 +139,8 @@ def by_hand() -> dict[str, np.ndarray]:
         return [p, c, p * c]
 
     def top(name: str, x: np.ndarray) -> np.ndarray:
-        mlp, act = net.heads[name].mlp, np.tanh if name == "rating" else lambda v: np.maximum(v, 0)
+        mlp, act = net.heads[name].mlp, lambda v: np.maximum(v, 0)
+        act = np.tanh if name in ("rating", "met", "plain") else act
         for layer in mlp.hidden:
             x = act(dense(layer, x))
         return dense(mlp.last, x)[:, 0]
@@ -158,6 +174,23 @@ def by_hand() -> dict[str, np.ndarray]:
     line = dense(net.heads["counted"].linear, numbers["counted"])[:, 0]
     out["counted"] = top("counted", crossed("counted", numbers["counted"])) + line + bias("counted", *places)
     joined = pair("unbiased", rows("query", "unbiased:user_id.id"), 0.0)
+    for name, own in (
+        (
+            "met",
+            ([rows("query", f"met:{key}") for key in ("user_id.id", "age.bucket")], "met:genre.category"),
+        ),
+        ("plain", ([], "")),
+    ):
+        queries, things = own[0], [rows("candidate", own[1])] if own[1] else []
+        p, c = dense(net.heads[name].query, query), dense(net.heads[name].candidate, item)
+        vectors = [p, c, *queries, *things]
+        dots = [
+            (vectors[i] * vectors[j]).sum(1) for i in range(len(vectors)) for j in range(i + 1, len(vectors))
+        ]
+        p, c = p + sum(queries), c + sum(things)
+        seen = np.concatenate([p, c, np.stack(dots, axis=1)], axis=1)
+        seen = crossed(name, seen) if name == "met" else seen
+        out[name] = top(name, seen) + (p * c).sum(1)
     out["unbiased"] = top("unbiased", np.concatenate(joined, axis=1)) + joined[2].sum(1)
     return out
 

@@ -191,7 +191,9 @@ def build(
         for h in spec.heads
     }
     own = {
-        f"{h.name}/{side}": TowerLayer(Tower(features, combine="sum"), side, sizes, seed=seed)
+        f"{h.name}/{side}": TowerLayer(
+            Tower(features, combine="concat" if h.interaction == "dot" else "sum"), side, sizes, seed=seed
+        )
         for h in spec.heads
         for side, features in h.own.items()
         if features

@@ -1,15 +1,14 @@
-"""Crosses: layers in which the features of a pair, or an item and a user's past, meet. Called per example."""
+"""Crosses: layers in which the features of a pair meet. Called per example."""
 
 from __future__ import annotations
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from shortlist.errors import SpecError
-from shortlist.models.layers import Dense, lookup, parameter
+from shortlist.models.layers import Dense
 
 
 class CrossLayers(eqx.Module):
@@ -63,34 +62,3 @@ class DotInteractions(eqx.Module):
         # Slices and not a lookup of the triangle: their gradient needs no scatter.
         products = [(vectors[i] * vectors[i + 1 :]).sum(1) for i in range(self.num_vectors - 1)]
         return jnp.concatenate(products)
-
-
-class ResidualAttention(eqx.Module):
-    """What a user's past residuals say about one item: a kernel average whose kernel is learned.
-
-    w_l = exp(clip(a_l . b + gap_weight[gap_l] + rank_weight[l], -6, 6)) of valid events gives the pair
-    [sum w r / (sum w + c), log(1 + sum w)], c > 0 learned: neighbourhood regression with learned similarities
-    (Koren, KDD 2008), shrunk to 0 where little of the past resembles the item. All padding gives zeros.
-    Starts with weights by similarity alone and c = `shrinkage`.
-    """
-
-    rank_weight: Array
-    gap_weight: Array
-    c: Array
-    width: int = eqx.field(static=True)
-
-    def __init__(self, length: int, num_gaps: int, *, shrinkage: float = 5.0) -> None:
-        if not shrinkage > 0:
-            raise SpecError(f"residual attention needs a shrinkage above 0, got {shrinkage}")
-        self.rank_weight, self.gap_weight = parameter(np.zeros(length)), parameter(np.zeros(num_gaps))
-        self.c = parameter(shrinkage + np.log(-np.expm1(-np.full(1, shrinkage))))  # inverse of softplus
-        self.width = 2
-
-    def __call__(self, target: Array, vectors: Array, residuals: Array, valid: Array, gap: Array) -> Array:
-        """Target item's b [d], events' a [L, d], residuals [L], valid bool [L], gap int32 [L] -> [2]."""
-        present = jnp.where(valid[:, None], vectors, 0.0)
-        logs = (present * target).sum(1) + lookup(self.gap_weight, gap) + self.rank_weight
-        weights = jnp.where(valid, jnp.exp(jnp.clip(logs, -6.0, 6.0)), 0.0)
-        total = weights.sum()
-        weighted = (weights * jnp.where(valid, residuals, 0.0)).sum()
-        return jnp.stack([weighted / (total + jax.nn.softplus(self.c[0])), jnp.log1p(total)])

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from shortlist.errors import SpecError
-from shortlist.models.crosses import CrossLayers
+from shortlist.models.crosses import CrossLayers, DotInteractions
 from shortlist.models.layers import MLP, Dense, generator, parameter
 from shortlist.models.precision import product
 from shortlist.specs.tasks import Head
@@ -22,6 +22,7 @@ class HeadLayer(eqx.Module):
     query: Dense | None
     candidate: Dense | None
     cross: CrossLayers | None
+    dots: DotInteractions | None
     linear: Dense | None
     spec: Head = eqx.field(static=True)
 
@@ -36,9 +37,9 @@ class HeadLayer(eqx.Module):
         num_aggregates: int = 0,
     ) -> None:
         rng = generator(seed, f"head/{spec.name}")
-        self.spec, self.query, self.candidate = spec, None, None
+        self.spec, self.query, self.candidate, self.dots = spec, None, None, None
         width = query_dim + candidate_dim
-        if spec.interaction == "product":
+        if spec.interaction != "concat":
             if spec.dim:
                 self.query = _projection(query_dim, spec.dim, rng, beside=bool(spec.query))
                 self.candidate = _projection(candidate_dim, spec.dim, rng, beside=bool(spec.candidate))
@@ -48,6 +49,9 @@ class HeadLayer(eqx.Module):
                     hint=f"give {type(spec).__name__} a dim= to project both to",
                 )
             width = 3 * (spec.dim or query_dim)
+            if spec.interaction == "dot":
+                self.dots = DotInteractions(2 + len(spec.query) + len(spec.candidate))
+                width = 2 * spec.dim + self.dots.width
         width = num_aggregates + (width if spec.inputs == "both" else 0)
         self.cross = (
             CrossLayers(width, spec.cross, generator(seed, f"head/{spec.name}/cross")) if spec.cross else None
@@ -83,16 +87,21 @@ class HeadLayer(eqx.Module):
         aggregates: Array | None = None,
         noise: Array | None = None,
     ) -> Array:
-        """Vectors [query_dim], [candidate_dim], the sum of their biases, the vectors [dim] of the head's own
-        features of either side, and the pair's aggregates [F] -> scalar."""
+        """Vectors [query_dim], [candidate_dim], the sum of their biases, the head's own features of either side
+        (their sum [dim]; with "dot" all of them [m * dim]), and the pair's aggregates [F] -> scalar."""
         inputs, extra = [jnp.concatenate([query, candidate])], bias
-        if self.spec.interaction == "product":
+        if self.spec.interaction != "concat":
             p = query if self.query is None else self.query(query)
             c = candidate if self.candidate is None else self.candidate(candidate)
+            met = None
+            if self.dots is not None:
+                apart = [v.reshape(-1, self.spec.dim) for v in (p, c, *own) if v is not None]
+                met = self.dots(jnp.concatenate(apart))
+                own = _summed(own[0], self.spec.dim), _summed(own[1], self.spec.dim)
             p = p if own[0] is None else p + own[0]
             c = c if own[1] is None else c + own[1]
             both = p * c
-            inputs, extra = [p, c, both], both.sum() + bias
+            inputs, extra = [p, c, both if met is None else met], both.sum() + bias
         if aggregates is not None and self.linear is not None:
             inputs = [aggregates] if self.spec.inputs == "aggregates" else [*inputs, aggregates]
             extra = extra + self.linear(aggregates)[0]
@@ -114,6 +123,11 @@ class HeadLayer(eqx.Module):
     def join(self, query: Array, candidate: Array, bias: Array | float) -> Array:
         """Both sides' terms [width] and the sum of their biases -> scalar."""
         return self.mlp.above(query + candidate)[0] + bias
+
+
+def _summed(vectors: Array | None, dim: int) -> Array | None:
+    """The sum of vectors [m * dim] of dim numbers each."""
+    return None if vectors is None else vectors.reshape(-1, dim).sum(0)
 
 
 def _projection(in_dim: int, dim: int, rng: np.random.Generator, *, beside: bool) -> Dense:

@@ -78,19 +78,21 @@ class Head(Task, frozen=True):
 
     interaction: what the network sees: "concat" is [query, candidate]; "product" is [p, c, p * c], with p . c
     added to the output, where p and c are both vectors projected to `dim` numbers (0: as they are, in
-    which case l2 on the features' rows is a matrix factorisation's regularisation).
+    which case l2 on the features' rows is a matrix factorisation's regularisation); "dot" is [p, c] and the
+    inner products of all pairs of vectors (DLRM: Naumov et al., 2019), both projections and each of the
+    head's own features, with p . c added to the output.
     biases: add the training mean of the label and one learned number per table row of either side, penalised
     by bias_l2. l2 penalises the weights of the network, projection_l2 those of the projections beside it.
     query, candidate: features of the head's own, each of `dim` numbers, added to p and c: what rating needs
     to know beside what retrieval does. aggregates: numbers of each pair, made of other events; they are
-    joined to what the network sees (inputs="both"), or all it sees ("aggregates"), through `cross` layers of
-    DCN-v2 (Wang et al., WWW 2021), and a linear term adds them to the output.
+    joined to what the network sees (inputs="both"), or all it sees ("aggregates"), and a linear term adds
+    them to the output. cross: layers of DCN-v2 (Wang et al., WWW 2021) of what the network sees.
     """
 
     label: str = "rating"
     hidden: tuple[int, ...] = (256, 128)
     weight: float = msgspec.field(default=1.0)
-    interaction: Literal["concat", "product"] = "concat"
+    interaction: Literal["concat", "product", "dot"] = "concat"
     dim: int = 0
     activation: Activation = "relu"
     dropout: float = 0.0
@@ -119,6 +121,8 @@ class Head(Task, frozen=True):
 
     def check(self) -> None:
         self._check_own()
+        if self.interaction == "dot" and not self.dim:
+            raise SpecError(f"{type(self).__name__}: interaction='dot' needs dim=, the width of the vectors")
         if "#" in self.name:
             raise SpecError(f"{type(self).__name__}: {self.name!r} names no task: '#' is kept for biases")
         not_negative(self, "weight", "dim", "bias_l2", "l2", "projection_l2")
@@ -134,20 +138,21 @@ class Head(Task, frozen=True):
     def _check_own(self) -> None:
         what = type(self).__name__
         if self.query or self.candidate:
-            if self.interaction != "product" or not self.dim:
+            if self.interaction == "concat" or not self.dim:
                 raise SpecError(
                     f"{what}: features of its own are added to the projections of interaction='product'",
-                    hint="give interaction='product' and dim=, the features' width",
+                    hint="give interaction='product' (or 'dot') and dim=, the features' width",
                 )
             for feature in (*self.query, *self.candidate):
-                if isinstance(feature, TableSpec) and feature.dim != self.dim:
+                narrow = self.interaction == "dot" or isinstance(feature, TableSpec)
+                if narrow and getattr(feature, "dim", 1) != self.dim:
                     raise SpecError(
-                        f"{what}: {type(feature).__name__}({feature.column!r}) has dim={feature.dim},"
-                        f" the head dim={self.dim}",
+                        f"{what}: {type(feature).__name__}({feature.column!r}) has"
+                        f" dim={getattr(feature, 'dim', 1)}, the head dim={self.dim}",
                         hint="give both the same",
                     )
-        if not self.aggregates and (self.inputs == "aggregates" or self.cross):
-            raise SpecError(f"{what}: inputs='aggregates' and cross need aggregates")
+        if not self.aggregates and self.inputs == "aggregates":
+            raise SpecError(f"{what}: inputs='aggregates' needs aggregates")
         not_negative(self, "cross")
 
 
