@@ -4,11 +4,9 @@ label, all else a share."""
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from shortlist._typing import Bools, Doubles
 from shortlist.api.cases import Case, ratings_of
@@ -105,13 +103,6 @@ def lead_on(name: str, found: Predictions, split: Split, figure: str) -> Estimat
     predictions, rows = baselines_on(split, only=(name,))
     report = evaluate([found, *predictions], rows, ks=(10,))
     return next(verdict.difference for verdict in report.verdicts if verdict.metric == figure)
-
-
-def next_measured(fitted: Fitted, split: Split) -> Figures:
-    """As `rows_measured`, every row asked a second later: what came before it in order, then, came at an
-    earlier second too."""
-    later = split.test.with_columns(pl.col("timestamp") + 1)
-    return rows_measured(fitted, replace(split, test=later))
 
 
 def _mean(values: Doubles) -> float:
