@@ -8,7 +8,7 @@ import sys
 import pytest
 
 VERBS = [
-    ["train"], ["evaluate"], ["recommend"], ["score"], ["similar"], ["export"], ["inspect"], ["reproduce"],
+    ["train"], ["tune"], ["doctor"], ["evaluate"], ["recommend"], ["score"], ["similar"], ["export"], ["inspect"], ["reproduce"],
     ["data", "fetch"], ["data", "describe"], ["data", "split"], ["runs", "list"], ["runs", "compare"],
 ]  # fmt: skip
 HEAVY = {"jax", "polars", "numpy", "onnxruntime", "onnx", "scipy", "implicit", "pandas"}

@@ -8,6 +8,7 @@ import typer
 
 from shortlist.cli import (
     data,
+    doctor,
     evaluate,
     export,
     inspect,
@@ -75,6 +76,7 @@ app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.add_typer(items.app, name="items")
 app.command(epilog=reproduce.EXAMPLES)(reproduce.reproduce)
 app.add_typer(runs.app, name="runs")
+app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 
 
 def main() -> None:
