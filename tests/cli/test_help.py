@@ -8,8 +8,9 @@ import sys
 import pytest
 
 VERBS = [
-    ["train"], ["tune"], ["doctor"], ["evaluate"], ["recommend"], ["score"], ["similar"], ["export"], ["inspect"], ["reproduce"],
+    ["train"], ["evaluate"], ["recommend"], ["score"], ["similar"], ["export"], ["inspect"], ["reproduce"],
     ["data", "fetch"], ["data", "describe"], ["data", "split"], ["runs", "list"], ["runs", "compare"],
+    ["tune"], ["doctor"],
 ]  # fmt: skip
 HEAVY = {"jax", "polars", "numpy", "onnxruntime", "onnx", "scipy", "implicit", "pandas"}
 

@@ -15,7 +15,7 @@ EXAMPLES = examples("shortlist doctor", "shortlist doctor --json")
 
 
 def doctor(json: Json = False) -> None:
-    """Say what is installed, whether it works, and what memory, cores and disk there are.
+    """Say what is installed, what works, what the machine gives.
 
     Every part is really tried, in a process of its own. The exit code is 0 unless the base install itself,
     which recommends from bundles, is broken; a part that is missing or broken says what installs it.

@@ -40,12 +40,12 @@ def tune(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search the ranges of a recipe's [tune] for the best validation figure.
+    """Search a recipe's ranges for the best validation figure.
 
-    The search ends after so many trials or minutes, whichever comes first, or by Ctrl-C, and is judged on
-    validation rows alone. The study's folder keeps every trial, so that --resume goes on after a kill, and in
-    the end holds tuning.{txt,json,html} and best.toml, a recipe for `shortlist train`. --force replaces the
-    file of --output. Needs the extra `tune`.
+    Ranges are declared under [tune]. The search ends after so many trials or minutes, whichever comes first,
+    or by Ctrl-C, and is judged on validation rows alone. The study's folder keeps every trial, so that
+    --resume goes on after a kill, and in the end holds tuning.{txt,json,html} and best.toml, a recipe for
+    `shortlist train`. --force replaces the file of --output. Needs the extra `tune`.
     """
     from shortlist.recipes.run import find_outline
     from shortlist.recipes.tuning import BEST
