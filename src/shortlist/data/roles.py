@@ -6,13 +6,13 @@ shows both and says how to name one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from shortlist.data.spellings import ROLES, event_weight, is_row_id, points
-from shortlist.data.times import units_of
+from shortlist.data.spellings import ROLES, event_weight, is_id, is_row_id, points
+from shortlist.data.times import parsed, units_of
 from shortlist.errors import DataError, did_you_mean
 
 CANONICAL = {"user": "user_id", "item": "item_id"} | {role: role for role in ROLES[2:]}
@@ -23,6 +23,9 @@ FEW = 20
 """Distinct values up to which a column is not taken for ids where another has more."""
 MOST_EVENTS = 50
 _NEEDED = ("user", "item")
+_A = {"user": "a user", "item": "an item", "timestamp": "a time", "event": "a type of events"} | {
+    role: f"a {role}" for role in ("rating", "weight")
+}
 _UNITS = {
     "s": "seconds since 1970",
     "ms": "milliseconds since 1970",
@@ -177,7 +180,8 @@ def _by_name(role: str, free: Mapping[str, _Facts], frame: pl.DataFrame, place: 
     if CANONICAL[role] in free and role != "event":
         own = CANONICAL[role]
         others = [name for name, facts in free.items() if name != own and _fits(role, name, facts, frame)]
-        return Guess(own, role, f"the usual name; {free[own].said}", _sorted(others, role))
+        why = f"the usual name; {_value_reason(role, free[own], frame[own])}"
+        return Guess(own, role, why, _sorted(others, role))
     fits = [name for name, facts in free.items() if _fits(role, name, facts, frame)]
     ranked = _sorted(fits, role)
     if not ranked:
@@ -186,7 +190,9 @@ def _by_name(role: str, free: Mapping[str, _Facts], frame: pl.DataFrame, place: 
     equal = [name for name in ranked if points(name, role) == points(first, role)]
     if len(equal) > 1:
         raise _ambiguous(role, equal, free, place)
-    why = f"named like {_article(role)}; {_value_reason(role, free[first], frame[first])}"
+    sure = role not in _NEEDED or points(first, role) > 50
+    like = "named like" if sure else "no column is named more like"
+    why = f"{like} {_A[role]}; {_value_reason(role, free[first], frame[first])}"
     return Guess(first, role, why, ranked[1:])
 
 
@@ -203,16 +209,12 @@ def _fits(role: str, name: str, facts: _Facts, frame: pl.DataFrame) -> bool:
         return facts.kind == "id" and (said >= 80 or not facts.units)
     if role == "timestamp":
         counts = facts.kind == "id" and facts.span is not None and facts.span[0] >= 0 and said >= 90
-        return bool(facts.units) or counts
+        return bool(facts.units) or counts or (said >= 50 and _mostly(parsed, frame[name]))
     if role == "rating":
-        bounded = facts.span is not None and facts.span[1] - facts.span[0] <= 100
-        return (
-            facts.kind in ("id", "number")
-            and bounded
-            and facts.distinct > 1
-            and not facts.units
-            and said > 50
-        )
+        if facts.span is None:
+            return said > 50 and _mostly(lambda texts: texts.cast(pl.Float64, strict=False), frame[name])
+        bounded = facts.span[1] - facts.span[0] <= (100 if said > 50 else 10)
+        return facts.kind in ("id", "number") and bounded and facts.distinct > 1 and not facts.units
     if role == "event":
         sure = said >= 90 or _event_words(frame[name]) >= 0.5
         return facts.kind == "id" and 1 < facts.distinct <= MOST_EVENTS and not facts.units and sure
@@ -226,7 +228,7 @@ def _by_values(
     if role in _NEEDED:
         return _id_by_values(role, free, place, known=known)
     if role == "timestamp":
-        fits = [n for n, f in free.items() if f.units and points(n, role) != 10]
+        fits = [n for n, f in free.items() if f.units and points(n, role) != 10 and not is_id(n)]
         if len(fits) > 1:
             raise _ambiguous(role, sorted(fits), free, place)
         return Guess(fits[0], role, f"the only times: {_said_units(free[fits[0]])}") if fits else None
@@ -250,11 +252,9 @@ def _id_by_values(role: str, free: Mapping[str, _Facts], place: str, *, known: i
     told = f"{place} has no column {CANONICAL[role]!r}, and which other one is the {role} cannot be told"
     if ids:
         told += ": it could be " + " or ".join(f"{n!r} ({f.said})" for n, f in sorted(ids.items()))
-    raise DataError(told, hint=f"name it: --{role} COLUMN ({role}= in Python); {_columns(role, free)}")
-
-
-def _columns(role: str, free: Mapping[str, _Facts]) -> str:
-    return did_you_mean(CANONICAL[role], free)
+    raise DataError(
+        told, hint=f"name it: --{role} COLUMN ({role}= in Python); {did_you_mean(CANONICAL[role], free)}"
+    )
 
 
 def _ambiguous(role: str, names: list[str], facts: Mapping[str, _Facts], place: str) -> DataError:
@@ -303,13 +303,13 @@ def _shown(column: pl.Series) -> str:
     return ", ".join(kinds[:5]) + (", ..." if len(kinds) > 5 else "")
 
 
+def _mostly(read: Callable[[pl.Series], pl.Series], column: pl.Series) -> bool:
+    """Whether at least half of a column's texts can be read: then the others are what is wrong."""
+    given = column.drop_nulls()
+    return given.dtype == pl.String and read(given).null_count() <= 0.5 * len(given)
+
+
 def _event_words(column: pl.Series) -> float:
     """The share of distinct values that are known types of events."""
     kinds = column.cast(pl.String).drop_nulls().unique().to_list()
     return sum(event_weight(kind) is not None for kind in kinds) / max(1, len(kinds))
-
-
-def _article(role: str) -> str:
-    return {"timestamp": "a time", "event": "a type of events"}.get(
-        role, f"{'an' if role[0] in 'aeiou' else 'a'} {role}"
-    )

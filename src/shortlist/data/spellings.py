@@ -17,7 +17,7 @@ _STEMS = {
         "user",
         """customer client member visitor account buyer shopper viewer listener reader subscriber reviewer
         person consumer player guest patient student learner employee borrower uid cust msno rater""",
-        "session device cookie household profile author",
+        "session device cookie household profile author playlist",
     ),
     "item": (
         "item",
@@ -29,7 +29,7 @@ _STEMS = {
     ),
 }
 _POINTS = (100, 90, 50)
-_SUFFIXES = _set("id ids idx index key no nr num number code hash uuid guid")
+_SUFFIXES = _set("id ids idx index key no nr num number code hash uuid guid uri")
 _NOISE = _set("raw orig original hashed anon anonymized encoded internal external the")
 _NAMES = {
     "timestamp": (
@@ -42,9 +42,8 @@ _NAMES = {
     ),
     "rating": (
         "rating ratings",
-        """stars star_rating user_rating review_rating review_score overall score vote grade rate preference
-        movie_rating book_rating my_rating rating_value""",
-        "votes likes value feedback target label",
+        "stars overall score rating_value review_score",
+        "vote votes grade rate preference value feedback target label",
     ),
     "event": (
         "event event_type event_name event_kind",
@@ -94,6 +93,8 @@ def points(name: str, role: str) -> int:
     for level, names in zip(_POINTS, _NAMES[role], strict=True):
         if any(whole == known or glued == known.replace("_", "") for known in names.split()):
             return level
+    if role == "rating" and said and said[-1] in ("rating", "ratings", "stars"):
+        return 80
     if role == "timestamp" and said and said[-1] in _TIME_ENDS:
         return 10 if set(said) & _OTHER_TIMES else 40
     return 0
@@ -107,6 +108,11 @@ def event_weight(kind: str) -> float | None:
         if any(whole == word or glued == word.replace("_", "") for word in known.split()):
             return weight
     return None
+
+
+def is_id(name: str) -> bool:
+    """Whether a column is called like what tells things apart, whatever these are."""
+    return len(said := words(name)) > 1 and said[-1] in _SUFFIXES
 
 
 def is_row_id(name: str) -> bool:

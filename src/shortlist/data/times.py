@@ -121,8 +121,7 @@ def _by_pattern(column: pl.Series, pattern: str) -> pl.Series:
 
 
 def _iso(column: pl.Series) -> pl.Series:
-    texts = column.str.strip_chars().str.replace("T", " ").str.replace("Z$", "+00:00")
-    texts = texts.str.replace(r" UTC$", "+00:00")
+    texts = column.str.strip_chars().str.replace(r"^([\d-]+)T", "$1 ").str.replace(r"(Z| UTC)$", "+00:00")
     zoned = texts.str.to_datetime(
         "%Y-%m-%d %H:%M:%S%.f%:z", strict=False, time_unit="us"
     ).dt.replace_time_zone(None)
