@@ -1,4 +1,4 @@
-"""The search is tested on a made-up `fit` whose best settings are known; what it looks at, on the real one."""
+"""The search is tested on a made-up `fit` whose best settings are known; what it sees, on the real one."""
 
 from __future__ import annotations
 
