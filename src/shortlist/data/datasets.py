@@ -1,5 +1,4 @@
-"""The data sets by name: `movielens` (real), `synthetic` (with a known answer), `from_tables` (yours), and what
-`validate` finds in them."""
+"""The data sets by name: `movielens`, `synthetic` (a known answer), `from_tables` (yours); and `validate`."""
 
 from __future__ import annotations
 
