@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from shortlist.api.comparing import compare as compare
     from shortlist.api.encoding import encode as encode
     from shortlist.api.evaluating import evaluate as evaluate
     from shortlist.api.fitting import Fitted as Fitted
@@ -90,6 +91,7 @@ _HOMES = {
     "TwoTower": "shortlist.specs.models",
     "Vector": "shortlist.specs.features",
     "combine": "shortlist.api.recommending",
+    "compare": "shortlist.api.comparing",
     "encode": "shortlist.api.encoding",
     "evaluate": "shortlist.api.evaluating",
     "fit": "shortlist.api.fitting",

@@ -44,6 +44,7 @@ PUBLIC: list[str] = [
     "Vector",
     "__version__",
     "combine",
+    "compare",
     "datasets",
     "encode",
     "evaluate",

@@ -116,11 +116,11 @@ def _baselines(
 def carved_from(split: Split) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Train and validation rows from a split without validation, by its own rule."""
     data = Dataset(split.train, split.users, split.items)
-    rule = parse_rule(split.rule)
-    amount = rule.amount if rule.kind == "hold_last" else 1 - CARVED
     try:
+        rule = parse_rule(split.rule)
+        amount = rule.amount if rule.kind == "hold_last" else 1 - CARVED
         carved = replace(rule, amount=amount, validation=0.0).apply(data, seed=split.seed or 0)
-    except DataError:  # too few rows to carve from: baselines keep their first settings
+    except DataError:  # too few rows to carve from, or no rule: baselines keep their first settings
         return split.train, split.train.clear()
     return carved.train, carved.test
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import msgspec
 import polars as pl
 
 from shortlist.api.keeping import Start, canonical, columns_read
+from shortlist.api.sources import read_tables
 from shortlist.data import tables
 from shortlist.data.columns import column_types
-from shortlist.data.dataset import covering
+from shortlist.data.dataset import Dataset, covering
 from shortlist.data.reading import Source
 from shortlist.data.splits import Split
 from shortlist.errors import DataError, did_you_mean
+from shortlist.specs.recipe import DataSource
 
 LEAKS = "unknown: its rows were chosen by whoever gave them"
 MOST_NAMED = 5
@@ -33,7 +37,9 @@ class News:
         return self.split.train.height - self.num_old
 
 
-def news_of(start: Start, events: Source | Split, items: Source | None, users: Source | None) -> News:
+def news_of(
+    start: Start, events: Source | Dataset | Split, items: Source | None, users: Source | None
+) -> News:
     """New events and the old ones in one split.
 
     Raises DataError for events that lack a column the old have, or hold another type in it.
@@ -41,6 +47,8 @@ def news_of(start: Start, events: Source | Split, items: Source | None, users: S
     split = events if isinstance(events, Split) else None
     if split is not None:
         given, users, items = split.train, split.users, split.items
+    elif isinstance(events, Dataset):
+        given, users, items = events.interactions, events.users, events.items
     else:
         given = tables.interactions(events)
     more_users = None if users is None else canonical(tables.users(users))
@@ -67,11 +75,22 @@ def news_of(start: Start, events: Source | Split, items: Source | None, users: S
         nothing if split is None else split.test,
         people,
         things,
-        rule if split is None else f"{split.rule}: {rule}",
+        rule if split is None else split.rule,
         None,
         LEAKS if split is None else split.leaks,
     )
     return News(whole, start.rows.height, tuple(note for note in notes if note))
+
+
+def named_as(roles: DataSource | None, events: Path, items: Path | None, users: Path | None) -> Dataset:
+    """Files read as a recipe's data is: the same names of columns, units of time and types of events."""
+    own = DataSource(interactions=str(events)) if roles is None or roles.dataset else roles
+    files = {
+        "interactions": str(events),
+        "items": "" if items is None else str(items),
+        "users": "" if users is None else str(users),
+    }
+    return read_tables(msgspec.structs.replace(own, **files))
 
 
 def _typed(given: pl.DataFrame, old: pl.DataFrame) -> pl.DataFrame:
@@ -98,9 +117,13 @@ def _unknown(new: pl.DataFrame, old: pl.DataFrame) -> pl.DataFrame:
 
 
 def _merged(old: pl.DataFrame, new: pl.DataFrame | None, key: str) -> pl.DataFrame:
-    """The old table with the new one's rows: in place of the old where an id is known, else at the end."""
+    """The old table with the new one's rows: in place of the old where an id is known, else at the end. A row
+    that says nothing of a known id changes nothing."""
     if new is None:
         return old
+    others = [name for name in new.columns if name != key]
+    silent = pl.all_horizontal(pl.col(name).is_null() for name in others) if others else pl.lit(True)
+    new = new.filter(~(silent & pl.col(key).is_in(old[key].implode())))
     both = pl.concat([old, new.select(key, pl.exclude(key))], how="diagonal_relaxed")
     order = both.select(pl.col(key).unique(maintain_order=True))
     latest = both.unique(key, keep="last")

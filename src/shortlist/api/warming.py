@@ -24,6 +24,7 @@ from shortlist.api.fitting import (
 from shortlist.api.keeping import Start
 from shortlist.api.news import News, news_of
 from shortlist.api.preparing import Prepared, prepare
+from shortlist.data.dataset import Dataset
 from shortlist.data.reading import Source
 from shortlist.data.splits import Split
 from shortlist.errors import SpecError, TrainingError
@@ -65,7 +66,7 @@ class Course:
 
 def warm_start(
     start: Fitted | str | Path,
-    events: Source | Split,
+    events: Source | Dataset | Split,
     *,
     items: Source | None = None,
     users: Source | None = None,
@@ -81,9 +82,9 @@ def warm_start(
 
     Args:
         start: a Fitted, or the path of a bundle (or of a run's folder) that keeps its training.
-        events: new events: a table, its columns named as in a Dataset, or a Split, whose training rows these
-            are, whose tables of users and items are used, and whose validation rows give a figure an epoch.
-            Rows that were known already are left out.
+        events: new events: a table, its columns named as in a Dataset; a Dataset; or a Split, whose training
+            rows these are and whose validation rows give a figure an epoch. Rows that were known already are
+            left out.
         items, users: tables of new ones (or of old ones whose columns changed), where events are a table.
         model: the model with other weights, penalties or dropout; its tables and layers must be the old.
         epochs, rate: passes, and the peak of the learning rate over that of the earlier run's.

@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from shortlist.cli import (
+    compare,
     data,
     doctor,
     evaluate,
     export,
+    init,
     inspect,
     items,
     recommend,
@@ -65,9 +67,11 @@ def _root(
 
 
 app.add_typer(data.app, name="data")
+app.command(epilog=init.EXAMPLES)(init.init)
 app.command(epilog=train.EXAMPLES)(train.train)
 app.command(epilog=tune.EXAMPLES)(tune.tune)
 app.command(epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=recommend.EXAMPLES)(recommend.recommend)
 app.command(epilog=score.EXAMPLES)(score.score)
 app.command(epilog=similar.EXAMPLES)(similar.similar)
