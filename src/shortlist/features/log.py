@@ -159,6 +159,16 @@ class Log:
         own = (at.places >= start) & (at.places < stop)
         return stop - start - own
 
+    def mask(self, at: Standing, as_of: AsOf, num_items: int) -> Bools:
+        """True [n, num_items] at items of the events each row sees; the rows are no events themselves."""
+        start, stop = self.ranges(at, as_of)
+        counts = stop - start
+        row = np.repeat(np.arange(len(counts)), counts)
+        place = np.arange(len(row)) + np.repeat(start - np.cumsum(counts) + counts, counts)
+        mask = np.zeros((len(counts), num_items), np.bool_)
+        mask[row, self.items[place]] = True
+        return mask
+
     def first_places(self) -> Longs:
         """Places of the first event of every user with every item, ascending."""
         pairs = self.users * (int(self.items.max(initial=0)) + 1) + self.items

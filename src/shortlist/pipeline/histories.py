@@ -78,6 +78,10 @@ class Told:
         mask[self.log.users, self.log.items] = True
         return mask
 
+    def standing(self, times: Longs) -> Standing:
+        """Where the requests stand among their own histories, at their times."""
+        return Standing.of(np.arange(len(times)), times)
+
     def over(self, events: Events) -> Events:
         """The told events among those training knows."""
         return replace(events, log=self.log, base=events, _made={})
@@ -86,8 +90,7 @@ class Told:
         self, events: Events, lengths: dict[str, int], times: Longs, stored: dict[str, Column]
     ) -> dict[str, Column]:
         """Columns made of past events: of the history where one is told, else as `stored`."""
-        at = Standing.of(np.arange(len(times)), times)
-        fresh = self.over(events).columns(lengths, at)
+        fresh = self.over(events).columns(lengths, self.standing(times))
         return {name: _chosen(self.rows, fresh[name], stored[name]) for name in lengths}
 
 

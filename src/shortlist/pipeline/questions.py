@@ -141,6 +141,12 @@ def allowed_items(items: Items, exclude: Ids | None, only: Ids | None) -> Bools:
     return allowed
 
 
+def require_k(k: object) -> None:
+    """RequestError where k is not a count."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise RequestError(f"k must be a whole number of at least 1, got {k!r}")
+
+
 def _id_list(name: str, ids: Ids) -> Array:
     listed = [ids] if isinstance(ids, str | int) else list(ids)
     out = np.empty(len(listed), object)

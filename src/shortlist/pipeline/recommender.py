@@ -29,6 +29,7 @@ from shortlist.pipeline.questions import (
     query_columns,
     read_queries,
     request_times,
+    require_k,
 )
 from shortlist.pipeline.slate import Slate, Table
 from shortlist.pipeline.stages import (
@@ -140,7 +141,7 @@ class Recommender:
 
         Raises RequestError for k < 1, malformed queries, and ids in `only` that are not in the catalogue.
         """
-        _require_k(k)
+        require_k(k)
         columns, users = self._read(queries)
         told = self.told(columns, users)
         allowed = allowed_items(self.items, exclude, only)
@@ -151,11 +152,10 @@ class Recommender:
             rows = slice(start, start + block)
             mask = np.broadcast_to(allowed, (len(users[rows]), len(allowed)))
             own = None if told is None else told[rows]
-            had = self._had(users[rows], own)
             if filter_seen:
-                mask = mask & ~had
+                mask = mask & ~self._taken(users[rows], own)
             asked = {n: c[rows] for n, c in columns.items()}
-            parts.append(self._shortlist(asked, users[rows], own, mask, had, fetch, k))
+            parts.append(self._shortlist(asked, users[rows], own, mask, fetch, k))
         return self._slate(columns["user_id"], parts)
 
     def score(self, rows: Request) -> Table:
@@ -172,8 +172,9 @@ class Recommender:
         told = self.told(columns, users)
         query = self._query(columns, users, told)
         positions = self.items.positions(columns["item_id"])
-        at = Standing.of(positions, request_times(self.users, columns, users))
-        candidate = candidate_columns(self.items, self.schema, columns, positions, self.raters, at)
+        at = Standing.of(users, request_times(self.users, columns, users))
+        mirrored = Standing.of(positions, at.times)
+        candidate = candidate_columns(self.items, self.schema, columns, positions, self.raters, mirrored)
         result: Columns = {"user_id": columns["user_id"], "item_id": columns["item_id"]}
         encoded = (
             {} if self.retriever is None else {id(self.retriever): _both(self.retriever, query, candidate)}
@@ -182,13 +183,13 @@ class Recommender:
             if id(self.ranker) not in encoded:
                 encoded[id(self.ranker)] = _both(self.ranker, query, candidate)
             q, c = encoded[id(self.ranker)]
-            numbers = self._aggregator(columns, users, told)
+            numbers = self.aggregator(at, told, columns)
             given = numbers(np.arange(len(users)), positions)
             outputs = self.ranker.predict(q[0], c[0], given)
             result |= {_free(head): values for head, values in outputs.items()}
         if self.retriever is not None:
             q, c = encoded[id(self.retriever)]
-            result["log_p"] = self._log_p(_vectors(q), _vectors(c), users, positions, told)
+            result["log_p"] = self._log_p(_vectors(q), _vectors(c), at, positions, told)
         return Table(result)
 
     def similar_items(self, item_id: str | int, k: int = 10) -> Table:
@@ -197,7 +198,7 @@ class Recommender:
         Vectors are retrieval's, or the ranker's representations where there is no retrieval. Raises
         RequestError for an unknown item and k < 1.
         """
-        _require_k(k)
+        require_k(k)
         position = self.items.position(item_id)
         vectors = self.item_vectors if self.item_vectors is not None else self.item_representations
         if vectors is None:
@@ -299,11 +300,20 @@ class Recommender:
     def _query(self, columns: Columns, users: Longs, told: Told | None) -> dict[str, Column]:
         return query_columns(self.schema, self.users, columns, users, self.events, told=told)
 
-    def _had(self, users: Longs, told: Told | None) -> Bools:
-        had = self.users.seen.mask(users, len(self.items))
+    def _taken(self, users: Longs, told: Told | None) -> Bools:
+        taken = self.users.seen.mask(users, len(self.items))
+        return taken if told is None else np.where(told.rows[:, None], told.seen(len(self.items)), taken)
+
+    def had_before(self, at: Standing, told: Told | None = None) -> Bools | None:
+        """Items to whose scores the learned bonus is added, bool [n, N]: what each request's user had, as
+        `seen_as_of` says. None where there is no bonus."""
+        if not self.seen_bonus or self.events is None:
+            return None
+        had = self.events.log.mask(at, self.seen_as_of, len(self.items))
         if told is None:
             return had
-        return np.where(told.rows[:, None], told.seen(len(self.items)), had)
+        own = told.log.mask(told.standing(at.times), self.seen_as_of, len(self.items))
+        return np.where(told.rows[:, None], own, had)
 
     @cached_property
     def _over(self) -> dict[str, Any]:
@@ -311,13 +321,6 @@ class Recommender:
         if past is None:
             return {}
         return {name: a.over(past.log, people, things) for name, a in self.aggregates.items()}
-
-    def _aggregator(self, columns: Columns, users: Longs, told: Told | None) -> Aggregator:
-        """The aggregates of pairs of these requests and items, as of the requests' times."""
-        if not self.aggregates:
-            return no_aggregates
-        at = Standing.of(users, request_times(self.users, columns, users))
-        return self.aggregator(at, told, columns)
 
     def aggregator(self, at: Standing, told: Told | None = None, given: Columns | None = None) -> Aggregator:
         """The aggregates of pairs of rows that stand there and items; given: columns of rows that tell a
@@ -352,15 +355,16 @@ class Recommender:
         users: Longs,
         told: Told | None,
         allowed: Bools,
-        had: Bools,
         fetch: int,
         k: int,
     ) -> Candidates:
         query = self._query(columns, users, told)
         known = self._answerable(users, told)
+        at = Standing.of(users, request_times(self.users, columns, users))
         representation = found = None
         if self.retriever is not None and self.item_vectors is not None:
             representation, _ = both = self.retriever.encode_query(query)
+            had = self.had_before(at, told)
             found = retrieve(_vectors(both), self.item_vectors, fetch, allowed, had, self.seen_bonus)
         if found is None or not known.all():
             popular = most_popular(self.items.log_popularity, len(users), fetch, allowed)
@@ -368,7 +372,6 @@ class Recommender:
         if self.ranker is not None and self.item_representations is not None:
             if representation is None or self.ranker is not self.retriever:
                 representation = self.ranker.encode_query(query)[0]
-            at = Standing.of(users, request_times(self.users, columns, users))
             numbers, as_of = self.aggregator(at, told, columns), self.representer(at)
             found = rank(self.ranker, representation, self.item_representations, found, numbers, as_of)
         scores = self._utility(found)
@@ -410,7 +413,7 @@ class Recommender:
         return Slate(columns, rows, at, self.items)
 
     def _log_p(
-        self, queries: Floats, candidates: Floats, users: Longs, positions: Longs, told: Told | None
+        self, queries: Floats, candidates: Floats, at: Standing, positions: Longs, told: Told | None
     ) -> Floats:
         assert self.item_vectors is not None
         block, out = block_rows(len(self.items)), np.empty(len(queries), np.float32)
@@ -418,9 +421,9 @@ class Recommender:
             rows = slice(start, start + block)
             own = np.einsum("bd,bd->b", queries[rows], candidates[rows])
             scores = queries[rows] @ self.item_vectors.T
-            if self.seen_bonus:
+            had = self.had_before(at.rows(rows), None if told is None else told[rows])
+            if had is not None:
                 bonus = np.float32(self.seen_bonus)
-                had = self._had(users[rows], None if told is None else told[rows])
                 again = had[np.arange(len(own)), positions[rows]] & (positions[rows] >= 0)
                 scores += np.where(had, bonus, np.float32(0))
                 own += np.where(again, bonus, np.float32(0))
@@ -436,11 +439,6 @@ def _vectors(encoded: tuple[Floats, Floats | None]) -> Floats:
     if encoded[1] is None:
         raise RequestError("the retriever gives no vectors: its model has no retrieval task")
     return encoded[1]
-
-
-def _require_k(k: Any) -> None:
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise RequestError(f"k must be a whole number of at least 1, got {k!r}")
 
 
 def _free(head: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from shortlist._typing import Array, Ints, Longs
+from shortlist.data import display
 from shortlist.errors import MissingExtra, RequestError, ShortlistError, did_you_mean
 from shortlist.features.requests import take_rows
 from shortlist.state.catalogue import Items
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars
 
 _SHOWN = 40  # rows printed before the rest is only counted
+_BESIDE = 3  # columns of items shown in a notebook
 
 
 class _Columnar:
@@ -73,12 +74,11 @@ class _Columnar:
         return "\n".join([*lines, *self._rest()])
 
     def _repr_html_(self) -> str:
-        texts = [[escape(text) for text in self._texts(name)] for name in self.columns]
-        head, *rows = zip(*texts, strict=True)
-        body = "".join("<tr>" + "".join(f"<td>{t}</td>" for t in row) + "</tr>" for row in rows)
-        rest = "".join(f"<p>{line}</p>" for line in self._rest())
-        names = "".join(f"<th>{t}</th>" for t in head)
-        return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>{rest}"
+        columns = [
+            (name, self._texts(name)[1:], column.dtype.kind in "if" and column.ndim == 1)
+            for name, column in self.columns.items()
+        ]
+        return display.view(display.table(columns, rest="".join(self._rest())))
 
     def _texts(self, name: str) -> list[str]:
         return [name, *map(_text, _plain(self.columns[name][:_SHOWN]))]
@@ -108,6 +108,12 @@ class Slate(_Columnar):
     query: Longs = field(repr=False)
     positions: Ints = field(repr=False)
     items: Items = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        """With columns of the items beside their ids, the first few that are no vectors."""
+        shown = [name for name, column in self.items.columns.items() if _readable(column)]
+        beside = [name for name in shown if name not in self.columns][:_BESIDE]
+        return _Columnar._repr_html_(self.with_items(beside))
 
     def of(self, query: int) -> Slate:
         """The rows of one query."""
@@ -140,6 +146,11 @@ def _plain(column: Array) -> list[Any]:
         return [None if value == least else value for value in column.tolist()]
     values: list[Any] = column.tolist()
     return values
+
+
+def _readable(column: Array) -> bool:
+    """Whether a column says something to a person: a number a row, texts, lists of texts."""
+    return column.ndim == 1 or column.dtype.kind == "O"
 
 
 def _text(value: Any) -> str:
