@@ -13,17 +13,21 @@ import pytest
 
 from shortlist._typing import Columns, Floats
 from shortlist.api.cases import Case
-from shortlist.api.entrants import entrant, numpy_counter
+from shortlist.api.entrants import entrant, numpy_counter, two_stage_entrant
 from shortlist.api.evaluating import choose_weight
 from shortlist.api.fitting import Fitted
 from shortlist.api.sources import read_data, split_data
 from shortlist.data.splits import Split
+from shortlist.features.log import Log
 from shortlist.features.schema import Schema
 from shortlist.pipeline.questions import query_columns
 from shortlist.pipeline.recommender import Recommender
+from shortlist.pipeline.stages import Utility
 from shortlist.recipes import run as running
+from shortlist.specs.features import AsOf
 from shortlist.specs.recipe import Recipe
 from shortlist.state.catalogue import Items
+from shortlist.state.past import Past
 from shortlist.state.seen import Seen
 from shortlist.state.users import Users
 
@@ -210,6 +214,52 @@ def test_a_user_is_asked_about_once_at_the_time_of_the_first_row() -> None:
     assert found.ranks.raw.tolist() == found.ranks.filtered.tolist() == own
     assert found.user_ranks.raw.tolist() == found.user_ranks.filtered.tolist() == once
     assert found.top[:, 0].tolist() == [6, 2]  # ann, then cy
+
+
+# What a learned bonus knows of the time
+
+
+def remembering(as_of: AsOf, *, bonus: float = -50.0) -> Recommender:
+    """Likes earlier items better but for those a user had; ann had item 0 at time 9 and item 1 at time 2."""
+    users, items, times = np.array([0, 0, 1]), np.array([0, 1, 3]), np.array([9, 2, 0])
+    log, _ = Log.of(users, items, times, None, len(KNOWN))
+    made = recommender(Line(), seen={0: [0, 1], 1: [3]})
+    known = replace(made.users, past=Past(log, 0.0, True), as_of=10)
+    return replace(
+        made, users=known, seen_bonus=bonus, seen_as_of=as_of, utility=Utility(0.1), num_retrieved=N
+    )
+
+
+REMEMBERED = table(("ann", 0, 4, 9), ("ann", 1, 4, 2), ("bob", 3, 4, 0))
+LATER = table(("ann", 4, 4, 5), ("ann", 0, 4, 20), ("bob", 5, 4, 0), ("ann", 6, 4, 30))
+
+
+@pytest.mark.parametrize(
+    ("as_of", "left_out"), [("row", {"ann": [1], "bob": []}), ("leave-one-out", {"ann": [0, 1], "bob": [3]})]
+)
+def test_a_users_list_is_of_what_came_before_its_one_time(
+    as_of: AsOf, left_out: dict[str, list[int]]
+) -> None:
+    """At time 5, and in one list for all of ann's rows: item 0 is not yet had as of the row."""
+    made = remembering(as_of)
+    case = Case.of(made, split_of(REMEMBERED, REMEMBERED.clear(), LATER), LATER)
+    retrieval = entrant(made, case, numpy_counter, "Line")
+    stages = two_stage_entrant(made, case, retrieval)
+    assert stages is not None and stages.user_ranks is not None and retrieval.user_ranks is not None
+    expected = []
+    for user, item, _, _ in LATER.rows():
+        scores = -0.6 * np.arange(N) + np.where(np.isin(np.arange(N), left_out[user]), -50.0, 0.0)
+        expected.append(float(1 + (scores > scores[ITEMS.index(item)]).sum()))
+    assert retrieval.user_ranks.raw.tolist() == expected
+    assert stages.user_ranks.raw.tolist() == expected
+    assert stages.user_ranks.filtered[[0, 2, 3]].tolist() == [3.0, 5.0, 5.0], "all of training is left out"
+
+
+def test_rows_asked_by_themselves_have_the_bonus_as_of_themselves() -> None:
+    made = remembering("row")
+    case = Case.of(made, split_of(REMEMBERED, REMEMBERED.clear(), LATER), LATER)
+    found = entrant(made, case, numpy_counter, "Line")
+    assert found.ranks is not None and found.ranks.raw.tolist() == [4.0, 7.0, 6.0, 5.0]
 
 
 # The time of a request that names none

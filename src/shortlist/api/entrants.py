@@ -58,20 +58,22 @@ def entrant(
         user, targets = rows.users.astype(np.int32), rows.targets.astype(np.int32)
         popular = _popularity_ranks(recommender.items.log_popularity)
 
-        def count(queries: Floats) -> Ranks:
+        def count(queries: Floats, at: Standing | None) -> Ranks:
             found = counter(queries, items, targets, seen, user)
-            if recommender.seen_bonus and case.at is not None:
+            if recommender.seen_bonus and at is not None:
                 found = Ranks(
-                    with_bonus(recommender, case.at, queries, targets, found.raw, recommender.seen_bonus),
+                    with_bonus(recommender, at, queries, targets, found.raw, recommender.seen_bonus),
                     found.filtered,
                 )
             unknown = _popular(recommender, user)
             raw, filtered = (np.where(unknown, popular[targets], r) for r in (found.raw, found.filtered))
             return Ranks(raw, filtered)
 
-        ranks = count(vectors)
+        ranks = count(vectors, case.at)
         if users:  # without context every row asks what the user's first asks
-            user_ranks = ranks if np.array_equal(asked, vectors) else count(asked)
+            once = None if case.at is None else case.at.rows(first[rows.user_keys])
+            alike = np.array_equal(asked, vectors) and (once is None or not recommender.seen_bonus)
+            user_ranks = ranks if alike else count(asked, once)
         top = search(vectors[first], items, 10)[0]
     if recommender.ranker is not None and rows.ratings is not None:
         represented, _ = recommender.ranker.encode_query(case.queries)
@@ -114,6 +116,7 @@ def with_bonus(
         if had.any():  # its own score moves against everybody else's
             whole = queries[rows[had]] @ items.T
             above, level = whole > raised[had, None], whole == raised[had, None]
+            above[np.arange(len(whole)), targets[rows[had]]] = False
             level[np.arange(len(whole)), targets[rows[had]]] = False
             out[rows[had]] = 1.0 + above.sum(1) + (level.sum(1)) / 2
         base = np.where(had, raised, own)
@@ -216,10 +219,10 @@ def _block(
     assert recommender.retriever is not None and recommender.ranker is not None
     assert recommender.item_vectors is not None and recommender.item_representations is not None
     num_items = len(recommender.item_vectors)
-    had = recommender.users.seen.mask(users, num_items)
-    allowed = ~had if filter_seen else None
+    allowed = ~recommender.users.seen.mask(users, num_items) if filter_seen else None
     represented, vectors = recommender.retriever.encode_query(queries)
     assert vectors is not None
+    had = recommender.had_before(at)
     found = retrieve(vectors, recommender.item_vectors, num, allowed, had, recommender.seen_bonus)
     popular = most_popular(recommender.items.log_popularity, len(users), num, allowed)
     found = choose(~_popular(recommender, users), found, popular)
