@@ -237,3 +237,66 @@ def test_a_users_column_that_rows_have_too_is_not_read_twice() -> None:
     data = from_tables(events(age=lambda u, i, rng: u), users=user_table())
     found = infer(split_of(data), "retrieval")
     prepare(found.model, split_of(data))
+
+
+# Names that mean something else
+
+
+def named(**items: Any) -> Split:
+    """Rated and timed events of items (and users) with a column of each name, three texts in turn."""
+    table = events(rating=stars, timestamp=times)
+    things = item_table().select("item_id", *[pl.lit("x").alias(name) for name in items])
+    for name, values in items.items():
+        things = things.with_columns(pl.Series(name, [values[i % len(values)] for i in range(ITEMS)]))
+    return sl.splits.random(from_tables(table, items=things), test=0.2, seed=1)
+
+
+@pytest.mark.parametrize("name", ["past_count", "session_count", "seen", "history", "raters", "nearest"])
+def test_columns_named_like_those_made_of_past_events_are_left_out(name: str) -> None:
+    split = named(**{name: ["gold", "silver", "tin"]})
+    found = infer(split, "two-stage")
+    assert any(f"items.{name}: left out; its name is that of a column made" in r for r in found.reasons)
+    with pytest.raises(DataError, match=f"the items have a column '{name}'") as caught:
+        prepare(found.model, split)
+    assert "own_" + name in caught.value.hint
+
+
+def test_a_users_column_named_like_a_derived_one_is_refused() -> None:
+    table = events(timestamp=times)
+    people = pl.DataFrame(
+        {"user_id": [f"u{u}" for u in range(USERS)], "past_count": ["gold", "tin"] * (USERS // 2)}
+    )
+    split = sl.splits.random(from_tables(table, users=people), test=0.2, seed=1)
+    spec = TwoTower(
+        sl.Tower([Category("past_count", 4)]), sl.Tower([Id("item_id", 4)]), sl.Retrieval(loss="full")
+    )
+    with pytest.raises(DataError, match="the users have a column 'past_count'"):
+        prepare(spec, split)
+
+
+def test_columns_that_users_have_too_and_ids_are_no_kinds_of_items() -> None:
+    table = events(rating=stars, timestamp=times)
+    people = pl.DataFrame(
+        {"user_id": [f"u{u}" for u in range(USERS)], "country": ["FR", "DE"] * (USERS // 2)}
+    )
+    things = pl.DataFrame(
+        {
+            "item_id": [f"i{i}" for i in range(ITEMS)],
+            "country": ["FR", "DE", "IT", "ES"] * (ITEMS // 4),
+            "user_id": ["maker 1", "maker 2"] * (ITEMS // 2),
+        }
+    )
+    split = sl.splits.random(from_tables(table, users=people, items=things), test=0.2, seed=1)
+    for goal in ("two-stage", "rating"):
+        found = infer(split, goal)  # type: ignore[arg-type]
+        assert len(prepare(found.model, split).examples) == split.train.height
+        assert any("items.user_id: left out; its name is that of an id" in r for r in found.reasons)
+
+
+def test_what_is_no_split_and_no_goal_is_refused() -> None:
+    split = named(brand=["a", "b"])
+    with pytest.raises(sl.ShortlistError, match="there is no goal 'ratings'") as caught:
+        infer(split, "ratings")  # type: ignore[arg-type]
+    assert "did you mean 'rating'" in caught.value.hint
+    with pytest.raises(DataError, match="infer needs a Split, got str"):
+        infer("events.csv")  # type: ignore[arg-type]

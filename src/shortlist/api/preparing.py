@@ -221,6 +221,7 @@ def query_columns(model: Model, rows: pl.DataFrame, users: pl.DataFrame) -> dict
     """The raw columns the query side reads, of interactions joined with their users; strings coded. What is
     made of the log is left out."""
     features = [f for f in model.features("query") if f.column not in DERIVED]
+    _refuse_derived(model, {"interactions": rows, "users": users})
     missing = [f.column for f in features if f.column not in rows.columns]
     table = join_users(rows, users) if missing else rows
     names = needed(features, table.columns, "user_id", "query")
@@ -229,9 +230,22 @@ def query_columns(model: Model, rows: pl.DataFrame, users: pl.DataFrame) -> dict
     return to_coded_columns(table, names)
 
 
+def _refuse_derived(model: Model, tables: dict[str, pl.DataFrame]) -> None:
+    """A column of one's own under the name of one that is made of past events."""
+    read = {feature.column for side in ("query", "candidate") for feature in model.features(side)}
+    for table, frame in tables.items():
+        for name in frame.columns:
+            if name in DERIVED and (name in read or (table == "items" and reads_past(model))):
+                raise DataError(
+                    f"the {table} have a column {name!r}, the name of what is made of past events",
+                    hint=f"rename it, for instance to 'own_{name}'",
+                )
+
+
 def item_columns(model: Model, items: pl.DataFrame) -> dict[str, Column]:
     """The raw columns the candidate side reads, of the whole catalogue; strings coded."""
     features = [f for f in model.features("candidate") if not isinstance(f, OfPast)]
+    _refuse_derived(model, {"items": items})
     return to_coded_columns(items, needed(features, items.columns, "item_id", "candidate"))
 
 

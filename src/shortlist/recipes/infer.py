@@ -6,12 +6,12 @@ Test rows are never read, nor are validation rows: only whether there are any.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import polars as pl
 
 from shortlist.data.splits import Split
-from shortlist.errors import DataError
+from shortlist.errors import DataError, SpecError, did_you_mean
 from shortlist.recipes.inputs import REPEATED, Choice, Shape, choose
 from shortlist.recipes.sizes import (
     BIAS_L2,
@@ -32,6 +32,8 @@ from shortlist.specs.recipe import Auto, Goal
 from shortlist.specs.tasks import Rating, Retrieval
 from shortlist.specs.training import Adam, Training
 
+NOT_KINDS = ("user_id", "item_id", "popularity", "activity")
+"""Names that mean something else in an aggregate; so do columns that users have too."""
 ROLES = ("user_id", "item_id", "rating", "timestamp", "weight")
 Features = tuple[FeatureSpec, ...]
 
@@ -51,9 +53,15 @@ def infer(split: Split, goal: Goal | Auto = "two-stage", *, seed: int = 42) -> I
     goal: "retrieval", "rating" or "two-stage" (both in one model; where there are no ratings to predict it
     retrieves alone). Which features there are follows from the columns, sizes and regularisation from how
     many rows, users and items there are. The same training rows give the same answer.
-    Raises DataError without training rows, or for goal "rating" without ratings.
+    Raises DataError without training rows, or for goal "rating" without ratings; SpecError for another goal.
     """
     goal = goal.goal if isinstance(goal, Auto) else goal
+    if not isinstance(split, Split):
+        raise DataError(
+            f"infer needs a Split, got {type(split).__name__}", hint="shortlist.splits.random(data, test=0.2)"
+        )
+    if goal not in get_args(Goal):
+        raise SpecError(f"there is no goal {goal!r}", hint=did_you_mean(str(goal), get_args(Goal)))
     facts = Facts.of(split)
     if goal == "rating" and not facts.rated:
         raise DataError(
@@ -202,7 +210,9 @@ def _aggregates(plan: _Plan) -> tuple[AggregateSpec, ...]:
         out += [Aggregate(("item_id",), last=20, as_of=as_of)]
         out += [Context("gap", as_of=as_of), Context("since_first", as_of=as_of)]
     out.append(Affinity(near="popularity", width=0.7, as_of=as_of))
-    out += [Affinity(tags=name, as_of=as_of) for name in things.columns if _groups(things[name])]
+    theirs = {*plan.split.users.columns, *NOT_KINDS}
+    kinds = [name for name in things.columns if name not in theirs and _groups(things[name])]
+    out += [Affinity(tags=name, as_of=as_of) for name in kinds]
     return tuple(out)
 
 
@@ -220,4 +230,5 @@ def _training(sizes: Sizes, seed: int) -> Training:
         optimizer=Adam(sizes.learning_rate, schedule="cosine", warmup=0.05, beta2=0.99),
         seed=seed,
         patience=sizes.patience,
+        members=sizes.members,
     )

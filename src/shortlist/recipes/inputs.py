@@ -7,6 +7,7 @@ from math import ceil, sqrt
 
 import polars as pl
 
+from shortlist.features.history import DERIVED
 from shortlist.specs.features import Bucket, Category, FeatureSpec, Tags, Text, Vector
 
 FEW = 20
@@ -23,6 +24,9 @@ SPARSE = 0.05
 """Share of entities that must have a value at all."""
 MOST_BUCKETS, MOST_WORDS, LONGEST = 50, 10_000, 32
 """Bounds: buckets of a number; words kept of a text column; words of one text."""
+
+
+IDS = ("user_id", "item_id")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ def _choice(column: pl.Series, shape: Shape) -> Choice:
     name, dtype = column.name, column.dtype
     if "#" in name or "@" in name:
         return Choice(name, None, "its name holds '#' or '@'")
+    if name in DERIVED:
+        return Choice(name, None, "its name is that of a column made of past events: rename it")
+    if name in IDS:
+        return Choice(name, None, "its name is that of an id of another table")
     if isinstance(dtype, pl.List | pl.Array):
         return _listed(column, shape)
     given = column.drop_nulls()

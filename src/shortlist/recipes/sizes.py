@@ -19,6 +19,8 @@ EPOCHS = (6, 30)
 """Small tables are passed over more often, so that runs have about as many steps."""
 FULL_SOFTMAX = 20_000
 """Items up to which all are negatives; beyond that, the items of the batch with logQ."""
+MEMBER_ROWS, MEMBERS = 1_000_000, (1, 3)
+"""Rows that all members of an ensemble may pass over in an epoch, together; how many members."""
 PAST = 50
 """Last events read in order of time."""
 
@@ -125,6 +127,7 @@ class Sizes:
     epochs: int
     patience: int
     learning_rate: float
+    members: int
 
     @classmethod
     def of(cls, facts: Facts, goal: Goal) -> Sizes:
@@ -144,6 +147,7 @@ class Sizes:
             epochs=epochs,
             patience=max(3, epochs // 2) if facts.validated else 0,  # a falling rate is best late
             learning_rate=course.learning_rate,
+            members=int(clip(MEMBER_ROWS // facts.rows, MEMBERS)),
         )
 
     def reasons(self, facts: Facts, goal: Goal) -> list[str]:
@@ -161,6 +165,8 @@ class Sizes:
         if goal != "retrieval" and facts.rated:
             out.append(f"rating: vectors of {self.rating_dim} numbers, more would overfit")
         out.append(f"{self.epochs} epochs of batches of {self.batch_size:,}, for {facts.rows:,} rows")
+        if self.members > 1:
+            out.append(f"{self.members} models, alike but for their seeds, answer with their mean")
         if self.patience:
             out.append(f"stops after {self.patience} epochs without a better validation figure")
         return out
