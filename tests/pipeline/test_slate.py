@@ -44,6 +44,16 @@ def test_text_and_html(joint: Recommender) -> None:
     assert html.count("<tr>") == 3 and "&lt;b&gt;Film" in html and "<b>" not in html
 
 
+def test_a_slate_in_a_notebook_shows_its_items(joint: Recommender) -> None:
+    slate = joint.recommend("u0", k=2)
+    html = slate._repr_html_()
+    for row in slate:
+        assert f"<td>Film {row['item_id']}</td>" in html
+    assert html.index(">title<") < html.index(">score<")
+    assert html.count(">title<") == slate.with_items(["title"])._repr_html_().count(">title<") == 1
+    assert "title" not in slate.columns, "showing it changes nothing"
+
+
 def test_long_results_say_how_long(joint: Recommender) -> None:
     slate = joint.recommend([f"u{i}" for i in range(12)], k=10)
     assert str(slate).splitlines()[-1] == f"... {len(slate) - 40} more rows"

@@ -11,6 +11,7 @@ import polars as pl
 
 from shortlist._typing import Bools, Longs
 from shortlist.data.dataset import Dataset
+from shortlist.data.display import split_view
 from shortlist.errors import DataError
 
 LEAKS_RANDOM = (
@@ -45,6 +46,9 @@ class Split:
     seed: int | None = None
     leaks: str = ""
     _rows: Longs | None = field(default=None, repr=False, compare=False)
+
+    def _repr_html_(self) -> str:
+        return split_view(self)
 
     def refit(self) -> Split:
         """The same split with the validation rows back in train, in the order train would have had
