@@ -12,11 +12,12 @@ import polars as pl
 import pytest
 
 from shortlist._typing import Columns, Floats
-from shortlist.api.cases import Case
+from shortlist.api.cases import Case, first_rows_of
 from shortlist.api.entrants import entrant, numpy_counter, two_stage_entrant
 from shortlist.api.evaluating import choose_weight
 from shortlist.api.fitting import Fitted
 from shortlist.api.sources import read_data, split_data
+from shortlist.data.coded import expanded
 from shortlist.data.splits import Split
 from shortlist.features.log import Log
 from shortlist.features.schema import Schema
@@ -197,8 +198,9 @@ def test_unknown_users_have_popularity_ranks_and_known_ones_the_models() -> None
         assert ranks.filtered.tolist() == [3.0, 1.0, 8.0, 1.0, 5.0]  # ann has both
 
 
-def test_a_user_is_asked_about_once_at_the_time_of_the_first_row() -> None:
-    test = table(("cy", 6, 4, 2), ("ann", 5, 4, 6), ("ann", 0, 4, 1), ("cy", 0, 4, 7), ("ann", 6, 4, 0))
+def test_a_user_is_asked_about_once_at_the_time_of_the_earliest_row() -> None:
+    """However the rows are ordered; of one time it is the one that comes first."""
+    test = table(("cy", 6, 4, 7), ("ann", 5, 4, 6), ("ann", 0, 4, 1), ("cy", 0, 4, 2), ("ann", 6, 4, 0))
     made = recommender(Clock())
     case = Case.of(made, split_of(TRAIN, TRAIN.clear(), test), test)
     found = entrant(made, case, numpy_counter, "Clock")
@@ -208,12 +210,22 @@ def test_a_user_is_asked_about_once_at_the_time_of_the_first_row() -> None:
         scores = -((np.arange(N) - time - 0.1) ** 2)
         return float(1 + (scores > scores[item]).sum())
 
-    own = [rank(6, 2), rank(5, 6), rank(0, 1), rank(0, 7), rank(6, 0)]
-    once = [rank(6, 2), rank(5, 6), rank(0, 6), rank(0, 2), rank(6, 6)]
-    assert all(a != b for a, b in zip(own[2:], once[2:], strict=True))
+    own = [rank(6, 7), rank(5, 6), rank(0, 1), rank(0, 2), rank(6, 0)]
+    once = [rank(6, 2), rank(5, 0), rank(0, 0), rank(0, 2), rank(6, 0)]
+    assert all(a != b for a, b in zip(own[:3], once[:3], strict=True))
     assert found.ranks.raw.tolist() == found.ranks.filtered.tolist() == own
     assert found.user_ranks.raw.tolist() == found.user_ranks.filtered.tolist() == once
-    assert found.top[:, 0].tolist() == [6, 2]  # ann, then cy
+    assert found.top[:, 0].tolist() == [0, 2]  # ann, then cy
+    assert case.first.tolist() == [4, 3]
+    assert [expanded(column).tolist() for column in case.first_queries.values()] == [["ann", "cy"], [0, 2]]
+
+
+def test_of_rows_of_one_time_or_of_none_the_first_stands_for_its_user() -> None:
+    test = table(("cy", 6, 4, 3), ("ann", 5, 4, 6), ("cy", 2, 4, 3), ("ann", 0, 4, 6), ("cy", 1, 4, 9))
+    keys = np.array([1, 0, 1, 0, 1])
+    assert first_rows_of(keys, test["timestamp"].to_numpy()).tolist() == [1, 0]
+    assert first_rows_of(keys, None).tolist() == [1, 0]
+    assert first_rows_of(keys, -test["timestamp"].to_numpy()).tolist() == [1, 4]
 
 
 # What a learned bonus knows of the time

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from shortlist._typing import MISSING_INT, Array, Bools, Columns, Doubles
+from shortlist._typing import MISSING_INT, Array, Bools, Columns, Doubles, Longs
 from shortlist.api.pasts import standing
 from shortlist.api.preparing import positions_of, user_indices
 from shortlist.data.coded import Column
@@ -31,21 +31,18 @@ class Case:
     """Test rows as arrays, with the query of each.
 
     liked: bool [n], rated no worse than the mean of earlier rows. repeated: bool [n], the user has the item
-    in training. bare_queries: one query a user, who names nothing but a user_id. at: where rows stand in the
-    log of what users did, where the recommender has one.
+    in training. first: int64 [U'], the earliest test row of each user, by user key: whose query stands for the
+    user. bare_queries: one query a user, who names nothing but a user_id. at: where rows stand in the log of
+    what users did, where the recommender has one.
     """
 
     rows: TestRows
     queries: Asked
     liked: Bools
     repeated: Bools
+    first: Longs
     bare_queries: Asked
     at: Standing | None = None
-
-    @property
-    def first(self) -> Array:
-        """The first test row of each user, by user key: whose query stands for the user."""
-        return first_rows_of(self.rows)
 
     @property
     def first_users(self) -> Array:
@@ -84,15 +81,20 @@ class Case:
         liked = np.ones(len(rows), bool)
         if ratings is not None and before is not None:
             liked = ratings >= before.mean()
-        first = first_rows_of(rows)
+        first = first_rows_of(
+            rows.user_keys, test["timestamp"].to_numpy() if "timestamp" in test.columns else None
+        )
         named = {name: column[first] for name, column in given.items() if name == "user_id"}
         bare = query_columns(schema, recommender.users, named, rows.users[first], events)
-        return cls(rows, queries, liked, _repeated(recommender, rows), bare, at)
+        return cls(rows, queries, liked, _repeated(recommender, rows), first, bare, at)
 
 
-def first_rows_of(rows: TestRows) -> Array:
-    """The first row of each user, by user key."""
-    return np.unique(rows.user_keys, return_index=True)[1]
+def first_rows_of(user_keys: Longs, times: Array | None) -> Longs:
+    """The earliest row of each user, by user key, int64 [U']: of one time, or without times [n], the one that
+    comes first."""
+    order = np.argsort(user_keys, kind="stable") if times is None else np.lexsort((times, user_keys))
+    first: Longs = order[np.unique(user_keys[order], return_index=True)[1]]
+    return first
 
 
 def aligned(recommender: Recommender, split: Split) -> Split:
