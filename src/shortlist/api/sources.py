@@ -12,7 +12,7 @@ from shortlist.data.dataset import Dataset, from_tables
 from shortlist.data.movielens import movielens
 from shortlist.data.splits import Split, parse_rule
 from shortlist.errors import DataError
-from shortlist.specs.recipe import DataSource, Outline, Recipe
+from shortlist.specs.recipe import DataSource, Outline, Recipe, SplitRule
 
 RecipeOf = TypeVar("RecipeOf", bound="Recipe | Outline")
 
@@ -54,10 +54,15 @@ def read_tables(source: DataSource) -> Dataset:
 
 def split_data(recipe: Recipe, data: Dataset) -> Split:
     """The division a recipe asks for; what the rule itself says of validation goes before `validation`."""
-    rule = parse_rule(recipe.split.rule)
-    if "validation" not in recipe.split.rule:
-        rule = replace(rule, validation=recipe.split.validation)
-    return rule.apply(data, seed=recipe.split.seed)
+    return split_by(recipe.split, data)
+
+
+def split_by(wanted: SplitRule, data: Dataset) -> Split:
+    """The same, of the part of a recipe that says it."""
+    rule = parse_rule(wanted.rule)
+    if "validation" not in wanted.rule:
+        rule = replace(rule, validation=wanted.validation)
+    return rule.apply(data, seed=wanted.seed)
 
 
 def beside(recipe: RecipeOf, folder: Path) -> RecipeOf:

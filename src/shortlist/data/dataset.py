@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from shortlist.data.display import dataset_view
 from shortlist.data.importing import read_entities, read_events
 from shortlist.data.reading import Source
 from shortlist.data.tables import split_lists
@@ -31,6 +32,9 @@ class Dataset:
     name: str = "unnamed"
     licence: str = field(default="", repr=False)
     notes: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return dataset_view(self)
 
 
 def from_tables(
@@ -89,7 +93,7 @@ def from_tables(
         covering(split.get("item"), read.rows, "item_id"),
         name,
         licence,
-        (*read.notes, *(note for found in entities.values() for note in found.notes)),
+        (*read.guesses, *read.notes, *(n for e in entities.values() for n in (*e.guesses, *e.notes))),
     )
 
 

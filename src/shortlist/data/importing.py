@@ -10,8 +10,8 @@ import polars as pl
 from shortlist.data import tables
 from shortlist.data.columns import readable
 from shortlist.data.reading import Source, describe_source, read_table
-from shortlist.data.roles import CANONICAL, NO_COLUMN, Roles, event_weights, guess_key, guess_roles
-from shortlist.data.times import PER_SECOND
+from shortlist.data.roles import CANONICAL, NO_COLUMN, Guess, Roles, event_weights, guess_key, guess_roles
+from shortlist.data.times import PER_SECOND, unit_of_size
 
 Named = Mapping[str, str | None]
 """Columns by role: None where the role is to be guessed, "" where no column plays it."""
@@ -28,14 +28,33 @@ class Events:
     guessed: Roles | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def guesses(self) -> tuple[str, ...]:
+        """A sentence for every role a column plays without being called by its name or named by somebody."""
+        found = () if self.guessed is None else self.guessed.guesses
+        return tuple(
+            f"the {guess.role} is {guess.column!r}: {guess.said}"
+            for guess in found
+            if guess.role != "context" and not guess.given and guess.column != CANONICAL[guess.role]
+        )
+
 
 @dataclass(frozen=True)
 class Entities:
-    """A checked table of users or items, the column that held their ids, and notes."""
+    """A checked table of users or items, the column that held their ids, how it was found, and notes."""
 
     table: pl.DataFrame
     key: str
+    guessed: Guess | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def guesses(self) -> tuple[str, ...]:
+        """A sentence, where the ids' column was found by what it holds."""
+        found = self.guessed
+        if found is None or found.given or found.column == CANONICAL[found.role]:
+            return ()
+        return (f"the {found.role}'s id in its own table is {found.column!r}: {found.said}",)
 
 
 def read_events(
@@ -76,7 +95,6 @@ def read_events(
         place=place,
     )
     notes = (
-        *_notes_of(roles, place),
         *_notes_of_times(frame, named, time_unit),
         *_notes_of_events(event, weights),
     )
@@ -98,35 +116,19 @@ def read_entities(
     place = describe_source(source)
     name = events.user if side == "user" else events.item
     frame, left_out = readable(read_table(source, strings={key or name}, delimiter=delimiter))
-    notes: tuple[str, ...] = ()
+    found = None
     if guess:
         found = guess_key(frame, side, events.rows[f"{side}_id"], name=name, given=key, place=place)
-        if found.column not in (name, CANONICAL[side]) and not found.given:
-            notes = (f"{place}: the {side} is {found.column!r}: {found.reason}",)
         key = found.column
     key = key or name
     if key in frame.columns and frame[key].dtype.is_float():
         frame, _ = readable(read_table(source, strings={key}, delimiter=delimiter))
     read = tables.users if side == "user" else tables.items
     table = read(frame, key, place=place)
-    return Entities(table, key, (*notes, *_notes_of_columns(left_out, place)))
-
-
-def _notes_of(roles: Roles | None, place: str) -> list[str]:
-    """A sentence for every role a column plays without being called by its name or named by somebody."""
-    if roles is None:
-        return []
-    out = []
-    for guess in roles.guesses:
-        if guess.role != "context" and not guess.given and guess.column != CANONICAL[guess.role]:
-            could = f"; it could also be {' or '.join(map(repr, guess.instead))}" if guess.instead else ""
-            out.append(f"{place}: the {guess.role} is {guess.column!r}: {guess.reason}{could}")
-    return out
+    return Entities(table, key, found, tuple(_notes_of_columns(left_out, place)))
 
 
 def _notes_of_times(frame: pl.DataFrame, named: Named, unit: str) -> list[str]:
-    from shortlist.data.times import unit_of_size
-
     name = named.get("timestamp") if named.get("timestamp") is not None else "timestamp"
     if not name or name not in frame.columns:
         return []

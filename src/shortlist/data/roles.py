@@ -47,6 +47,12 @@ class Guess:
     instead: tuple[str, ...] = ()
     given: bool = False
 
+    @property
+    def said(self) -> str:
+        """The reason, with what else it could have been."""
+        could = f"; it could also be {' or '.join(map(repr, self.instead))}" if self.instead else ""
+        return f"{self.reason}{could}"
+
 
 @dataclass(frozen=True)
 class Roles:
