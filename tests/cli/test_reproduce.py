@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shortlist.recipes import accuracy, tutorials
+from shortlist.recipes import accuracy, arrivals, tutorials
 
 Cli = Callable[..., Any]
 ROWS = [
@@ -130,3 +130,31 @@ def test_a_row_that_is_not_there_is_named(cli: Cli, refused: Callable[..., None]
 def test_what_cannot_be_reproduced_is_a_usage_error(cli: Cli, asked: list[int], words: list[str]) -> None:
     assert cli("reproduce", *words).code == 2
     assert asked == []
+
+
+ARRIVALS: list[dict[str, Any]] = [
+    {
+        "row": "new-users",
+        "figures": {
+            "held out, a history told": {"value": 0.75, "low": 0.7, "high": 0.8},
+            "held out / trained on": {"value": 0.98, "low": 0.95, "high": 1.01},
+        },
+    },
+    {"row": "choice", "shares": [{"id_dropout": 0.1, "new": 0.25, "others": 0.7}]},
+]
+
+
+def test_one_line_a_figure_of_cold_start(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    heard = []
+
+    def reproduce_arrivals(*, seeds: int, tell: Any) -> list[dict[str, Any]]:
+        heard.append(seeds)
+        return ARRIVALS
+
+    monkeypatch.setattr(arrivals, "reproduce_arrivals", reproduce_arrivals)
+    said = cli("reproduce", "arrivals", "--json", tmp_path / "a.json")
+    assert (said.code, heard) == (0, [3])
+    lines = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert "held out / trained on 0.9800 [0.9500, 1.0100]" in lines
+    assert "0.1000 0.2500 0.7000" in lines
+    assert json.loads((tmp_path / "a.json").read_text()) == ARRIVALS

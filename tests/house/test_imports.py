@@ -30,12 +30,16 @@ TRAINS = {
     "shortlist.api.warming",
     "shortlist.api.recommending",
     "shortlist.recipes.accuracy",
+    "shortlist.recipes.arrivals",
     "shortlist.recipes.measures",
     "shortlist.recipes.estimating",
     "shortlist.recipes.memory",
     "shortlist.recipes.run",
     "shortlist.recipes.tuning",
     "shortlist.recipes.tutorials",
+    "shortlist.recipes.warm_run",
+    "shortlist.recipes.warm_start",
+    "shortlist.recipes.visitors",
 }
 LEARNING_LIBRARIES = {"jax", "jaxlib", "jaxtyping", "equinox", "optax"}
 NO_TABLES = {"errors", "_typing", "specs", "state", "index", "pipeline", "bundle", "server"}

@@ -1,4 +1,4 @@
-"""`shortlist reproduce`: the tutorials' experiments, and the accuracy of the shipped recipes."""
+"""`shortlist reproduce`: the tutorials' experiments, the accuracy of the shipped recipes, cold start."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ EXAMPLES = examples(
     "shortlist reproduce tutorials --seeds 3 --json tutorials.json",
     "shortlist reproduce accuracy --json accuracy.json",
     "shortlist reproduce accuracy --seeds 1 --rows rating-one --rows joint",
+    "shortlist reproduce arrivals --json arrivals.json",
 )
 
 FIGURES = {
@@ -41,20 +42,24 @@ class What(StrEnum):
 
     tutorials = "tutorials"
     accuracy = "accuracy"
+    arrivals = "arrivals"
 
 
-USUAL_SEEDS = {What.tutorials: 1, What.accuracy: 3}
+USUAL_SEEDS = {What.tutorials: 1, What.accuracy: 3, What.arrivals: 3}
 
 
 def reproduce(
     what: Annotated[
         What,
-        typer.Argument(help="The six experiments of the two tutorials, or the accuracy of shipped recipes."),
+        typer.Argument(
+            help="The six experiments of the two tutorials, the accuracy of shipped recipes, or how users and"
+            " items are served that training never saw."
+        ),
     ],
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the rows to a file too.")] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Runs a row; figures are their means. 1 for tutorials, 3 for accuracy."),
+        typer.Option(min=1, help="Runs a row; figures are their means. 1 for tutorials, else 3."),
     ] = None,
     rows: Annotated[
         list[str] | None, typer.Option(metavar="ROW", help="Only this row of the accuracy; may be repeated.")
@@ -65,7 +70,8 @@ def reproduce(
 
     tutorials: one row an experiment, each run twice: what the tutorial prints, its recipe run here,
     Shortlist's recipe, seconds. accuracy: the shipped recipes on several splits, beside baselines on the same
-    rows and the best figures known of others. `--json -` prints the rows as JSON instead.
+    rows and the best figures known of others. arrivals: held-out users and items. `--json -` prints the rows
+    as JSON instead.
     """
     if rows and what is not What.accuracy:
         raise typer.BadParameter("only `reproduce accuracy` has rows to choose from", param_hint="--rows")
@@ -75,6 +81,10 @@ def reproduce(
             from shortlist.recipes.accuracy import ROWS, reproduce_rows
 
             found = reproduce_rows(ROWS, names=rows or (), seeds=runs, tell=tell)
+        elif what is What.arrivals:
+            from shortlist.recipes.arrivals import reproduce_arrivals
+
+            found = reproduce_arrivals(seeds=runs, tell=tell)
         else:
             from shortlist.recipes.tutorials import reproduce
 
@@ -86,7 +96,7 @@ def reproduce(
         from shortlist.data.download import write_atomic
 
         write_atomic(json, (json_text(found) + "\n").encode())
-    out(accuracy_text(found) if what is What.accuracy else text(found))
+    out(TEXTS[what](found))
     if json is not None:
         note(f"wrote {json}", quiet=quiet)
 
@@ -124,6 +134,22 @@ def accuracy_text(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join([table([""] * 6, body), ACCURACY_LEGEND, "\n".join(notes)])
 
 
+def arrivals_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Figures with their intervals, and what the share of dropped ids was chosen by."""
+    parts = []
+    for row in rows:
+        if "figures" in row:
+            rates = [[n, f["value"], f"[{f['low']:.4f}, {f['high']:.4f}]"] for n, f in row["figures"].items()]
+            parts.append(table([row["row"], "hit rate@100", "95 %"], rates))
+        if "shares" in row:
+            parts.append(table(list(row["shares"][0]), [list(share.values()) for share in row["shares"]]))
+    return "\n\n".join([*parts, ARRIVALS_LEGEND])
+
+
+ARRIVALS_LEGEND = (
+    "Filtered hit rate@100 over test rows, means over seeds; intervals from resampling users. The last table:"
+    "\nid_dropout on validation rows and other held-out items."
+)
 ACCURACY_LEGEND = (
     "top100: hit rate@100 over test rows, raw with seen items left in, filtered with them removed; hr10,"
     "\nndcg10, recall10: filtered (temporal-static: averaged over users). rmse: predictions held to the"
@@ -131,6 +157,9 @@ ACCURACY_LEGEND = (
     "\nFit seconds are CPU, features included, compilation not. best known: measured on the same rows before,"
     "\nwith each tool's own best settings."
 )
+
+
+TEXTS = {What.tutorials: text, What.accuracy: accuracy_text, What.arrivals: arrivals_text}
 
 
 def _cells(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
