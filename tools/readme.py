@@ -172,7 +172,7 @@ def accuracy(_: str) -> str:
                 [
                     f"{row['row']}{' *' if future else ''}" if at == 0 else "",
                     name,
-                    f"**{metric['mean']:.4f}** ± {metric['std']:.4f}",
+                    f"{_best(name, metric['mean'], best, row['peers'].get(name))} ± {metric['std']:.4f}",
                     "" if best is None else f"{best['value']:.4f} {best['name']}",
                     row["peers"].get(name, ""),
                     f"{row['fit_seconds']:.1f}" if at == 0 else "",
@@ -181,6 +181,16 @@ def accuracy(_: str) -> str:
     header = ["row", "metric", "Shortlist", "best baseline here", "best known of others", "fit CPU s"]
     note = "\n\\* leave-one-out inputs, which see the future of the training period.\n"
     return table(header, rows, right=99) + note
+
+
+def _best(name: str, value: float, baseline: Mapping[str, Any] | None, peer: str | None) -> str:
+    """The figure, bold where none beside it is better."""
+    others = ([] if baseline is None else [baseline["value"]]) + (
+        [] if peer is None else [float(peer.split()[0].rstrip(","))]
+    )
+    sign = -1 if name.startswith("rmse") else 1
+    wins = others and all(sign * value > sign * other for other in others)
+    return f"**{value:.4f}**" if wins else f"{value:.4f}"
 
 
 def _exactly(found: Mapping[str, float]) -> str:
