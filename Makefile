@@ -10,7 +10,7 @@ demo_command = $(bin)/shortlist train ml100k-ids --output runs/demo --force && \
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow test-dist test-all lint format types dist lock check-locks architecture \
-	readme figures bench bench-full clean
+	readme figures docs notebooks bench bench-full clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,8 +64,31 @@ check-locks:  ## install the locked requirements with $(PYTHON) in a throw-away 
 architecture: setup  ## rewrite the tree in docs/architecture.md
 	$(bin)/python tools/architecture.py
 
-readme: setup  ## rewrite what the documents take from files: sizes, figures, keys of recipes
+readme: setup  ## rewrite what the documents take from files: sizes, figures, keys of recipes, the reference
 	$(bin)/python tools/readme.py
+	$(bin)/python tools/reference.py
+
+# The documentation has an environment of its own; the package is read from src.
+docs_bin := build/docs-venv/bin
+docs_ready := build/docs-venv/.ready
+docs_python = PYTHONPATH=src $(docs_bin)/python
+
+$(docs_ready): requirements/docs.txt
+	@mkdir -p build
+	@$(PYTHON) -m venv --clear build/docs-venv || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
+	$(PYTHON) -m venv --clear --without-pip build/docs-venv && \
+	$(PYTHON) -m pip --python $(docs_bin)/python install pip; }
+	$(docs_bin)/python -m pip install --quiet --require-hashes -r requirements/docs.txt
+	@touch $@
+
+docs: $(docs_ready)  ## run the pages that train, compare what they print, build the site into build/site
+	$(docs_python) tools/notebooks.py --check
+	$(docs_python) tools/site.py gather
+	NO_MKDOCS_2_WARNING=1 $(docs_bin)/mkdocs build --strict --quiet
+	$(docs_python) tools/site.py check
+
+notebooks: $(docs_ready)  ## run the pages that train; rewrite their outputs, translations and notebooks
+	$(docs_python) tools/notebooks.py $(ARGS)
 
 figures: demo  ## run the demo and the tutorials, keep their figures in docs/results, rewrite the documents
 	mkdir -p docs/results
