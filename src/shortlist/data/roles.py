@@ -6,7 +6,7 @@ shows both and says how to name one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -187,7 +187,7 @@ def _by_name(role: str, free: Mapping[str, _Facts], frame: pl.DataFrame, place: 
         own = CANONICAL[role]
         others = [name for name, facts in free.items() if name != own and _fits(role, name, facts, frame)]
         why = f"the usual name; {_value_reason(role, free[own], frame[own])}"
-        return Guess(own, role, why, _sorted(others, role))
+        return Guess(own, role, why, _instead(others, own, role, free))
     fits = [name for name, facts in free.items() if _fits(role, name, facts, frame)]
     ranked = _sorted(fits, role)
     if not ranked:
@@ -199,7 +199,13 @@ def _by_name(role: str, free: Mapping[str, _Facts], frame: pl.DataFrame, place: 
     sure = role not in _NEEDED or points(first, role) > 50
     like = "named like" if sure else "no column is named more like"
     why = f"{like} {_A[role]}; {_value_reason(role, free[first], frame[first])}"
-    return Guess(first, role, why, ranked[1:])
+    return Guess(first, role, why, _instead(ranked[1:], first, role, free))
+
+
+def _instead(names: Sequence[str], chosen: str, role: str, facts: Mapping[str, _Facts]) -> tuple[str, ...]:
+    """What else could be mentioned: of ids not what has a handful of values, where the chosen has many."""
+    least = FEW if role in _NEEDED and facts[chosen].distinct > FEW else 0
+    return _sorted([name for name in names if facts[name].distinct > least], role)
 
 
 def _sorted(names: list[str], role: str) -> tuple[str, ...]:

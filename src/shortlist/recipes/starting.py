@@ -214,7 +214,7 @@ def _weighed(guess: Guess, source: DataSource) -> str:
     if guess.role != "event":
         return guess.reason
     counts = ", ".join(f"{kind} counts {weight:g}" for kind, weight in source.event_weights.items())
-    return f"{guess.reason}; {counts}"
+    return f"{guess.reason.partition('; types')[0]}; {counts}"
 
 
 def _by_column(reasons: tuple[str, ...], data: Dataset) -> dict[tuple[str, str], str]:
