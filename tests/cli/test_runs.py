@@ -99,7 +99,7 @@ def test_runs_that_did_not_end_are_told_and_spoil_nothing(cli: Cli, home: Path) 
         assert words in said.err
     assert "study" not in said.err and ".wide" not in said.err
     rows = cli("runs", "list", "--json", "--sort", "rmse").json
-    assert [row["run"] for row in rows][0] == "old"
+    assert rows[0]["run"] == "old"
     assert {row["run"] for row in rows if row["problem"]} == {"killed", "cut", "other", "idle", "bytes"}
 
 
@@ -163,6 +163,7 @@ def test_what_is_no_run_is_refused(cli: Cli, refused: Callable[..., None], home:
     refused(cli("runs", "compare", "old", "new"), "cannot read", "report.json")
 
 
+@pytest.mark.slow
 def test_a_real_run_is_listed_and_compared_with_itself(cli: Cli, run: Path) -> None:
     (row,) = cli("runs", "list", run.parent, "--json").json
     assert row["run"] == "tiny" and row["data"] == "events" and row["problem"] == ""

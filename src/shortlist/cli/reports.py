@@ -28,7 +28,7 @@ def run_folders(home: Path) -> Iterator[Path]:
 
 
 def written_at(folder: Path) -> float:
-    """Seconds since 1970: of the report, which is the last that a run writes, or of the folder without one."""
+    """Seconds since 1970: of the report, which a run writes last, or of the folder without one."""
     report = folder / REPORT
     return (report if report.exists() else folder).stat().st_mtime
 
