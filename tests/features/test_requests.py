@@ -74,6 +74,32 @@ def test_one_row_may_hold_lists() -> None:
     assert read({"genres": [["War"], ["Drama"]]})["genres"] == [["War"], ["Drama"]]
 
 
+def test_what_has_one_value_a_row_tells_whether_a_dict_is_a_table() -> None:
+    assert read({"user_id": "1", "genres": [None, None]})["genres"] == [[""]]
+    assert read({"user_id": ["1", "2"], "genres": [None, None]})["genres"] == [[""], [""]]
+    assert read({"user_id": ["1", "2"], "genres": [None, ["War"]]})["genres"] == [[""], ["War"]]
+    assert read({"genres": [None, ["War"]]})["genres"] == [[""], ["War"]]
+    assert read({"genres": [None]})["genres"] == [[""]]
+
+
+def test_a_misspelt_list_of_one_row_is_an_unknown_column() -> None:
+    with pytest.raises(RequestError, match="unknown column 'genre'"):
+        read({"user_id": "1", "genre": ["War"]})
+
+
+def test_lists_that_must_be_whole() -> None:
+    types: dict[str, ColumnType] = {"genres": "strings", "years": "ints", "marks": "floats"}
+    for name, value in (("genres", ["a", None]), ("genres", ["a", ""]), ("years", [1, None])):
+        assert len(read_request({name: [value]}, types)[name]) == 1
+        with pytest.raises(RequestError, match=f"row 1, column '{name}', index 1: expected") as caught:
+            read_request({name: [[], value]}, types, whole=[name])
+        assert caught.value.hint == "leave out what is not known"
+    for gone in (None, float("nan"), pd.NA):
+        with pytest.raises(RequestError, match="row 0, column 'marks', index 0: expected a finite number"):
+            read_request({"marks": [gone, 1]}, types, whole=types)
+    assert read_request({"marks": [None, [1, 2]]}, types, whole=types)["marks"].shape == (2, 2)
+
+
 def test_numbers_and_times() -> None:
     times = [
         7.0,
@@ -114,7 +140,10 @@ def test_canonical_forms_are_those_of_tables() -> None:
         ({"age": [1.0, float("inf")]}, "row 1, column 'age': expected a finite number, got inf"),
         ({"age": np.array([1, np.inf])[1:]}, "row 0, column 'age': expected a finite number"),
         ({"user_id": "1", "genres": "War"}, "column 'genres': expected a list of texts, got 'War'"),
-        ({"user_id": "1", "genres": [1.5]}, "column 'genres': expected a list of texts"),
+        ({"user_id": "1", "genres": [1.5]}, "row 0, column 'genres', index 0: expected text or a"),
+        ({"user_id": "1", "genres": [["War"], ["Drama"]]}, r"'genres', index 0: expected .* got \['War'\]"),
+        ({"user_id": ["1", "2"], "genres": [["War"], [None, 1.5]]}, "row 1, column 'genres', index 1: "),
+        ({"user_id": "1", "image": [[1, 2], [3, 4]]}, r"row 0, column 'image': .* got shape \(2, 2\)"),
         ({"user_id": "1", "image": [1, 2, 3]}, r"column 'image': expected a vector of 2 numbers, got"),
         ({"user_id": "1", "image": "x"}, "column 'image': expected a list of numbers"),
         ({"user": "1"}, "unknown column 'user' in the request"),

@@ -5,7 +5,7 @@ NumPy only: this is what a loaded bundle reads requests with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from math import isfinite
 from typing import Any
@@ -28,6 +28,7 @@ def read_request(
     *,
     sizes: Mapping[str, int] | None = None,
     id_column: str = "user_id",
+    whole: Collection[str] = (),
 ) -> Columns:
     """The columns a request gives, n rows each, in canonical form; columns left out are not in the result.
 
@@ -36,8 +37,10 @@ def read_request(
         types: the columns that may be given. Integers become text where text is expected (42 is "42");
             None, NaN and "" are missing; dates become seconds since 1970 (UTC where they name no zone).
         sizes: numbers in each "vector" column.
+        whole: columns of lists in which nothing may be missing; from others missing texts are left out.
 
-    Raises RequestError naming row, column, value and what was expected; for an unknown column; for no rows.
+    Raises RequestError naming row, column, index in a list, value and what was expected; for an unknown
+    column; for no rows.
     """
     table = _table(request, types, id_column)
     for name in table:
@@ -49,7 +52,8 @@ def read_request(
     if not lengths or not next(iter(lengths.values())):
         raise RequestError("the request has no rows", hint=f"give at least one {id_column}")
     return {
-        name: _column(name, values, types[name], (sizes or {}).get(name)) for name, values in table.items()
+        name: _column(name, values, types[name], (sizes or {}).get(name), whole=name in whole)
+        for name, values in table.items()
     }
 
 
@@ -106,8 +110,10 @@ def _table(request: Request, types: Mapping[str, ColumnType], id_column: str) ->
     if isinstance(request, str | int | np.integer):
         return {id_column: [request]}
     if isinstance(request, Mapping):
-        rows = not any(_is_list(name, value, types) for name, value in request.items())
-        return {str(name): [value] if rows else _listed(str(name), value) for name, value in request.items()}
+        columns = _holds_columns(request, types)
+        return {
+            str(name): _listed(str(name), value) if columns else [value] for name, value in request.items()
+        }
     if hasattr(request, "columns") and hasattr(request, "to_dict"):
         return {str(name): request[name].to_list() for name in request.columns}
     if isinstance(request, Iterable):
@@ -131,13 +137,17 @@ def _rows(rows: list[Any], id_column: str) -> dict[str, Sequence[Any]]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _is_list(name: str, value: Any, types: Mapping[str, ColumnType]) -> bool:
-    """Whether a value of a dict is a column, not the value of one row (which may itself be a list)."""
-    if not isinstance(value, list | tuple | np.ndarray):
-        return False
-    if types.get(name) not in ("strings", "vector", "ints", "floats"):
-        return True
-    return len(value) > 0 and all(v is None or isinstance(v, list | tuple | np.ndarray) for v in value)
+def _holds_columns(request: Mapping[Any, Any], types: Mapping[str, ColumnType]) -> bool:
+    """Whether the values of a dict are columns, not those of one row, some of which may be lists too: what
+    has one value a row tells, and where nothing has, lists of lists."""
+    single = [value for name, value in request.items() if types.get(name) in _DTYPES]
+    if single:
+        return any(map(_is_list, single))
+    return any(_is_list(value) and any(map(_is_list, value)) for value in request.values())
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)
 
 
 def _listed(name: str, value: Any) -> Sequence[Any]:
@@ -155,11 +165,11 @@ def _listed(name: str, value: Any) -> Sequence[Any]:
 # A column's values, in canonical form
 
 
-def _column(name: str, values: Sequence[Any], kind: ColumnType, size: int | None) -> Array:
+def _column(name: str, values: Sequence[Any], kind: ColumnType, size: int | None, *, whole: bool) -> Array:
     if kind == "vector":
         return _vectors(name, values, size)
-    if kind in ("strings", "ints", "floats"):
-        return _lists(name, values, kind)
+    if kind in _ONE_OF:
+        return _lists(name, values, kind, whole=whole)
     read = _READ[kind]
     out: Array = np.empty(len(values), _DTYPES[kind])
     for row, value in enumerate(values):
@@ -173,6 +183,14 @@ def _column(name: str, values: Sequence[Any], kind: ColumnType, size: int | None
 def _wrong(name: str, row: int, value: Any, kind: ColumnType) -> RequestError:
     return RequestError(
         f"row {row}, column {name!r}: expected {_EXPECTED[kind]}, got {value!r} ({type(value).__name__})"
+    )
+
+
+def _wrong_one(name: str, row: int, index: int, value: Any, kind: ColumnType, hint: str = "") -> RequestError:
+    return RequestError(
+        f"row {row}, column {name!r}, index {index}: expected {_EXPECTED[_OF_ONE[kind]]},"
+        f" got {value!r} ({type(value).__name__})",
+        hint=hint,
     )
 
 
@@ -223,17 +241,20 @@ def _number(value: Any) -> float:
     raise TypeError
 
 
-def _lists(name: str, values: Sequence[Any], kind: ColumnType) -> Array:
+def _lists(name: str, values: Sequence[Any], kind: ColumnType, *, whole: bool) -> Array:
     read, missing, dtype = _ONE_OF[kind]
     rows = []
     for row, value in enumerate(values):
         if not (_is_nothing(value) or isinstance(value, list | tuple | set | frozenset | np.ndarray)):
             raise _wrong(name, row, value, kind)
-        try:
-            given = [] if _is_nothing(value) else list(value)
-            found = [read(one) for one in given]
-        except (TypeError, ValueError, OverflowError):
-            raise _wrong(name, row, value, kind) from None
+        found = []
+        for index, one in enumerate([] if _is_nothing(value) else value):
+            if whole and (_is_nothing(one) or one == ""):
+                raise _wrong_one(name, row, index, one, kind, "leave out what is not known")
+            try:
+                found.append(read(one))
+            except (TypeError, ValueError, OverflowError):
+                raise _wrong_one(name, row, index, one, kind) from None
         rows.append([text for text in found if text] if kind == "strings" else found)
     out: Array = np.full((len(rows), max(1, *map(len, rows))), missing, dtype)
     for row, found in enumerate(rows):
@@ -267,6 +288,7 @@ _ONE_OF: dict[str, tuple[Callable[[Any], Any], Any, type]] = {
     "floats": (_number, np.nan, np.float64),
 }
 """How each value of a list is read, what pads it, and its type."""
+_OF_ONE: dict[ColumnType, ColumnType] = {"strings": "string", "ints": "int", "floats": "float"}
 _DTYPES: dict[str, type] = {"string": object, "int": np.int64, "float": np.float64}
 _EXPECTED: dict[ColumnType, str] = {
     "string": "text or a whole number",
