@@ -275,18 +275,18 @@ def test_a_told_history_is_what_was_seen(live: Recommender) -> None:
         ({"history_timestamp": [1]}, "row 1, column 'history_timestamp': 1 values for a history of 0 items"),
         (
             {"history": ["i1"], "history_timestamp": [1.5]},
-            "row 1, column 'history_timestamp': expected a list",
+            "row 1, column 'history_timestamp', index 0: expected a whole number",
         ),
         ({"history": ["i1"], "history_timestamp": 7}, "row 1, column 'history_timestamp': expected a list"),
-        ({"history": ["i1"], "history_rating": ["good"]}, "row 1, column 'history_rating': expected a list"),
-        ({"history": ["i1"], "history_rating": [float("inf")]}, "row 1, column 'history_rating': expected"),
+        ({"history": ["i1"], "history_rating": ["good"]}, "row 1, column 'history_rating', index 0: "),
+        ({"history": ["i1"], "history_rating": [float("inf")]}, "row 1, column 'history_rating', index 0"),
         (
             {"history": ["i1", "i2", "i3"], "history_rating": [4, float("nan"), 3]},
-            "row 1, column 'history_rating': 2 values for a history of 3 items",
+            "row 1, column 'history_rating', index 1: expected a finite number, got nan",
         ),
         (
             {"history": ["i1", "i2"], "history_rating": [4, None]},
-            "row 1, column 'history_rating': 1 values for a history of 2 items",
+            "row 1, column 'history_rating', index 1: expected a finite number, got None",
         ),
         ({"histroy": ["i1"]}, "unknown column 'histroy'"),
     ],

@@ -31,7 +31,7 @@ class Case:
     """Test rows as arrays, with the query of each.
 
     liked: bool [n], rated no worse than the mean of earlier rows. repeated: bool [n], the user has the item
-    in training. first: int64 [U'], the earliest test row of each user, by user key: whose query stands for the
+    in training. first: int64 [U'], the earliest test row of each user, by user key: its query stands for the
     user. bare_queries: one query a user, who names nothing but a user_id. at: where rows stand in the log of
     what users did, where the recommender has one.
     """

@@ -12,7 +12,7 @@ from shortlist.errors import RequestError
 from shortlist.features.columns import ColumnType
 from shortlist.features.history import Events
 from shortlist.features.log import Log, Standing
-from shortlist.features.requests import is_missing
+from shortlist.features.requests import fill_missing, is_missing, missing_column
 from shortlist.state.catalogue import Items
 
 TOLD: dict[str, ColumnType] = {
@@ -21,8 +21,70 @@ TOLD: dict[str, ColumnType] = {
     "history_rating": "floats",
 }
 """What a request may say of its user's past, the most recent first."""
+FARTHEST_SECOND = 100_000_000_000
+"""The year 5138; milliseconds pass it from 1973 on."""
 APART = 60
 """Seconds between events of a history without times, which then ends so long before its request."""
+
+
+def checked(given: Columns, scale: tuple[float, float] | None) -> Columns:
+    """A request's columns, once what they tell of a past can be: timestamp is a second after the last event
+    told where it is not given. scale: the least and the greatest rating known.
+
+    Raises RequestError naming row, column and index for a time that is not in seconds or not before the
+    request's, for a rating off the scale, and for times or ratings of no history.
+    """
+    for name in ("history_timestamp", "history_rating"):
+        if name in given and "history" not in given:
+            raise RequestError(
+                f"the request has {name!r} but no 'history'", hint="give the items these are of as history"
+            )
+    if "history_rating" in given and scale is not None:
+        _require_scale(given["history_rating"], scale)
+    if "history_timestamp" not in given:
+        return given
+    require_seconds("history_timestamp", given)
+    then = given["history_timestamp"]
+    now = given.get("timestamp", missing_column("int", len(then)))
+    told = then != MISSING_INT
+    late = told & (now != MISSING_INT)[:, None] & (then >= now[:, None])
+    if late.any():
+        row, index = (int(k) for k in np.argwhere(late)[0])
+        raise RequestError(
+            f"row {row}, column 'history_timestamp', index {index}: expected a time before the request's"
+            f" timestamp {now[row]}, got {then[row, index]}",
+            hint="a history comes before its request: give a later timestamp, or none",
+        )
+    next_second = np.where(told.any(axis=1), then.max(axis=1) + 1, MISSING_INT)
+    return {**given, "timestamp": fill_missing(now, next_second)}
+
+
+def require_seconds(name: str, given: Columns) -> None:
+    """RequestError where a column, if there, holds times beyond the year 5138 on either side."""
+    if name not in given or given[name].dtype.kind not in "if":
+        return
+    times = given[name]
+    far = (times > FARTHEST_SECOND) | ((times < -FARTHEST_SECOND) & (times != MISSING_INT))
+    if far.any():
+        row, *index = (int(k) for k in np.argwhere(far)[0])
+        place = "".join(f", index {k}" for k in index)
+        raise RequestError(
+            f"row {row}, column {name!r}{place}: expected seconds since 1970, got {times[far][0]}",
+            hint="divide milliseconds by 1000 first",
+        )
+
+
+def _require_scale(ratings: Array, scale: tuple[float, float]) -> None:
+    with np.errstate(over="ignore"):
+        rounded = ratings.astype(np.float32)  # as known ones are
+    off = (rounded < scale[0]) | (rounded > scale[1])
+    if off.any():
+        row, index = (int(k) for k in np.argwhere(off)[0])
+        raise RequestError(
+            f"row {row}, column 'history_rating', index {index}: expected a rating from {scale[0]:g} to"
+            f" {scale[1]:g}, as in training, got {ratings[row, index]:g}",
+            hint="bring ratings to the scale of training, or leave history_rating out",
+        )
 
 
 @dataclass(frozen=True, eq=False)

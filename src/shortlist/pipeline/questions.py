@@ -22,7 +22,7 @@ from shortlist.features.requests import (
     take_rows,
 )
 from shortlist.features.schema import Schema
-from shortlist.pipeline.histories import TOLD, Told
+from shortlist.pipeline.histories import TOLD, Told, checked, require_seconds
 from shortlist.state.catalogue import Items
 from shortlist.state.users import Users
 
@@ -33,21 +33,24 @@ Ids = Iterable[str | int] | str | int
 def read_queries(request: Request, schema: Schema, users: Users, items: Items | None = None) -> Columns:
     """A request's columns, user_id always among them; with `items`, item_id and item columns too.
 
-    Besides what the model reads, every stored column and timestamp may be given. RequestError for malformed
-    requests and, with `items`, for a row without item_id.
+    Besides what the model reads, every stored column and timestamp may be given. A request that tells when
+    its history happened and names no timestamp stands a second after the last event told. RequestError for
+    malformed requests and, with `items`, for a row without item_id.
     """
     stored = {**(items.columns if items is not None else {}), **users.columns}
     types: dict[str, ColumnType] = {name: type_of(column) for name, column in stored.items()}
     types["timestamp"] = "int"
-    if users.past is not None:
-        types |= TOLD
     if items is not None:
         types.update({name: kind for name, kind in schema.candidate.items() if name not in DERIVED})
     types.update({name: kind for name, kind in schema.query.items() if name not in DERIVED})
     types["user_id"] = "string"
     if items is not None:
         types["item_id"] = "string"
-    columns = read_request(request, types, sizes=schema.sizes)
+    told = TOLD if users.past is not None else {}
+    columns = read_request(request, types | told, sizes=schema.sizes, whole=told)
+    require_seconds("timestamp", columns)
+    if users.past is not None:
+        columns = checked(columns, users.past.scale)
     if items is not None:
         _require_items(columns)
     columns.setdefault("user_id", missing_column("string", len(next(iter(columns.values())))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from shortlist.features.log import Log
@@ -16,6 +17,14 @@ class Past:
     log: Log = field(repr=False)
     mean: float
     timed: bool
+
+    @cached_property
+    def scale(self) -> tuple[float, float] | None:
+        """The least and the greatest rating; None where there are none."""
+        ratings = self.log.ratings
+        if ratings is None or not len(ratings):
+            return None
+        return float(ratings.min()), float(ratings.max())
 
     def save(self, folder: Path) -> None:
         """Write into a new folder."""
