@@ -22,13 +22,18 @@ EXAMPLES = examples(
     "shortlist train two-stage --interactions events.parquet --items items.parquet",
     "shortlist train retrieval --interactions events.csv --show",
     "shortlist train my-shop.toml --estimate",
+    "shortlist train --from runs/yesterday new_events.parquet -o runs/today",
     "shortlist train ml100k-ids -o runs/wide --set training.batch_size=2000 --set serving.retrieve=200",
 )
 
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a recipe that is shipped.")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A TOML file, or the name of a recipe that is shipped; with --from a table of new events.",
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The run's folder.", show_default="runs/RECIPE")
@@ -46,6 +51,20 @@ def train(
     users: Annotated[Path | None, typer.Option(metavar="FILE", help="Of users, one row each.")] = None,
     rating: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the ratings.")] = None,
     timestamp: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the times.")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="BUNDLE", help="Go on from this bundle, with new events."),
+    ] = None,
+    replay: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="With --from: share of the earlier rows to learn from again."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0, help="With --from: learning rate over the earlier run's.")
+    ] = None,
+    hold_out: Annotated[
+        float, typer.Option(min=0, max=0.9, help="With --from: latest share of the events, to compare on.")
+    ] = 0.0,
     show: Annotated[
         bool, typer.Option("--show", help="Only print the recipe that would be run, and why.")
     ] = False,
@@ -63,7 +82,27 @@ def train(
     read. The report goes to stdout. The recipes rating, retrieval and two-stage infer features, sizes and
     regularisation from the tables they are given; the user's and the item's columns are user_id and item_id,
     or --set data.user=COLUMN.
+
+    With --from BUNDLE the run goes on from that bundle: the argument is a table of new events (--items and
+    --users: of new ones), columns are named as in the bundle's recipe, events it knows are left out. Ids get
+    rows of their own; 3 passes over the new events and the latest of the old, unless --epochs and --replay
+    say otherwise. The folder holds news.txt, the bundle and, with --hold-out, a comparison with the old one.
     """
+    if start is not None:
+        from shortlist.cli.warm import go_on, refuse_with_start
+
+        refuse_with_start(
+            set=set_,
+            interactions=interactions,
+            rating=rating,
+            timestamp=timestamp,
+            show=show,
+            estimate=estimate,
+        )
+        options: dict[str, Any] = {"items": items, "users": users, "epochs": epochs, "seed": seed}
+        options |= {"replay": replay, "rate": rate}
+        go_on(start, recipe, output, force=force, hold_out=hold_out, options=options, json=json, quiet=quiet)
+        return
     from shortlist.recipes.run import find_outline, resolve, run
     from shortlist.specs.recipe import Outline
 
