@@ -9,7 +9,8 @@ import pytest
 
 VERBS = [
     ["train"], ["evaluate"], ["recommend"], ["score"], ["similar"], ["export"], ["inspect"], ["reproduce"],
-    ["data", "fetch"], ["data", "describe"], ["data", "split"], ["runs", "list"], ["runs", "compare"],
+    ["data", "fetch"], ["data", "describe"], ["data", "split"], ["data", "validate"],
+    ["runs", "list"], ["runs", "compare"],
     ["tune"], ["doctor"],
 ]  # fmt: skip
 HEAVY = {"jax", "polars", "numpy", "onnxruntime", "onnx", "scipy", "implicit", "pandas"}

@@ -22,6 +22,7 @@ from shortlist.cli import (
     similar,
     train,
     tune,
+    validate,
 )
 from shortlist.cli.console import EXIT_CODES, Verbs
 
@@ -66,6 +67,7 @@ def _root(
     """
 
 
+data.app.command(epilog=validate.EXAMPLES)(validate.validate)
 app.add_typer(data.app, name="data")
 app.command(epilog=init.EXAMPLES)(init.init)
 app.command(epilog=train.EXAMPLES)(train.train)

@@ -14,7 +14,7 @@ from shortlist.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     from shortlist.data.dataset import Dataset
 
-app = typer.Typer(no_args_is_help=True, help="Fetch, describe and split tables.")
+app = typer.Typer(no_args_is_help=True, help="Fetch, check, describe and split tables.")
 
 NAMED = "movielens"
 ROLES = ("user", "item", "rating", "timestamp", "weight")
@@ -69,6 +69,7 @@ def fetch(
 @app.command(
     epilog=examples(
         "shortlist data describe movielens-100k",
+        "shortlist data describe movielens-100k --html ml100k.html",
         "shortlist data describe events.csv --columns user=customer,item=sku --json",
     )
 )
@@ -78,16 +79,31 @@ def describe(
     columns: Columns = "",
     users: Users = None,
     items: Items = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with plots here too.")] = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Count and check: rows, users, items, sparsity, rows a user, time span, ratings."""
-    from shortlist.data.dataset import describe
+    """The picture of a data set: counts, distributions, time, sessions, columns.
 
-    facts = describe(load(source, path, columns, users, items))
+    The page stands alone: no script, nothing from elsewhere.
+    """
+    from shortlist.data.dataset import describe
+    from shortlist.data.picture import picture
+
+    dataset = load(source, path, columns, users, items)
+    facts, seen = describe(dataset), picture(dataset)
+    if html is not None:
+        from shortlist.data.download import write_atomic
+        from shortlist.evaluation.picture import picture_page
+
+        write_atomic(html, picture_page(facts, seen, f"Data: {dataset.name}").encode())
+        note(f"wrote {html}", quiet=quiet)
     if json:
-        out_json(facts)
-    else:
-        out("\n".join(_lines(facts)))
+        out_json({**facts, "picture": seen})
+        return
+    from shortlist.evaluation.sketch import sketch
+
+    out("\n".join(_lines(facts)) + "\n\n" + sketch(seen))
 
 
 @app.command(

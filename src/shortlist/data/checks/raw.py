@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from shortlist.errors import DataError
 
 _LOST = "\N{REPLACEMENT CHARACTER}"
 _LINES = (".jsonl", ".ndjson", ".json")
+_PLAIN = {bool, int, float, str, date, datetime}
 _SHOWN = 60
 
 
@@ -141,11 +143,11 @@ def _frame(columns: Mapping[str, list[Any]]) -> pl.DataFrame:
 
 
 def _series(values: list[Any]) -> pl.Series:
-    """One type where the values have one, else texts."""
+    """One plain type where the values have one, else texts."""
     kinds = {type(value) for value in values} - {type(None)}
     try:
-        if len(kinds) < 2 or kinds == {int, float}:
-            return pl.Series(values, strict=float not in kinds)
+        if kinds <= {int, float} or (len(kinds) == 1 and kinds <= _PLAIN):
+            return pl.Series(values, dtype=None if kinds else pl.String, strict=float not in kinds)
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
         pass
     return pl.Series([None if value is None else _text(value) for value in values], dtype=pl.String)
