@@ -35,7 +35,8 @@ _NEVER = set(".-+/\\'_()[]{}<>@%\"")
 _UNIT = "\x1f"
 """What a delimiter of several characters becomes: polars takes single bytes only."""
 _SAMPLE, _LINES = 65_536, 200
-_LEADING_ZERO = r"^[+-]?0\d"
+_NO_NUMBER = r"^[+-]?(0\d|\d{19,}$)"
+"""Texts whose digits would not come back: those with a leading zero, and whole numbers beyond 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def layout_of(text: str, name: str = "", delimiter: str = "") -> Layout:
 
 def inferred(column: pl.Series) -> pl.Series:
     """Integers, else floats, else the strings they are. Decided by every value, not by the first ones."""
-    if column.null_count() == len(column) or column.str.contains(_LEADING_ZERO).any():
+    if column.null_count() == len(column) or column.str.contains(_NO_NUMBER).any():
         return column
     for dtype in (pl.Int64, pl.Float64):
         cast = column.cast(dtype, strict=False)
@@ -103,13 +104,14 @@ def inferred(column: pl.Series) -> pl.Series:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """Usual delimiters that divide all lines alike go before other runs of signs, those before single signs
-    and these before white space; among equals the one that makes most fields, and the longer. Where none
-    divides all lines alike, the usual one that divides the most lines as it does the first."""
+    """Of what divides all lines alike, runs of signs that stand nowhere else go before usual delimiters,
+    those before single signs and these before white space; among equals the one that makes most fields, and the
+    longer. Where nothing does, the usual one that divides the most lines as it does the first."""
     runs = dict.fromkeys(run for line in lines[:2] for run in re.findall(r"[^\w\s\"'.]+", line))
     signs = dict.fromkeys(sign for run in runs for sign in run if sign not in _NEVER)
-    several = [run for run in runs if len(run) > 1 and not set(run) <= _NEVER and not re.search(r"[-+]", run)]
-    for group in (_USUAL, several, signs, (" ",)):
+    several = [run for run in runs if len(run) > 1 and not set(run) & _NEVER]
+    several = [run for run in several if all(_is_whole(line, run) for line in lines)]
+    for group in (several, _USUAL, signs, (" ",)):
         fits = [(_fields(lines, one), len(one), one) for one in group if _is_even(lines, one)]
         if fits:
             return max(fits, key=lambda fit: fit[:2])[2]
@@ -123,6 +125,12 @@ def _fields(lines: list[str], delimiter: str) -> int:
 def _is_even(lines: list[str], delimiter: str) -> bool:
     times = lines[0].count(delimiter)
     return times > 0 and all(line.count(delimiter) == times for line in lines)
+
+
+def _is_whole(line: str, run: str) -> bool:
+    """Whether the signs of a run stand nowhere in a line but in it."""
+    rest = line.replace(run, "")
+    return not any(sign in rest for sign in run)
 
 
 def _alike(lines: list[str], delimiter: str) -> int:
