@@ -150,7 +150,7 @@ def test_a_request_stands_a_second_after_what_it_tells(
 
 
 def test_each_row_has_its_own_time(rec: Recommender) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"user_id": "bob"},
         {"history": ["i4"], "history_timestamp": [7]},
         {"user_id": "ann", "timestamp": 12, "history": ["i5"], "history_timestamp": [11]},

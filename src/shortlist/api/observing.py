@@ -9,6 +9,8 @@ import polars as pl
 
 from shortlist._typing import Columns
 from shortlist.api.preparing import positions_of, user_indices
+from shortlist.data.reading import Source
+from shortlist.data.tables import interactions
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError
 from shortlist.features.log import Log
@@ -19,12 +21,13 @@ from shortlist.state.seen import Seen
 from shortlist.state.users import Users
 
 
-def observed(recommender: Recommender, rows: pl.DataFrame) -> Recommender:
+def observed(recommender: Recommender, rows: Source) -> Recommender:
     """The recommender with further events (user_id, item_id, timestamp, and rating where training had one),
-    also of users training did not know.
+    also of users training did not know. rows: a path or any table, as `data.tables.interactions` reads it;
+    times may be dates, texts or in milliseconds. An empty frame changes nothing.
 
-    Raises DataError where it holds no past to add to, for items outside its catalogue and for rows without
-    the columns its past has.
+    Raises DataError where it holds no past to add to, for items outside its catalogue, for a column its past
+    has and the rows lack, and, naming row and column, for values that are missing or wrong.
     """
     users, past = recommender.users, recommender.users.past
     if past is None:
@@ -32,20 +35,25 @@ def observed(recommender: Recommender, rows: pl.DataFrame) -> Recommender:
             "this recommender's model does not read past events, so there is nothing to add them to",
             hint="train one with a History or a Bag",
         )
-    for name, needed in (("timestamp", past.timed), ("rating", past.log.ratings is not None)):
-        if needed and name not in rows.columns:
-            raise DataError(f"the events have no column {name!r}, which training had")
+    if isinstance(rows, pl.DataFrame) and not rows.height:
+        return recommender
+    table = interactions(
+        rows,
+        timestamp="timestamp" if past.timed else "",
+        rating="" if past.log.ratings is None else "rating",
+        weight="",
+    )
     items = pl.DataFrame({"item_id": recommender.items.ids.tolist()}, schema={"item_id": pl.String})
-    positions = positions_of(rows, items)
+    positions = positions_of(table, items)
     known = list(users.vocabulary.values)
-    more = rows["user_id"].unique(maintain_order=True).to_list()
+    more = table["user_id"].unique(maintain_order=True).to_list()
     vocabulary = Vocabulary.of([*known, *(u for u in more if u not in users.vocabulary)])
-    who = user_indices(rows, vocabulary)
+    who = user_indices(table, vocabulary)
     log = past.log
-    times = rows["timestamp"].to_numpy() if past.timed else np.zeros(rows.height, np.int64)
+    times = table["timestamp"].to_numpy() if past.timed else np.zeros(table.height, np.int64)
     ratings = None
     if log.ratings is not None:
-        ratings = np.concatenate([log.ratings, rows["rating"].cast(pl.Float32).to_numpy()])
+        ratings = np.concatenate([log.ratings, table["rating"].cast(pl.Float32).to_numpy()])
     grown, _ = Log.of(
         np.concatenate([log.users, who]),
         np.concatenate([log.items, positions]),
