@@ -61,7 +61,7 @@ def _plots(picture: Mapping[str, Any]) -> list[tuple[str, str, Bars]]:
         time = picture["time"]
         found += [
             ("Rows over time", "rows", [(day(bar["from"]), bar["count"]) for bar in time["rows"]]),
-            ("Hours of the day (UTC)", "rows", [(f"{h}:00", n) for h, n in enumerate(time["hours"])]),
+            ("Hours of the day (UTC)", "rows", [(f"{h}", n) for h, n in enumerate(time["hours"])]),
             ("Weekdays", "rows", list(zip(_DAYS, time["weekdays"], strict=True))),
             ("Rows a session", "sessions", named(picture["sessions"]["rows_per_session"])),
         ]
@@ -99,13 +99,10 @@ def _axes(most: int, bars: Bars, step: float) -> str:
         y = _BASE - share * (_BASE - _TOP)
         lines.append(f'<path d="M{_LEFT} {y:.0f}H{_WIDTH}" stroke="currentColor" opacity="0.15"/>')
         lines.append(f'<text x="{_LEFT - 6}" y="{y + 4:.0f}" text-anchor="end">{_short(most * share)}</text>')
-    every = max(1, -(-len(bars) * max(len(name) for name, _ in bars) // 60))
+    every = max(1, -(-len(bars) * max(len(name) for name, _ in bars) // 48))
     for at in range(0, len(bars), every):
         x = _LEFT + (at + 0.5) * step
-        anchor = "start" if at == 0 and every > 1 else "middle"
-        lines.append(
-            f'<text x="{x:.0f}" y="{_BASE + 18}" text-anchor="{anchor}">{escape(bars[at][0])}</text>'
-        )
+        lines.append(f'<text x="{x:.0f}" y="{_BASE + 18}" text-anchor="middle">{escape(bars[at][0])}</text>')
     return "".join(lines)
 
 

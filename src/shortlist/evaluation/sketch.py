@@ -84,8 +84,9 @@ def _time(found: Mapping[str, Any]) -> str:
 
 def _sessions(found: Mapping[str, Any]) -> str:
     title = (
-        f"sessions (parted by {found['pause_minutes']} minutes): {found['count']:,}, "
-        f"{found['per_user']:.1f} a user, median {found['rows']['median']:g} rows and {found['minutes']['median']:.0f} minutes"
+        f"sessions (parted by {found['pause_minutes']} minutes): {found['count']:,},"
+        f" {found['per_user']:.1f} a user, median {found['rows']['median']:g} rows"
+        f" and {found['minutes']['median']:.0f} minutes"
     )
     return title + "\n" + bars("rows a session (sessions)", found["rows_per_session"])
 
