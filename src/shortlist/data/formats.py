@@ -105,8 +105,8 @@ def inferred(column: pl.Series) -> pl.Series:
 
 def _delimiter(lines: list[str]) -> str:
     """Of what divides all lines alike, runs of signs that stand nowhere else go before usual delimiters,
-    those before single signs and these before white space; among equals the one that makes most fields, and the
-    longer. Where nothing does, the usual one that divides the most lines as it does the first."""
+    those before single signs and these before white space; among equals the one that makes most fields, and
+    the longer. Where nothing does, the usual one that divides the most lines as it does the first."""
     runs = dict.fromkeys(run for line in lines[:2] for run in re.findall(r"[^\w\s\"'.]+", line))
     signs = dict.fromkeys(sign for run in runs for sign in run if sign not in _NEVER)
     several = [run for run in runs if len(run) > 1 and not set(run) & _NEVER]

@@ -6,6 +6,7 @@ Rows are counted from 0, as polars and pandas count them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 import polars as pl
 
@@ -209,12 +210,16 @@ def _timestamps(column: pl.Series, place: str, unit: str) -> pl.Series:
 def _by_event(frame: pl.DataFrame, event: str, weights: Mapping[str, float], place: str) -> pl.DataFrame:
     """The rows with the weight of their event's type, multiplied with that of their own where they have one;
     those of weight 0 are left out, and so is the column of types."""
+    wrong = [kind for kind, weight in weights.items() if not 0 <= weight < inf]
+    if wrong:
+        raise DataError(f"event_weights: {wrong[0]!r} must count at least 0, got {weights[wrong[0]]!r}")
+    weights = {str(kind): float(weight) for kind, weight in weights.items()}
     types = frame[event].cast(pl.String)
     known = types.is_in(list(weights))
     told = f"an event type with a weight ({', '.join(sorted(weights))})"
     hint = f"give it one: event_weights = {{ {types[(~known.fill_null(False)).arg_max() or 0]} = 1 }}"
     _refuse(frame, ~known.fill_null(False), event, place, told, hint=hint)
-    amounts = types.replace_strict(dict(weights), return_dtype=pl.Float64).alias("weight")
+    amounts = types.replace_strict(weights, return_dtype=pl.Float64).alias("weight")
     if "weight" in frame.columns:
         amounts = amounts * frame["weight"]
     frame = frame.with_columns(amounts.alias("weight")).drop(event).filter(amounts > 0)
