@@ -22,8 +22,8 @@ _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _DATES = (
     *(f"%Y{sign}%m{sign}%d" for sign in "/."),
     *(f"%{first}{sign}%{second}{sign}%Y" for sign in "/.-" for first, second in ("dm", "md")),
-    "%d %b %Y",
-    "%b %d, %Y",  # %b reads whole names too
+    "%d %B %Y",
+    "%B %d, %Y",  # %B reads short names too
     "%m %d, %Y",
 )  # fmt: skip
 PATTERNS = (*("".join(pair) for pair in product(_DATES, _CLOCKS)), "%a %b %d %H:%M:%S %z %Y")
