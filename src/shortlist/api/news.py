@@ -144,4 +144,4 @@ def _said_of_rows(new: pl.DataFrame, fresh: pl.DataFrame, old: pl.DataFrame) -> 
 
 def _said_of_new(what: str, ids: pl.Series, known: pl.Series) -> str:
     count = len(ids) - len(known)
-    return f"{count:,} new {what}" if count else ""
+    return f"{count:,} new {what if count != 1 else what[:-1]}" if count else ""

@@ -191,7 +191,7 @@ def _with_popularity(model: Model, begun: Start, carried: Carried, prepared: Pre
     """Tables in which retrieval's item bias has moved as far as the log of each item's share of the rows."""
     tables = dict(carried.tables)
     now = popularity_biases(model, prepared)
-    before = popularity_biases(model, chosen(prepared, np.arange(news.num_old))) if now else {}
+    before = popularity_biases(model, _earlier(prepared, begun, news)) if now else {}
     for name, biases in now.items():
         known = begun.carried.tables[name].shape[-2]
         moved = np.array(tables[name])
@@ -199,6 +199,13 @@ def _with_popularity(model: Model, begun: Start, carried: Carried, prepared: Pre
         moved[..., known:, :] = np.asarray(biases)[known:]
         tables[name] = parameter(moved)
     return tables
+
+
+def _earlier(prepared: Prepared, begun: Start, news: News) -> Prepared:
+    """The old rows and the old catalogue."""
+    old, known = chosen(prepared, np.arange(news.num_old)), begun.items.height
+    items = {key: column[:known] for key, column in old.catalogue.items.items()}
+    return replace(old, catalogue=replace(old.catalogue, items=items, log_q=old.catalogue.log_q[:known]))
 
 
 FREE = ("weight", "dropout", "l2")

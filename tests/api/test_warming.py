@@ -1,0 +1,210 @@
+"""Warm starts: what was learned stays, what is new gets a place, a bundle is as good a start as a model."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+from shortlist import bundle
+from shortlist.api.fitting import Fitted, fit
+from shortlist.api.warming import warm_start
+from shortlist.data.dataset import from_tables
+from shortlist.data.splits import Split
+from shortlist.errors import BundleCorrupted, BundleError, DataError, SpecError, TrainingError
+from shortlist.specs.features import Bag, Category, Id
+from shortlist.specs.models import MultiTask, Tower
+from shortlist.specs.tasks import Rating, Retrieval
+from shortlist.specs.training import Training
+
+MODEL = MultiTask(
+    Tower((Id("user_id", 4), Bag(dim=4)), out=4),
+    Tower((Id("item_id", 4), Category("kind", 4)), out=4),
+    tasks=(Retrieval(item_bias=True), Rating(hidden=(3,))),
+)
+TRAINING = Training(epochs=1, batch_size=64)
+NUM_USERS, NUM_ITEMS, EACH = 20, 15, 6
+
+
+def rows(users: list[str], items: list[str], start: int, each: int, seed: int) -> pl.DataFrame:
+    draw, out, clock = random.Random(seed), [], start
+    for user in users:
+        for item in draw.sample(items, each):
+            clock += 60
+            out.append((user, item, float(draw.randint(1, 5)), clock))
+    return pl.DataFrame(out, schema=["user_id", "item_id", "rating", "timestamp"], orient="row")
+
+
+USERS, ITEMS = [f"u{k}" for k in range(NUM_USERS)], [f"i{k}" for k in range(NUM_ITEMS)]
+OLD = rows(USERS, ITEMS, 0, EACH, 1)
+NEWS = rows(["u3", "newcomer", "u1"], [*ITEMS[:5], "fresh"], 100_000, 6, 2)
+CATALOGUE = pl.DataFrame({"item_id": ITEMS, "kind": [f"k{k % 3}" for k in range(NUM_ITEMS)]})
+FRESH = pl.DataFrame({"item_id": ["fresh"], "kind": ["k1"]})
+
+
+@pytest.fixture(scope="module")
+def first() -> Fitted:
+    data = from_tables(OLD, items=CATALOGUE)
+    nothing = data.interactions.clear()
+    split = Split(data.interactions, nothing, nothing, data.users, data.items, "all")
+    return fit(MODEL, split, training=TRAINING)
+
+
+@pytest.fixture(scope="module")
+def grown(first: Fitted) -> Fitted:
+    """With the news, before the first step."""
+    return warm_start(first, NEWS, items=FRESH, epochs=0)
+
+
+@pytest.fixture(scope="module")
+def warmed(first: Fitted) -> Fitted:
+    return warm_start(first, NEWS, items=FRESH, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def saved(first: Fitted, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundles") / "first"
+    first.recommender().save(path)
+    return path
+
+
+def tables(fitted: Fitted) -> dict[str, Any]:
+    return {name: np.asarray(table) for name, table in fitted.scorer.tables.items()}
+
+
+def equal(one: Fitted, other: Fitted) -> bool:
+    mine, theirs = tables(one), tables(other)
+    return mine.keys() == theirs.keys() and all(np.array_equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_known_rows_are_bit_equal_before_the_first_step(first: Fitted, grown: Fitted) -> None:
+    before, after = tables(first), tables(grown)
+    for name, table in before.items():
+        if name != "candidate/item_id.id#retrieval":  # moves with popularity
+            assert np.array_equal(after[name][: len(table)], table), name
+            assert (after[name][len(table) :] == table[0]).all()
+    assert len(after["query/user_id.id"]) == len(before["query/user_id.id"]) + 1
+    assert len(after["candidate/item_id.id"]) == len(before["candidate/item_id.id"]) + 1
+    assert grown.state is not None and first.state is not None
+    assert int(grown.state.step) == int(first.state.step) > 0
+
+
+def test_item_biases_move_with_popularity(first: Fitted, grown: Fitted) -> None:
+    name = "candidate/item_id.id#retrieval"
+    moved = tables(grown)[name][: NUM_ITEMS + 1, 0] - tables(first)[name][:, 0]
+    slots = grown.prepared.catalogue.items["item_id.id"]
+    logs = [np.log((c + 1) / (c + 1).sum()) for c in (first.prepared.counts, grown.prepared.counts)]
+    now, was = logs[1] - logs[1].mean(), logs[0] - logs[0].mean()
+    assert moved[slots[:NUM_ITEMS]] == pytest.approx(now[:NUM_ITEMS] - was, abs=1e-5)
+    assert tables(grown)[name][slots[NUM_ITEMS], 0] == pytest.approx(now[NUM_ITEMS], abs=1e-5)
+
+
+def test_nothing_new_and_no_epochs_give_the_same_recommender(first: Fitted) -> None:
+    again = warm_start(first, OLD, epochs=0)
+    assert equal(first, again)
+    assert again.prepared.encoder.content_hash == first.prepared.encoder.content_hash
+    one, other = first.recommender(), again.recommender()
+    for name in ("item_vectors", "item_representations"):
+        assert np.array_equal(getattr(one, name), getattr(other, name))
+    assert one.users.vocabulary == other.users.vocabulary
+    assert np.array_equal(one.users.seen.indices, other.users.seen.indices)
+    asked = [one.recommend(["u1", "u2", "nobody"], k=4), other.recommend(["u1", "u2", "nobody"], k=4)]
+    assert all(np.array_equal(asked[0][name], asked[1][name]) for name in ("item_id", "score", "source"))
+
+
+def test_the_known_is_told_from_the_new(first: Fitted) -> None:
+    both = pl.concat([OLD[:7], NEWS])
+    notes = warm_start(first, both, items=FRESH, epochs=0).notes
+    assert notes[0] == f"{NEWS.height} new events after {OLD.height} known ones"
+    assert "7 events were known already and left out" in notes
+    assert {"1 new user", "1 new item"} <= set(notes)
+    late = NEWS.with_columns(timestamp=pl.col("timestamp") - 99_999)
+    assert any("earlier than the last known one" in note for note in warm_start(first, late, epochs=0).notes)
+
+
+def test_newcomers_are_answered(first: Fitted, warmed: Fitted) -> None:
+    before, after = first.recommender(), warmed.recommender()
+    assert set(before.recommend("newcomer", k=3)["source"]) == {"popular"}
+    assert set(after.recommend("newcomer", k=3)["source"]) == {"retrieval"}
+    seen = set(NEWS.filter(pl.col("user_id") == "newcomer")["item_id"])
+    assert not seen & set(after.recommend("newcomer", k=NUM_ITEMS)["item_id"])
+    assert "fresh" in after.recommend("u7", k=NUM_ITEMS)["item_id"]
+    assert len(after.users.past.log) == OLD.height + NEWS.height  # type: ignore[union-attr]
+
+
+def test_training_moves_what_was_there(first: Fitted, warmed: Fitted) -> None:
+    name = "query/user_id.id"
+    assert not np.array_equal(tables(warmed)[name][: NUM_USERS + 1], tables(first)[name])
+    assert int(warmed.state.step) > int(first.state.step)  # type: ignore[union-attr]
+
+
+def test_a_bundle_is_as_good_a_start_and_bits_are_the_same(saved: Path, warmed: Fitted) -> None:
+    again = warm_start(saved, NEWS, items=FRESH, epochs=2)
+    assert equal(warmed, again)
+    assert again.notes == warmed.notes
+    assert again.prepared.encoder.content_hash == warmed.prepared.encoder.content_hash
+
+
+def test_the_declared_training_is_handed_on(warmed: Fitted) -> None:
+    assert warmed.training.optimizer.learning_rate < TRAINING.optimizer.learning_rate
+    assert warmed.base == TRAINING
+    assert warm_start(warmed, NEWS, epochs=0).base == TRAINING
+
+
+def test_a_bundle_without_its_training_is_refused(saved: Path, tmp_path: Path) -> None:
+    bundle.copy(saved, tmp_path / "whole")
+    assert (tmp_path / "whole" / "train" / "rows.parquet").is_file()
+    bundle.copy(saved, tmp_path / "serving", serving=True)
+    assert not (tmp_path / "serving" / "train").exists()
+    one, other = bundle.load(saved), bundle.load(tmp_path / "serving")
+    assert np.array_equal(one.recommend("u1", k=5)["item_id"], other.recommend("u1", k=5)["item_id"])
+    with pytest.raises(BundleError, match="keeps nothing of its training") as caught:
+        warm_start(tmp_path / "serving", NEWS)
+    assert "--serving" in caught.value.hint
+    rows = tmp_path / "whole" / "train" / "rows.parquet"
+    rows.write_bytes(rows.read_bytes()[:-9])
+    with pytest.raises(BundleCorrupted, match="expected"):
+        warm_start(tmp_path / "whole", NEWS)
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        (NEWS.drop("rating"), "the new events have no column 'rating'"),
+        (NEWS.rename({"timestamp": "at"}), "the new events have no column 'timestamp'"),
+    ],
+)
+def test_events_that_do_not_fit_are_refused(first: Fitted, events: pl.DataFrame, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        warm_start(first, events)
+
+
+def test_what_cannot_be_gone_on_from_is_refused(first: Fitted) -> None:
+    with pytest.raises(TrainingError, match="nothing to start from"):
+        warm_start(replace(first, state=None), NEWS)
+    with pytest.raises(TrainingError, match="no new events"):
+        warm_start(first, OLD, replay=0)
+    with pytest.raises(TrainingError, match="replay in"):
+        warm_start(first, NEWS, replay=2)
+
+
+def test_another_model_is_refused_by_its_key(first: Fitted) -> None:
+    wider = msgspec.structs.replace(MODEL, query=Tower((Id("user_id", 4), Bag(dim=4)), out=4, hidden=(8,)))
+    with pytest.raises(SpecError, match=r"model.query.hidden is \[8\], it was \[\]"):
+        warm_start(first, NEWS, model=wider)
+    tasks = (Retrieval(item_bias=True), Rating(hidden=(3,), weight=0.5, dropout=0.1))
+    assert warm_start(first, NEWS, model=msgspec.structs.replace(MODEL, tasks=tasks), epochs=0).notes
+
+
+def test_changed_columns_of_known_items_count(first: Fitted) -> None:
+    changed = pl.DataFrame({"item_id": ["i0", "fresh"], "kind": ["k2", "k9"]})
+    larger = warm_start(first, NEWS, items=changed, epochs=0)
+    kinds = larger.split.items["kind"].to_list()
+    assert kinds[0] == "k2" and kinds[1:NUM_ITEMS] == CATALOGUE["kind"].to_list()[1:] and kinds[-1] == "k9"
+    assert larger.split.items["item_id"].to_list() == [*ITEMS, "fresh"]
