@@ -101,8 +101,11 @@ def _axes(most: int, bars: Bars, step: float) -> str:
         lines.append(f'<text x="{_LEFT - 6}" y="{y + 4:.0f}" text-anchor="end">{_short(most * share)}</text>')
     every = max(1, -(-len(bars) * max(len(name) for name, _ in bars) // 48))
     for at in range(0, len(bars), every):
-        x = _LEFT + (at + 0.5) * step
-        lines.append(f'<text x="{x:.0f}" y="{_BASE + 18}" text-anchor="middle">{escape(bars[at][0])}</text>')
+        last = at == len(bars) - 1 and every > 1  # its label would reach beyond the plot
+        place = f'x="{_WIDTH}" text-anchor="end"'
+        if not last:
+            place = f'x="{_LEFT + (at + 0.5) * step:.0f}" text-anchor="middle"'
+        lines.append(f'<text {place} y="{_BASE + 18}">{escape(bars[at][0])}</text>')
     return "".join(lines)
 
 
