@@ -55,8 +55,17 @@ def scale_of(split: Split) -> tuple[float, float]:
 
 
 def rolling_measured(fitted: Fitted, split: Split) -> Figures:
-    """Of every test row, asked with all its user did strictly before it, in the test period too; that is
-    also what is removed from the candidates."""
+    """Of every test row, as `rolling_ranks` has it."""
+    filtered, _ = rolling_ranks(fitted, split)
+    return {
+        "top100_filtered": float(metrics.hit(filtered, 100).mean()),
+        "hr10": float(metrics.hit(filtered, 10).mean()),
+    }
+
+
+def rolling_ranks(fitted: Fitted, split: Split) -> tuple[Doubles, TestRows]:
+    """The rank of every test row's item, asked with all its user did strictly before it, in the test period
+    too; that is also what is removed from the candidates."""
     recommender = observed(fitted.recommender(), split.test)
     case = Case.of(recommender, split, split.test)
     assert case.at is not None and recommender.retriever is not None
@@ -65,11 +74,7 @@ def rolling_measured(fitted: Fitted, split: Split) -> Figures:
     nobody = np.full(len(case.rows), -1, np.int32)
     targets = case.rows.targets.astype(np.int32)
     raw = compiled_counter(vectors, recommender.item_vectors, targets, recommender.users.seen, nobody).raw
-    filtered = with_bonus(recommender, case.at, vectors, targets, raw, -np.inf)
-    return {
-        "top100_filtered": float(metrics.hit(filtered, 100).mean()),
-        "hr10": float(metrics.hit(filtered, 10).mean()),
-    }
+    return with_bonus(recommender, case.at, vectors, targets, raw, -np.inf), case.rows
 
 
 def users_measured(fitted: Fitted, split: Split) -> Figures:
