@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shortlist.cli.folders import bundle_folder, new_folder
+from shortlist.cli.folders import bundle_folder, new_folder, require_file
 from shortlist.errors import BundleError, DataError
 
 SIGN = "sign.json"
@@ -63,3 +63,16 @@ def test_a_bundle_is_found_by_itself_or_in_its_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BundleError, match="is a file"):
         bundle_folder(tmp_path / "file")
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    require_file(None)
+    require_file(Path("-"))
+    require_file(tmp_path / "new.json")
+    with pytest.raises(DataError, match="is a folder, not a file"):
+        require_file(tmp_path)
+    with pytest.raises(DataError, match="there is no folder .*nowhere"):
+        require_file(tmp_path / "nowhere" / "new.json")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="there is no folder"):
+        require_file(tmp_path / "file" / "new.json")

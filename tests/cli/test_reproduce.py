@@ -158,3 +158,10 @@ def test_one_line_a_figure_of_cold_start(cli: Cli, monkeypatch: pytest.MonkeyPat
     assert "held out / trained on 0.9800 [0.9500, 1.0100]" in lines
     assert "0.1000 0.2500 0.7000" in lines
     assert json.loads((tmp_path / "a.json").read_text()) == ARRIVALS
+
+
+def test_a_bad_place_is_told_before_anything_runs(
+    cli: Cli, asked: list[int], refused: Callable[..., None], tmp_path: Path
+) -> None:
+    refused("reproduce", "tutorials", "--json", str(tmp_path / "nowhere" / "x.json"))
+    assert not asked and not (tmp_path / "nowhere").exists()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from shortlist.cli.console import Json, Quiet, examples, note, out, out_json, progress
-from shortlist.cli.folders import bundle_folder
+from shortlist.cli.folders import bundle_folder, require_file
 from shortlist.errors import RequestError
 
 EXAMPLES = examples(
@@ -44,6 +44,7 @@ def compare(
 
     if recipe and events is not None:
         raise RequestError("--recipe and --events both say what to judge on", hint="give one of them")
+    require_file(html)
     folders = [bundle_folder(path) for path in (a, b)]
     names = (a.name, b.name) if a.name != b.name else (str(a), str(b))
     names = ("A", "B") if names[0] == names[1] else names

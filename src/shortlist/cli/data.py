@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json
-from shortlist.cli.folders import new_folder, require_free
+from shortlist.cli.folders import new_folder, require_file, require_free
 from shortlist.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def describe(
     from shortlist.data.dataset import describe
     from shortlist.data.picture import picture
 
+    require_file(html)
     dataset = load(source, path, columns, users, items)
     facts, seen = describe(dataset), picture(dataset)
     if html is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shortlist.cli.console import Json, Quiet, examples, note, out, out_json, progress
-from shortlist.cli.folders import bundle_folder
+from shortlist.cli.folders import bundle_folder, require_file
 
 if TYPE_CHECKING:
     from shortlist.specs.recipe import Recipe
@@ -40,6 +40,7 @@ def evaluate(
     """
     from shortlist.api.evaluating import evaluate_bundle
 
+    require_file(html)
     folder = bundle_folder(bundle)
     with progress(quiet=quiet) as tell:
         report = evaluate_bundle(folder, recipe=_recipe(recipe), baselines=baselines, tell=tell)

@@ -62,6 +62,21 @@ def new_folder(path: Path, *, force: bool, sign: str) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def require_file(path: Path | None) -> None:
+    """DataError where a file could not be written, before the work whose result it is to hold."""
+    if path is None or str(path) == "-":
+        return
+    parent = path.absolute().parent
+    if path.is_dir():
+        raise DataError(
+            f"{path} is a folder, not a file to write", hint=f"for instance {path / 'result.json'}"
+        )
+    if not parent.is_dir():
+        raise DataError(f"cannot write {path}: there is no folder {parent}", hint="make it first")
+    if not os.access(parent, os.W_OK):
+        raise DataError(f"cannot write {path}: the folder {parent} is not yours to write to")
+
+
 def require_free(path: Path, *, force: bool, sign: str) -> None:
     """DataError where `path` is taken by something that must not be replaced (see `new_folder`)."""
     if not path.exists():

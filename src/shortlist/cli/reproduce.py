@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from shortlist.cli.console import Quiet, examples, json_text, note, out, out_json, progress, table
+from shortlist.cli.folders import require_file
 
 EXAMPLES = examples(
     "shortlist reproduce tutorials",
@@ -75,6 +76,7 @@ def reproduce(
     """
     if rows and what is not What.accuracy:
         raise typer.BadParameter("only `reproduce accuracy` has rows to choose from", param_hint="--rows")
+    require_file(json)
     runs = seeds or USUAL_SEEDS[what]
     with progress(quiet=quiet) as tell:
         if what is What.accuracy:
@@ -92,12 +94,11 @@ def reproduce(
     if json is not None and str(json) == "-":
         out_json(found)
         return
+    out(TEXTS[what](found))
     if json is not None:
         from shortlist.data.download import write_atomic
 
         write_atomic(json, (json_text(found) + "\n").encode())
-    out(TEXTS[what](found))
-    if json is not None:
         note(f"wrote {json}", quiet=quiet)
 
 
