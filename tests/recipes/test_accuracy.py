@@ -123,6 +123,57 @@ def test_retrieval_of_the_joint_row_sees_nothing_later() -> None:
     assert {a.as_of for a in head.aggregates} == {"leave-one-out"}
 
 
+RANDOM, LAST, TIME = "random", "last", "time"
+PINNED: dict[str, tuple[str, list[tuple[str, dict[str, Any]]]]] = {
+    "rating-one": (RANDOM, [("ml100k-rating", {})]),
+    "rating-ensemble": (RANDOM, [("ml100k-rating", {"members": 5})]),
+    "rating-timeless": (RANDOM, [("ml100k-rating", {})]),
+    "rating-causal": (RANDOM, [("ml100k-rating", {"epochs": 10}), ("ml100k-rating", {"epochs": 10})]),
+    "retrieval-earlier": (RANDOM, [("ml100k-retrieval", {})]),
+    "retrieval-nearest": (RANDOM, [("ml100k-retrieval", {})]),
+    "retrieval-ids": (RANDOM, [("ml100k-ids", {})]),
+    "joint": (RANDOM, [("ml100k-joint", {})]),
+    "joint-causal": (RANDOM, [("ml100k-joint", {})]),
+    "leave-last": (LAST, [("ml100k-retrieval", {"members": 3})]),
+    "temporal-rolling": (TIME, [("ml100k-retrieval", {"members": 3})]),
+    "temporal-static": (TIME, [("ml100k-retrieval", {"half_life": 20.0})]),
+    "temporal-rating": (TIME, [("ml100k-rating", {"new_users": 0.3})]),
+    "split-seeds": (RANDOM, [("ml100k-rating", {}), ("ml100k-retrieval", {})]),
+}
+"""How each row divides its data; of each of its models the recipe and what is changed of its training."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_each_row_changes_of_training(name: str) -> None:
+    found = []
+    for task in BY_NAME[name].tasks:
+        before, after = (
+            msgspec.to_builtins(r.training) for r in (shipped(task.recipe), task.recipe_as_changed)
+        )
+        found.append((task.recipe, {key: value for key, value in after.items() if value != before.get(key)}))
+        assert before.keys() <= after.keys()
+    assert found == PINNED[name][1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_how_each_row_divides_its_data(name: str, tiny: Dataset) -> None:
+    row, rows = BY_NAME[name], tiny.interactions
+    assert row.split_seeds == ((42, 43, 44) if name == "split-seeds" else (42,))
+    split = row.split(tiny, row.split_seeds[-1])
+    assert split.validation.height == 0 and split.train.height + split.test.height == rows.height
+    if PINNED[name][0] == RANDOM:
+        order = np.random.default_rng(row.split_seeds[-1]).permutation(rows.height)
+        kept = round(0.8 * rows.height)
+        assert split.train.equals(rows[order[:kept]]) and split.test.equals(rows[order[kept:]])
+    elif PINNED[name][0] == LAST:
+        assert split.test["user_id"].is_unique().all() and split.test.height == rows["user_id"].n_unique()
+    else:
+        times = sorted(rows["timestamp"].to_list())
+        boundary = times[-round(0.2 * rows.height)]
+        assert split.test["timestamp"].min() == boundary
+        assert split.test.height == sum(time >= boundary for time in times)
+
+
 # Changes
 
 
@@ -262,7 +313,7 @@ def test_a_row_of_several_splits_has_one_model_seed(
     runs: list[tuple[int | None, int]] = []
 
     class Answer:
-        seconds = {"fit_cpu": 1.5}  # noqa: RUF012
+        seconds = {"fit_cpu": 1.5, "prepare_cpu": 0.25, "compile": 8.0}  # noqa: RUF012
 
     def fitted(self: Task, split: Any, seed: int) -> Any:
         runs.append((split.seed, seed))
@@ -278,7 +329,7 @@ def test_a_row_of_several_splits_has_one_model_seed(
     (found,) = reproduce_rows([row], seeds=5, data=tiny)
     assert runs == [(42, 42), (43, 42), (44, 42)]
     assert found["metrics"] == {"shown": {"mean": 3.0, "std": pytest.approx(np.sqrt(7.0))}}
-    assert found["fit_seconds"] == 1.5 and len(baselines) == 3
+    assert found["fit_seconds"] == 1.75 and len(baselines) == 3
 
 
 def test_rows_that_see_the_future_say_so(tiny: Dataset) -> None:
