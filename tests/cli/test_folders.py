@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path
     require_file(tmp_path / "new.json")
     with pytest.raises(DataError, match="is a folder, not a file"):
         require_file(tmp_path)
-    with pytest.raises(DataError, match="there is no folder .*nowhere"):
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere"):
         require_file(tmp_path / "nowhere" / "new.json")
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="there is no folder"):

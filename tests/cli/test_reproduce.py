@@ -163,5 +163,6 @@ def test_one_line_a_figure_of_cold_start(cli: Cli, monkeypatch: pytest.MonkeyPat
 def test_a_bad_place_is_told_before_anything_runs(
     cli: Cli, asked: list[int], refused: Callable[..., None], tmp_path: Path
 ) -> None:
-    refused("reproduce", "tutorials", "--json", str(tmp_path / "nowhere" / "x.json"))
+    said = cli("reproduce", "tutorials", "--json", str(tmp_path / "nowhere" / "x.json"))
+    refused(said, "there is no folder", "nowhere")
     assert not asked and not (tmp_path / "nowhere").exists()

@@ -68,9 +68,7 @@ def require_file(path: Path | None) -> None:
         return
     parent = path.absolute().parent
     if path.is_dir():
-        raise DataError(
-            f"{path} is a folder, not a file to write", hint=f"for instance {path / 'result.json'}"
-        )
+        raise DataError(f"{path} is a folder, not a file to write", hint="name a file, for instance in it")
     if not parent.is_dir():
         raise DataError(f"cannot write {path}: there is no folder {parent}", hint="make it first")
     if not os.access(parent, os.W_OK):
