@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -439,3 +440,26 @@ def test_junk_is_reported_and_never_raises(data: st.DataObject, n: int, guess: b
     assert str(found) and found._repr_html_()
     for finding in found.findings:
         assert finding.count > 0 and 0 < finding.share <= 1, finding
+
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "check-your-data.md"
+
+
+def test_the_guide_names_every_check_in_order_with_its_severities() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| ([^|]+) \|", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name for name, _ in rows] == [check.name for check in CHECKS]
+    told = dict(rows)
+    for name, severity, *_ in [*TRIGGERS, *WHOLE]:
+        assert severity in told[name], name
+
+
+def test_the_guide_names_every_limit() -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    assert not [name for name in vars(Limits()) if name != "examples" and f"`{name}`" not in text]
+
+
+def test_the_guide_shows_what_its_code_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    (code,), (shown,) = (re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "text"))
+    exec(compile(code, GUIDE.name, "exec"), {})
+    assert capsys.readouterr().out == shown

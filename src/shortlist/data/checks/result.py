@@ -71,7 +71,7 @@ class Validation:
         skipped = [f"{name} ({why})" for name, why in (self.skipped or {}).items()]
         ending = [f"{len(self.clean)} checks found nothing"]
         if skipped:
-            ending += textwrap.wrap(f"not run: {', '.join(skipped)}", _WIDTH)
+            ending += textwrap.wrap(f"not run: {', '.join(skipped)}", _WIDTH, break_on_hyphens=False)
         return "\n".join([self.verdict, "", *(_block(found) for found in self.findings), *ending])
 
     def _repr_html_(self) -> str:

@@ -47,11 +47,7 @@ def repeated_pairs(subject: Subject) -> Iterator[Hit]:
     if not again.height:
         return
     rated = subject.has("rating")
-    said = (
-        "a pair has several ratings, and each of them is trained on"
-        if rated
-        else "people came back to an item"
-    )
+    said = "each of its ratings is trained on" if rated else "people came back"
     yield Hit(
         "warning" if rated else "note",
         again.height,
