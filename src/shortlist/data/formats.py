@@ -178,7 +178,7 @@ def _parsed(data: bytes, layout: Layout) -> pl.DataFrame:
         )
     except pl.exceptions.NoDataError:
         raise DataError("the text is empty", hint="the table needs a header and at least one row") from None
-    names = layout.names or tuple(name.strip() for name in frame.columns)
+    names = layout.names or tuple(name.strip().replace('""', '"') for name in frame.columns)
     return (
         frame.rename(dict(zip(frame.columns, names, strict=True))) if len(set(names)) == len(names) else frame
     )

@@ -22,9 +22,9 @@ from shortlist.specs.recipe import DataSource, Goal, Recipe, SplitRule
 COLD = 0.5
 """Share of a temporal test's rows that may be of users first seen in it, before another split is proposed."""
 _SIGNS = ("|", ";", ",")
-_JOINED, _SHORT, _AGAIN = 0.1, 3.0, 3.0
+_JOINED, _SHORT, _AGAIN = 0.1, 3.0, 2.0
 """A column of lists in texts: at least this share of its values holds the sign, its parts have at most so
-many words on average, and each part is met at least so often."""
+many words on average, and each part is met in so many different texts."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def separator(column: pl.Series) -> str:
         joined = given.str.contains(sign, literal=True)
         if not len(given) or float(joined.mean() or 0) < _JOINED:  # type: ignore[arg-type]
             continue
-        parts = given.str.split(sign).explode().str.strip_chars().drop_nulls()
+        parts = given.unique().str.split(sign).explode().str.strip_chars().drop_nulls()
         words = float(parts.str.count_matches(r"\w+").mean() or 0)  # type: ignore[arg-type]
         if words <= _SHORT and len(parts) >= _AGAIN * parts.n_unique():
             return sign
