@@ -138,11 +138,13 @@ def test_what_a_search_finds_can_be_trained(cli: Cli, recipe: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_signal_ends_a_real_search_cleanly(recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_signal_ends_a_real_search_cleanly(recipe: Path, tmp_path: Path, jobs: int) -> None:
     text = recipe.read_text().replace("trials = 3", "trials = 5000").replace("[1, 2]", "[20, 40]")
     recipe.write_text(text)
     code = "from shortlist.cli import main; main()"
     command = [sys.executable, "-c", code, "tune", str(recipe), "--study", str(tmp_path / "s")]
+    command += ["--jobs", str(jobs)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "s" / "study.journal"
     while process.poll() is None and (not journal.exists() or journal.read_text().count('"state":1') < 2):
