@@ -138,6 +138,7 @@ def _lines(text: str) -> list[str]:
 def executed(page: Path) -> list[Cell]:
     """The cells with what they print now. Raises CellExecutionError where one fails, or does not hold."""
     import nbformat
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
     found = cells(page.read_text(encoding="utf-8"))
@@ -146,8 +147,11 @@ def executed(page: Path) -> list[Cell]:
         made.cells.append(nbformat.v4.new_code_cell(cell.code))
         asserts = "\n".join(f"assert {held}, {held!r}" for held in cell.holds)
         made.cells.append(nbformat.v4.new_code_cell(asserts))
-    with TemporaryDirectory() as place:
-        NotebookClient(made, timeout=SECONDS, resources={"metadata": {"path": place}}).execute()
+    with TemporaryDirectory() as place, TemporaryDirectory() as sockets:
+        # Files instead of ports: two kernels that start at once cannot take the same one.
+        kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/kernel")
+        resources = {"metadata": {"path": place}}
+        NotebookClient(made, km=kernel, timeout=SECONDS, resources=resources).execute()
     return [
         replace(cell, output=_printed(ran.outputs)) for cell, ran in zip(found, made.cells[::2], strict=True)
     ]

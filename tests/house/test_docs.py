@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+TRAINS = "<!-- run by `make notebooks` -->"
 
 
 def named(path: Path) -> str:
@@ -34,12 +37,24 @@ def prose(page: Path) -> str:
     return BLOCK.sub("", page.read_text(encoding="utf-8"))
 
 
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("readme", ROOT / "tools" / "readme.py")
+@cache
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # its dataclasses look themselves up
     spec.loader.exec_module(module)
     return module
+
+
+def runs_here(page: Path) -> bool:
+    """Whether the fast suite runs the code of a page: `make docs` runs those that train for long, and what a
+    translation shows is on the page it translates."""
+    return bool(blocks(page, "python")) and not (TRAINS in page.read_text(encoding="utf-8") or chinese(page))
+
+
+def chinese(page: Path) -> bool:
+    return "zh" in page.parts or ".zh-" in page.name
 
 
 def commands() -> Iterator[tuple[str, list[str], bool]]:
@@ -54,7 +69,10 @@ def commands() -> Iterator[tuple[str, list[str], bool]]:
             yield named(page), shlex.split(code), False
 
 
-SHOWN = list(commands())
+SHOWN = [
+    (page, list(words), whole)
+    for (words, whole), page in {(tuple(words), whole): page for page, words, whole in commands()}.items()
+]
 
 
 def few(data: Any) -> Any:
@@ -70,7 +88,7 @@ def few(data: Any) -> Any:
     return Dataset(rows, data.users.filter(users), data.items.filter(items), data.name, data.licence)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=named)
+@pytest.mark.parametrize("page", [page for page in PAGES if runs_here(page)], ids=named)
 def test_the_code_on_a_page_runs(
     page: Path,
     tmp_path: Path,
@@ -153,14 +171,14 @@ def headings(page: Path) -> set[str]:
 
 
 def test_generated_parts_are_up_to_date() -> None:
-    readme = tool()
+    readme = tool("readme")
     for name in readme.PAGES:
         page = (ROOT / name).read_text(encoding="utf-8")
         assert page == readme.rewritten(page), f"{name}: run `make readme`"
 
 
 def test_every_generated_part_stands_on_a_page() -> None:
-    readme = tool()
+    readme = tool("readme")
     pages = "".join((ROOT / name).read_text(encoding="utf-8") for name in readme.PAGES)
     assert {part["name"] for part in readme.PART.finditer(pages)} == set(readme.writers())
 
@@ -179,10 +197,121 @@ def test_recipes_on_pages_are_valid() -> None:
 
 
 def test_the_table_has_a_row_for_every_experiment() -> None:
-    import json
-
     from shortlist.recipes.tutorials import experiments
 
     rows = json.loads((ROOT / "docs" / "results" / "tutorials.json").read_text(encoding="utf-8"))
     assert [row["experiment"] for row in rows] == [found.name for found in experiments()]
     assert [row["printed"] for row in rows] == [found.printed for found in experiments()]
+
+
+TRAINING = [page for page in PAGES if TRAINS in page.read_text(encoding="utf-8") and not chinese(page)]
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+
+
+def test_the_pages_that_train_are_those_make_docs_runs() -> None:
+    assert tool("notebooks").RUN == TRAINS
+    assert tool("notebooks").pages() == TRAINING
+    assert set(TUTORIALS) < set(TRAINING)
+
+
+@pytest.mark.parametrize("page", TRAINING, ids=named)
+def test_a_page_that_trains_is_checked_by_its_figures(page: Path) -> None:
+    """It compiles, shows what its blocks print, and says what must hold of it."""
+    cells = tool("notebooks").cells(page.read_text(encoding="utf-8"))
+    assert [cell.code for cell in cells] == blocks(page, "python"), "a block stands where none is found"
+    assert sum(bool(cell.output) for cell in cells) == len(blocks(page, "output")) > 0
+    assert all(
+        cell.output
+        for cell in cells
+        if re.search(r"^print\(|^    print\(", cell.code, re.MULTILINE)
+        and not re.search(r"^def ", cell.code, re.MULTILINE)
+    )
+    for number, cell in enumerate(cells, 1):
+        compile(cell.code, f"{named(page)}, block {number}", "exec")
+        for held in cell.holds:
+            compile(held, f"{named(page)}, block {number}", "eval")
+    assert any(cell.holds for cell in cells)
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=named)
+def test_a_notebook_is_its_page(page: Path) -> None:
+    shown = json.loads(page.with_suffix(".ipynb").read_text(encoding="utf-8"))
+    assert shown == tool("notebooks").notebook(page.read_text(encoding="utf-8")), "run `make notebooks`"
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=named)
+def test_a_translation_shares_the_code_and_the_run(page: Path) -> None:
+    english, other = (
+        tool("notebooks").cells(path.read_text(encoding="utf-8")) for path in (page, translated(page))
+    )
+    assert [(cell.code, cell.output) for cell in other] == [(cell.code, cell.output) for cell in english]
+    assert blocks(translated(page), "sh", "toml") == blocks(page, "sh", "toml")
+
+
+def translated(page: Path) -> Path:
+    return ROOT / "docs" / "zh" / page.name
+
+
+def test_every_page_is_translated_as_often_as_it_should_be() -> None:
+    assert {path.name for path in (ROOT / "docs" / "zh").glob("[0-9]*.md")} == {
+        page.name for page in TUTORIALS
+    }
+
+
+@pytest.mark.parametrize("language", ["python", "sh"])
+def test_the_chinese_readme_shows_what_the_readme_shows(language: str) -> None:
+    lines = set("".join(blocks(ROOT / "README.md", language)).splitlines())
+    shown = blocks(ROOT / "README.zh-CN.md", language)
+    assert shown
+    for block in shown:
+        assert set(block.splitlines()) <= lines
+
+
+def test_figures_of_a_run_are_compared() -> None:
+    agree = tool("notebooks").agree
+    assert agree("RMSE 1.114 (1.089 to 1.141)\n", "RMSE 1.120 (1.090 to 1.139)\n")
+    assert not agree("RMSE 1.114", "RMSE 1.150")
+    assert not agree("EASE wins 0.1", "iALS wins 0.1")
+    assert not agree("raw 0.295", "raw 0.295 0.412")
+
+
+def test_the_reference_is_up_to_date() -> None:
+    reference = tool("reference")
+    wanted = reference.pages()
+    there = {
+        path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").glob("*.md")
+    }
+    assert there.keys() == wanted.keys(), "run `make readme`"
+    for name, text in wanted.items():
+        assert there[name] == text, f"docs/reference/{name}: run `make readme`"
+
+
+def test_every_public_name_and_every_verb_is_in_the_reference() -> None:
+    import typer
+
+    import shortlist
+    from shortlist.cli import app
+
+    pages = "".join(path.read_text("utf-8") for path in (ROOT / "docs" / "reference").glob("*.md"))
+    titles = set(re.findall(r"^#+ (.*)$", pages, re.MULTILINE))
+    names = {f"sl.{name}" for name in shortlist.__all__} - {"sl.__version__", "sl.ShortlistError"}
+    verbs = {f"shortlist {name}" for name in typer.main.get_command(app).commands}  # type: ignore[attr-defined]
+    assert names | verbs | {"ShortlistError"} <= titles
+
+
+def test_the_site_leads_to_every_page() -> None:
+    listed = set(re.findall(r": ([\w/.-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
+    places = set(tool("site").sources().values()) | {"decisions/index.md"}
+    assert listed - places == set(), "listed, and not there"
+    assert {place for place in places - listed if not place.startswith("decisions/0")} == set()
+
+
+def test_links_are_led_to_where_the_site_has_them() -> None:
+    site = tool("site")
+    text = site.page(
+        "docs/accuracy.md",
+        "[a](../README.md#x) [b](log.md) [c](../src/shortlist/api/cases.py)",
+        site.sources(),
+    )
+    assert text == "[a](project/readme.md#x) [b](log.md) c"
+    assert site.page("README.md", "so:\n- one", site.sources()) == "so:\n\n- one"
