@@ -98,6 +98,8 @@ def test_lists_that_must_be_whole() -> None:
         with pytest.raises(RequestError, match="row 0, column 'marks', index 0: expected a finite number"):
             read_request({"marks": [gone, 1]}, types, whole=types)
     assert read_request({"marks": [None, [1, 2]]}, types, whole=types)["marks"].shape == (2, 2)
+    with pytest.raises(RequestError, match="row 0, column 'genres', index 0: expected text"):
+        read_request([{"genres": np.array([["a", "b"], ["c", "d"]])}], types, whole=types)
 
 
 def test_numbers_and_times() -> None:

@@ -249,7 +249,7 @@ def _lists(name: str, values: Sequence[Any], kind: ColumnType, *, whole: bool) -
             raise _wrong(name, row, value, kind)
         found = []
         for index, one in enumerate([] if _is_nothing(value) else value):
-            if whole and (_is_nothing(one) or one == ""):
+            if whole and (_is_nothing(one) or (isinstance(one, str) and not one)):
                 raise _wrong_one(name, row, index, one, kind, "leave out what is not known")
             try:
                 found.append(read(one))
