@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -34,7 +34,7 @@ class Validation:
     rows: int
     findings: tuple[Finding, ...]
     clean: tuple[str, ...] = ()
-    skipped: Mapping[str, str] | None = None
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -61,14 +61,14 @@ class Validation:
             "counts": {severity: len(self.of(severity)) for severity in SEVERITIES},
             "findings": [found.to_dict() for found in self.findings],
             "clean": list(self.clean),
-            "skipped": dict(self.skipped or {}),
+            "skipped": dict(self.skipped),
         }
 
     def to_json(self, *, indent: int | None = 2) -> str:
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
 
     def __str__(self) -> str:
-        skipped = [f"{name} ({why})" for name, why in (self.skipped or {}).items()]
+        skipped = [f"{name} ({why})" for name, why in self.skipped.items()]
         ending = [f"{len(self.clean)} checks found nothing"]
         if skipped:
             ending += textwrap.wrap(f"not run: {', '.join(skipped)}", _WIDTH, break_on_hyphens=False)
