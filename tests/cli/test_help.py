@@ -11,7 +11,7 @@ VERBS = [
     ["train"], ["evaluate"], ["recommend"], ["score"], ["similar"], ["export"], ["inspect"], ["reproduce"],
     ["data", "fetch"], ["data", "describe"], ["data", "split"], ["data", "validate"],
     ["runs", "list"], ["runs", "compare"],
-    ["tune"], ["doctor"],
+    ["tune"], ["doctor"], ["init"],
 ]  # fmt: skip
 HEAVY = {"jax", "polars", "numpy", "onnxruntime", "onnx", "scipy", "implicit", "pandas"}
 

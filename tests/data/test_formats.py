@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -178,6 +178,7 @@ def test_the_delimiter_divides_every_line_alike(sample: str, delimiter: str | No
     assert found == delimiter if delimiter else found not in sample
 
 
+@settings(max_examples=25)
 @given(
     delimiter=st.sampled_from([",", "\t", ";", "|", "::", "||", "|~|", "\x01"]),
     words=st.lists(

@@ -131,7 +131,7 @@ def test_roles_of_well_known_tables(name: str) -> None:
     assert all(guess.reason for guess in found.guesses)
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(name=st.sampled_from(sorted(TABLES)), order=st.randoms(use_true_random=False))
 def test_the_order_of_columns_and_rows_changes_nothing(name: str, order: random.Random) -> None:
     frame = FRAMES[name]

@@ -154,9 +154,11 @@ def guess_key(
             values = frame[column].cast(pl.String)
             shares[column] = float(known.is_in(values.unique().implode()).mean() or 0)  # type: ignore[arg-type]
     best = {c: s for c, s in shares.items() if s > 0 and s >= 0.9 * max(shares.values())}
-    own = [c for c in (name, CANONICAL[role]) if c in frame.columns]
+    own = [c for c in (name, CANONICAL[role]) if c in frame.columns and (shares.get(c) or not best)]
     if own:
-        return Guess(own[0], role, f"called as in the interactions; {shares.get(own[0], 0):.0%} of their ids")
+        like = "called as in the interactions" if own[0] == name else "the usual name"
+        told = f"{like}; {shares.get(own[0], 0):.0%} of their ids are in it"
+        return Guess(own[0], role, told)
     ranked = sorted(
         best, key=lambda c: (frame[c].is_unique().all(), points(c, role), shares[c]), reverse=True
     )

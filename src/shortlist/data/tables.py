@@ -128,8 +128,10 @@ def _entities(source: Source, role: str, name: str, delimiter: str, place: str) 
 def _with_roles(frame: pl.DataFrame, roles: dict[str, str], place: str) -> pl.DataFrame:
     for role, name in roles.items():
         if name not in frame.columns:
+            found = "; shortlist init finds out which columns are what" if name == role else ""
             raise DataError(
-                f"{place} has no column {name!r} (role {role})", hint=did_you_mean(name, frame.columns)
+                f"{place} has no column {name!r} (role {role})",
+                hint=did_you_mean(name, frame.columns) + found,
             )
         if name != role and role in frame.columns and role not in roles.values():
             raise DataError(

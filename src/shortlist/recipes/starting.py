@@ -111,7 +111,7 @@ def split_of(data: Dataset, wanted: str = "") -> tuple[SplitRule, str]:
     later = _possible(data, "time=80%")
     if later is None:
         return chance[0], "too few different times to divide by"
-    cold = later[1].describe()["test_rows_of_unseen_users"] / later[1].test.height
+    cold = later[1].refit().describe()["test_rows_of_unseen_users"] / later[1].test.height
     told = f"{cold:.0%} of the last fifth's rows are of users first seen in it"
     if cold <= COLD:
         return later[0], f"what comes later is what is recommended for; {told}"
