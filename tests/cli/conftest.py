@@ -63,7 +63,7 @@ def say(*words: object, debug: bool = False) -> Said:
     return Said(result.exit_code, result.stdout, result.stderr)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cli() -> Cli:
     return say
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,8 +41,8 @@ from shortlist.training.loop import train
 
 EPOCHS = 3
 """Passes over the new events and the replayed ones."""
-REPLAY = 0.25
-"""Share of the earlier rows that are learned from again."""
+REPLAY = 3.0
+"""Earlier rows that are learned from again, for each new one."""
 RATE = 0.3
 """Peak of the learning rate, as a share of the earlier run's."""
 DRAWN = 0x776172
@@ -50,16 +51,17 @@ DRAWN = 0x776172
 
 @dataclass(frozen=True)
 class Course:
-    """How a warm start is trained. rate: its learning rate's peak over the earlier run's."""
+    """How a warm start is trained. replay: earlier rows for each new one; rate: its learning rate's peak over
+    the earlier run's."""
 
     epochs: int = EPOCHS
     replay: float = REPLAY
     rate: float = RATE
 
     def __post_init__(self) -> None:
-        if self.epochs < 0 or not 0 <= self.replay <= 1 or self.rate <= 0:
+        if self.epochs < 0 or not 0 <= self.replay < math.inf or not 0 < self.rate < math.inf:
             raise TrainingError(
-                f"a warm start needs epochs >= 0, replay in [0, 1] and rate > 0, got {self.epochs},"
+                f"a warm start needs epochs >= 0, replay >= 0 and rate > 0, got {self.epochs},"
                 f" {self.replay} and {self.rate}"
             )
 
@@ -88,7 +90,8 @@ def warm_start(
         items, users: tables of new ones (or of old ones whose columns changed), where events are a table.
         model: the model with other weights, penalties or dropout; its tables and layers must be the old.
         epochs, rate: passes, and the peak of the learning rate over that of the earlier run's.
-        replay: the share of the earlier rows that are learned from again, the latest ones.
+        replay: so many earlier rows for each new one, drawn by the seed, are learned from again, lest what
+            they taught is forgotten.
         seed: of shuffling and dropout (the earlier run's).
         part: of a bundle whose two stages were trained apart, the one to go on with.
 
@@ -114,7 +117,7 @@ def warm_start(
         seconds = {"compile": 0.0, "fit": 0.0, "fit_cpu": 0.0, "prepare_cpu": prepare_cpu}
         return _fitted(model, begun, news, training, prepared, carried, {}, seconds, 0)
     weighed = faded(prepared, news.split, training.half_life) if training.half_life else prepared
-    lesson = chosen(weighed, rows_learned(news, replay))
+    lesson = chosen(weighed, rows_learned(news, replay, training.seed))
     judge = Judge(model, news.split, prepared) if news.split.validation.height else None
     weights = {t.name: t.weight for t in model.all_tasks if t.weight}
     run = train(
@@ -172,17 +175,18 @@ def _training(declared: Training, course: Course, seed: int | None) -> Training:
     )
 
 
-def rows_learned(news: News, replay: float) -> Longs:
-    """The rows that are learned from: the new ones and the latest `replay` share of the old."""
-    old = round(replay * news.num_old)
-    return np.arange(news.num_old - old, news.split.train.height)
+def rows_learned(news: News, replay: float, seed: int) -> Longs:
+    """The rows that are learned from: some of the old, in order, and all of the new."""
+    count = min(news.num_old, round(replay * news.num_new))
+    drawn = np.random.default_rng([seed, DRAWN]).permutation(news.num_old)[:count]
+    return np.concatenate([np.sort(drawn), np.arange(news.num_old, news.split.train.height)])
 
 
 def chosen(prepared: Prepared, rows: Longs) -> Prepared:
     """The same with some of its examples, and the sampling probabilities that go with these."""
     examples = prepared.examples.each(lambda column: column[rows])
     if len(rows) == 0:
-        raise TrainingError("there are no new events to learn from", hint="replay some rows, or epochs=0")
+        raise TrainingError("there are no new events to learn from", hint="epochs=0 takes over what there is")
     log_q = log_sampling_probability(examples.candidates, prepared.catalogue.num_items, examples.weights)
     return replace(prepared, examples=examples, catalogue=replace(prepared.catalogue, log_q=log_q))
 

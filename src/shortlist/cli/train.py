@@ -57,7 +57,7 @@ def train(
     ] = None,
     replay: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="With --from: share of the earlier rows to learn from again."),
+        typer.Option(min=0, help="With --from: earlier rows to learn from again, for each new one."),
     ] = None,
     rate: Annotated[
         float | None, typer.Option(min=0, help="With --from: learning rate over the earlier run's.")
@@ -85,7 +85,7 @@ def train(
 
     With --from BUNDLE the run goes on from that bundle: the argument is a table of new events (--items and
     --users: of new ones), columns are named as in the bundle's recipe, events it knows are left out. Ids get
-    rows of their own; 3 passes over the new events and the latest of the old, unless --epochs and --replay
+    rows of their own; 3 passes over the new events, and three old ones for each, unless --epochs and --replay
     say otherwise. The folder holds news.txt, the bundle and, with --hold-out, a comparison with the old one.
     """
     if start is not None:

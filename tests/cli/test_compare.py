@@ -1,0 +1,78 @@
+"""`shortlist train --from` and `shortlist compare`, end to end on tiny tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Cli = Callable[..., Any]
+HEADER = "user_id,item_id,rating,timestamp,device"
+NEWS = [
+    f"{user},{item},{1 + item % 5},{90_000 + 60 * item + user},phone"
+    for user in (1, 2, 3)
+    for item in (5, 6, 7, 8)
+]
+NEWS += ["newcomer,5,4,99000,phone", "newcomer,fresh,5,99060,tablet"]
+
+
+@pytest.fixture(scope="module")
+def news(tmp_path_factory: pytest.TempPathFactory, tables: Path) -> Path:
+    folder = tmp_path_factory.mktemp("news")
+    known = (tables / "events.csv").read_text().splitlines()[1]
+    (folder / "news.csv").write_text("\n".join([HEADER, *NEWS, f"{known},phone"]) + "\n")
+    (folder / "items.csv").write_text("item_id,title\nfresh,A Fresh Item\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def today(run: Path, news: Path, tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("today") / "today"
+    words = ["train", "--from", run, news / "news.csv", "--items", news / "items.csv", "-o", folder]
+    return folder, cli(*words, "--epochs", 1, "--hold-out", 0.2, "--json")
+
+
+def test_a_run_goes_on_from_a_run(today: tuple[Path, Any], cli: Cli) -> None:
+    folder, said = today
+    assert said.code == 0, said.err
+    assert any("new events after" in line for line in said.json["news"])
+    assert said.json["comparison"]["b"] == "after"
+    files = {path.name for path in folder.iterdir()}
+    assert {"bundle", "recipe.toml", "metrics.jsonl", "news.txt", "comparison.json"} <= files
+    assert "columns that training does not read: device" in (folder / "news.txt").read_text()
+    found = cli("recommend", folder, "--user", "1", "-k", 41, "--json")
+    assert found.code == 0, found.err
+    assert "fresh" in {row["item_id"] for row in found.json}
+
+
+def test_two_bundles_side_by_side(
+    run: Path, today: tuple[Path, Any], news: Path, cli: Cli, tmp_path: Path
+) -> None:
+    said = cli("compare", run, today[0], "--events", news / "news.csv", "--html", tmp_path / "page.html")
+    assert said.code == 0, said.err
+    assert "today was trained on" in said.out
+    assert "too few users for a verdict" in said.out
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+    same = cli("compare", run, run, "--json").json
+    assert same["figures"] and all(row["difference"]["value"] == 0 for row in same["figures"])
+
+
+def test_a_bundle_for_serving_starts_nothing(
+    run: Path, news: Path, cli: Cli, refused: Any, tmp_path: Path
+) -> None:
+    assert cli("export", run, "-o", tmp_path / "out", "--serving").code == 0
+    assert not (tmp_path / "out" / "train").exists()
+    refused(cli("train", "--from", tmp_path / "out", news / "news.csv", "-o", tmp_path / "x"), "--serving")
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_makes_no_sense_together_is_refused(
+    run: Path, news: Path, cli: Cli, refused: Any, tmp_path: Path
+) -> None:
+    refused(cli("train", "--from", run, news / "news.csv"), "needs a folder")
+    refused(
+        cli("train", "--from", run, news / "news.csv", "-o", tmp_path / "x", "--show"), "--show", "--from"
+    )
+    refused(cli("compare", run, run, "--recipe", "ml100k-ids", "--events", news / "news.csv"), "--events")
