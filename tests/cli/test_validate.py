@@ -46,6 +46,7 @@ def test_names_columns_rules_scales_and_limits_are_taken(cli: Cli, tables: Path,
     found = {f["name"]: f for f in cli(*shop, "--scale", "1,5", "--limits", "item_rows=9").json["findings"]}
     assert found["ratings-outside-scale"]["where"] == "interactions.stars"
     assert found["few-rows-per-item"]["count"] == 3
+    assert "columns: user_id is 'who', item_id is 'what', rating is 'stars'\n" in cli(*shop[:-1]).out
     rule = cli("data", "validate", tables / "events.csv", "--rule", "random=80%", "--json").json
     assert {"split-test-before-train"} <= {finding["name"] for finding in rule["findings"]}
 
@@ -85,11 +86,11 @@ def test_what_cannot_be_read_or_understood_ends_in_1(
 
 
 def test_describe_writes_a_page_beside_what_it_says(cli: Cli, tables: Path, tmp_path: Path) -> None:
-    page = tmp_path / "new" / "events.html"
+    page = tmp_path / "events.html"
     said = cli("data", "describe", tables / "events.csv", "--html", page, "--json")
     assert said.code == 0 and said.err == f"wrote {page}\n"
     assert said.json["picture"]["sessions"]["pause_minutes"] == 30
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    assert [path.name for path in page.parent.iterdir()] == ["events.html"]
+    assert [path.name for path in tmp_path.iterdir()] == ["events.html"]
     text = cli("data", "describe", tables / "events.csv").out
     assert "rows a user (users)" in text and "most frequent items" in text

@@ -92,6 +92,8 @@ def describe(
 
     require_file(html)
     dataset = load(source, path, columns, users, items)
+    for told in dataset.notes:
+        note(told, quiet=quiet)
     facts, seen = describe(dataset), picture(dataset)
     if html is not None:
         from shortlist.data.download import write_atomic

@@ -27,7 +27,7 @@ class Validation:
     """Everything that was found in a table, errors first.
 
     clean: names of the checks that found nothing. skipped: names of those that could not be run, and what
-    they lack. rows: of the interactions.
+    they lack. rows: of the interactions. columns: which of them was taken for which role.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Validation:
     findings: tuple[Finding, ...]
     clean: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -57,6 +58,7 @@ class Validation:
         return {
             "name": self.name,
             "rows": self.rows,
+            "columns": dict(self.columns),
             "ok": self.ok,
             "counts": {severity: len(self.of(severity)) for severity in SEVERITIES},
             "findings": [found.to_dict() for found in self.findings],
@@ -72,7 +74,9 @@ class Validation:
         ending = [f"{len(self.clean)} checks found nothing"]
         if skipped:
             ending += textwrap.wrap(f"not run: {', '.join(skipped)}", _WIDTH, break_on_hyphens=False)
-        return "\n".join([self.verdict, "", *(_block(found) for found in self.findings), *ending])
+        taken = [f"{role} is {name!r}" for role, name in self.columns.items() if role != name]
+        head = [self.verdict, *([f"columns: {', '.join(taken)}"] if taken else []), ""]
+        return "\n".join([*head, *(_block(found) for found in self.findings), *ending])
 
     def _repr_html_(self) -> str:
         head = "".join(

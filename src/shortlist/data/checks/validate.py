@@ -147,4 +147,4 @@ def _result(name: str, subject: Subject, found: list[Finding], ignored: Collecti
     ordered = sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
     named = {finding.name for finding in found} | skipped.keys()
     clean = tuple(check.name for check in CHECKS if check.name not in named)
-    return Validation(name, subject.rows.height, tuple(ordered), clean, skipped)
+    return Validation(name, subject.rows.height, tuple(ordered), clean, skipped, subject.names)
