@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shortlist.recipes import accuracy, arrivals, tutorials
+from shortlist.recipes import accuracy, arrivals, tutorials, warm_start
 
 Cli = Callable[..., Any]
 ROWS = [
@@ -166,3 +166,33 @@ def test_a_bad_place_is_told_before_anything_runs(
     said = cli("reproduce", "tutorials", "--json", str(tmp_path / "nowhere" / "x.json"))
     refused(said, "there is no folder", "nowhere")
     assert not asked and not (tmp_path / "nowhere").exists()
+
+
+WARM: list[dict[str, Any]] = [
+    {
+        "recipe": "ml100k-ids",
+        "figures": [
+            {
+                "figure": "rmse",
+                "scratch": 1.1,
+                "warm": 1.0,
+                "state alone": 1.2,
+                "warm - scratch": {"value": -0.1, "low": -0.2, "high": -0.05, "verdict": "wins"},
+            }
+        ],
+        "cpu_seconds": {"scratch": 4.0, "warm": 1.0, "state alone": 0.1},
+        "cheaper": 4.0,
+    }
+]
+
+
+def test_a_warm_start_stands_beside_one_from_scratch(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(warm_start, "reproduce_warm_start", lambda *, seeds, tell: WARM * (seeds == 2))
+    said = cli("reproduce", "warm-start", "--seeds", 2, "--json", tmp_path / "w.json")
+    assert said.code == 0, said.err
+    lines = [" ".join(line.split()) for line in said.out.splitlines()]
+    assert "ml100k-ids rmse 1.1000 1.0000 1.2000 -0.1000 [-0.2000, -0.0500]" in lines
+    assert "ml100k-ids CPU seconds 4.00 1.00 0.10 4.0 times cheaper" in lines
+    assert json.loads((tmp_path / "w.json").read_text()) == WARM

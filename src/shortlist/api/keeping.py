@@ -187,8 +187,7 @@ def _series(name: str, column: Array) -> pl.Series:
         if column.dtype.kind == "O":
             listed = [[value for value in row if value != ""] for row in column.tolist()]
             return pl.Series(name, listed, pl.List(pl.String))
-        lost = np.isnan(column).any(axis=1).tolist()
-        rows = [None if lost[at] else row for at, row in enumerate(column.tolist())]
+        rows = [row if np.isfinite(row).all() else None for row in column.tolist()]
         return pl.Series(name, rows, pl.List(pl.Float32))
     if column.dtype.kind == "O":
         return pl.Series(name, [value or None for value in column.tolist()], pl.String)

@@ -1,4 +1,4 @@
-"""`shortlist reproduce`: the tutorials' experiments, the accuracy of the shipped recipes, cold start."""
+"""`shortlist reproduce`: the tutorials' experiments, the shipped recipes' accuracy, cold and warm starts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ EXAMPLES = examples(
     "shortlist reproduce accuracy --json accuracy.json",
     "shortlist reproduce accuracy --seeds 1 --rows rating-one --rows joint",
     "shortlist reproduce arrivals --json arrivals.json",
+    "shortlist reproduce warm-start --json warm-start.json",
 )
 
 FIGURES = {
@@ -44,17 +45,18 @@ class What(StrEnum):
     tutorials = "tutorials"
     accuracy = "accuracy"
     arrivals = "arrivals"
+    warm_start = "warm-start"
 
 
-USUAL_SEEDS = {What.tutorials: 1, What.accuracy: 3, What.arrivals: 3}
+USUAL_SEEDS = {What.tutorials: 1, What.accuracy: 3, What.arrivals: 3, What.warm_start: 3}
 
 
 def reproduce(
     what: Annotated[
         What,
         typer.Argument(
-            help="The six experiments of the two tutorials, the accuracy of shipped recipes, or how users and"
-            " items are served that training never saw."
+            help="The six experiments of the two tutorials, the accuracy of shipped recipes, how users and"
+            " items are served that training never saw, or a model that goes on with new events."
         ),
     ],
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the rows to a file too.")] = None,
@@ -71,8 +73,8 @@ def reproduce(
 
     tutorials: one row an experiment, each run twice: what the tutorial prints, its recipe run here,
     Shortlist's recipe, seconds. accuracy: the shipped recipes on several splits, beside baselines on the same
-    rows and the best figures known of others. arrivals: held-out users and items. `--json -` prints the rows
-    as JSON instead.
+    rows and the best figures known of others. arrivals: held-out users and items. warm-start: going on
+    from an earlier model beside training from scratch. `--json -` prints the rows as JSON instead.
     """
     if rows and what is not What.accuracy:
         raise typer.BadParameter("only `reproduce accuracy` has rows to choose from", param_hint="--rows")
@@ -87,6 +89,10 @@ def reproduce(
             from shortlist.recipes.arrivals import reproduce_arrivals
 
             found = reproduce_arrivals(seeds=runs, tell=tell)
+        elif what is What.warm_start:
+            from shortlist.recipes.warm_start import reproduce_warm_start
+
+            found = reproduce_warm_start(seeds=runs, tell=tell)
         else:
             from shortlist.recipes.tutorials import reproduce
 
@@ -147,6 +153,27 @@ def arrivals_text(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join([*parts, ARRIVALS_LEGEND])
 
 
+def warm_start_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Figures of the three models, the difference warm - scratch with its interval, and CPU seconds."""
+    body = [["recipe", "figure", "scratch", "warm", "state alone", "warm - scratch", "95 %"]]
+    for row in rows:
+        for found in row["figures"]:
+            gap = found["warm - scratch"]
+            models = [f"{found[model]:.4f}" for model in ("scratch", "warm", "state alone")]
+            span = f"[{gap['low']:+.4f}, {gap['high']:+.4f}]"
+            body.append([row["recipe"], found["figure"], *models, f"{gap['value']:+.4f}", span])
+        cpu = row["cpu_seconds"]
+        told = [f"{cpu[model]:.2f}" for model in ("scratch", "warm", "state alone")]
+        body.append([row["recipe"], "CPU seconds", *told, f"{row['cheaper']:.1f} times cheaper", ""])
+    return "\n\n".join([table([""] * 7, body), WARM_LEGEND])
+
+
+WARM_LEGEND = (
+    "scratch: trained on all rows before the test; warm: yesterday's model gone on with the new rows; state"
+    "\nalone: yesterday's model, whose state knows them. rolling: of test rows, each asked with all its user"
+    "\ndid before. Means over seeds; intervals from resampling users. CPU seconds of features and training,"
+    "\nwithout compilation and without yesterday's own training."
+)
 ARRIVALS_LEGEND = (
     "Filtered hit rate@100 over test rows, means over seeds; intervals from resampling users. The last table:"
     "\nid_dropout on validation rows and other held-out items."
@@ -160,7 +187,12 @@ ACCURACY_LEGEND = (
 )
 
 
-TEXTS = {What.tutorials: text, What.accuracy: accuracy_text, What.arrivals: arrivals_text}
+TEXTS = {
+    What.tutorials: text,
+    What.accuracy: accuracy_text,
+    What.arrivals: arrivals_text,
+    What.warm_start: warm_start_text,
+}
 
 
 def _cells(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -58,24 +58,24 @@ class Days:
 
 def reproduce_warm_start(
     *, seeds: int = len(SEEDS), validation: bool = False, tell: Tell | None = None
-) -> dict[str, Any]:
-    """Both recipes, each with so many seeds: figures of the three models, differences warm - scratch with
+) -> list[dict[str, Any]]:
+    """A row a recipe, each with so many seeds: figures of the three models, differences warm - scratch with
     intervals from resampling users, CPU seconds. validation: on the rows that settings were chosen on."""
     days = Days.of(movielens("100k"), validation=validation)
     chosen = tuple(SEEDS[0] + k for k in range(seeds))
+    rows = {"yesterday": days.yesterday.train.height, "test": days.with_new.test.height}
+    rows["new"] = days.with_new.train.height - rows["yesterday"]
+    common = {
+        "judged_on": "validation" if validation else "test",
+        "rows": rows,
+        "settings": {"epochs": EPOCHS, "replay": REPLAY, "rate": RATE},
+    }
     found = []
     for at, (name, judge) in enumerate(JUDGES.items()):
         if tell is not None:
             tell(name, at, len(JUDGES))
-        found.append(_measured(name, judge, days, chosen))
-    rows = {"yesterday": days.yesterday.train.height, "test": days.with_new.test.height}
-    rows["new"] = days.with_new.train.height - rows["yesterday"]
-    return {
-        "rows": rows,
-        "test": "validation" if validation else "test",
-        "settings": {"epochs": EPOCHS, "replay": REPLAY, "rate": RATE},
-        "recipes": found,
-    }
+        found.append(_measured(name, judge, days, chosen) | common)
+    return found
 
 
 Judge = Callable[[Fitted, Split], dict[str, Tally]]
