@@ -1,7 +1,7 @@
 """The documentation site: pages gathered for the generator before it runs, and what it built checked after.
 
     python tools/site.py gather     docs/ and the repository's own pages -> build/pages
-    python tools/site.py check      build/site asks nothing of other hosts, every page and public name is there
+    python tools/site.py check      build/site asks nothing of other hosts, pages and public names are there
 
 Pages are written to be read on any code host. The generator wants a little more: one folder, a blank line
 before each list and table, no links to files that are not pages.
