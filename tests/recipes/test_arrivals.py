@@ -60,12 +60,12 @@ def test_ranks_are_what_is_listed(joint: Fitted, small_split: Split, monkeypatch
     monkeypatch.setattr(visitors, "K", 20)
     rec = joint.recommender()
     known = rec.users.vocabulary.values
-    served = visitors.Served.of(small_split, small_split.test.filter(pl.col("user_id").is_in(known)).head(60))
+    served = visitors.Served.of(small_split, small_split.test.filter(pl.col("user_id").is_in(known)).head(24))
     asked: Any = {name: served.rows[name].to_list() for name in ("user_id", "timestamp")}
     ranked = served.hits(rec, asked, block=7)
-    assert 0 < ranked.sum() < 60
+    assert 0 < ranked.sum() < 24
     # two stages list what retrieval ranks first where the rating does not weigh
-    np.testing.assert_array_equal(served.listed(rec, asked, range(60)), ranked > 0)
+    np.testing.assert_array_equal(served.listed(rec, asked, range(24)), ranked > 0)
 
 
 def test_shares_are_means_over_rows_and_users_are_resampled() -> None:
