@@ -36,15 +36,20 @@ from shortlist.models.layers import parameter
 from shortlist.models.scorer import JaxScorer
 from shortlist.specs.models import Model
 from shortlist.specs.training import Training
-from shortlist.training.carried import Carried, grown
+from shortlist.training.carried import Carried, grown, smaller
 from shortlist.training.loop import train
 
 EPOCHS = 3
 """Passes over the new events and the replayed ones."""
 REPLAY = 3.0
 """Earlier rows that are learned from again, for each new one."""
-RATE = 0.3
+RATE = 0.4
 """Peak of the learning rate, as a share of the earlier run's."""
+FADE = 1.6
+"""How much smaller vectors become before they are learned from again, for each earlier run's worth of steps:
+those of a run that ended fit its rows too well to give way to others (Ash and Adams, NeurIPS 2020)."""
+SMALLEST = 0.5
+"""What of vectors stays at least."""
 DRAWN = 0x776172
 """Of the stream of random numbers that draws the replayed rows."""
 
@@ -95,18 +100,19 @@ def warm_start(
         seed: of shuffling and dropout (the earlier run's).
         part: of a bundle whose two stages were trained apart, the one to go on with.
 
-    Vocabularies grow and tables with them; a new row starts as what the model said of unknown values. Bucket
-    edges, normalisers and words of texts stay. Seen sets, pasts and popularity are those of all events, old
-    and new. No new events and epochs=0 give the same recommender. The same inputs give the same bits.
+    Vocabularies grow and tables with them; a new row starts as what the model said of unknown values. Before
+    the first step vectors are made smaller, by how much is to be learned anew (FADE). Bucket edges,
+    normalisers and words of texts stay. Seen sets, pasts and popularity are those of all events, old and new.
+    No new events and epochs=0 give the same recommender. The same inputs give the same bits.
 
     Raises BundleError where the bundle keeps nothing to start from, DataError for events that lack a column
     training had, SpecError for another model, NonFiniteLoss.
     """
     use_compilation_cache()
+    clock = time.process_time()
     course, begun = Course(epochs, replay, rate), Start.of(start, part)
     model = begun.model if model is None else like(begun.model, model)
     news = news_of(begun, events, items, users)
-    clock = time.process_time()
     training = _training(begun.training, course, seed)
     drawn: dict[str, Any] = {"new_users": training.new_users, "seed": training.seed}
     prepared = prepare(model, news.split, kept=begun.kept, **drawn)
@@ -116,8 +122,11 @@ def warm_start(
     if not epochs:
         seconds = {"compile": 0.0, "fit": 0.0, "fit_cpu": 0.0, "prepare_cpu": prepare_cpu}
         return _fitted(model, begun, news, training, prepared, carried, {}, seconds, 0)
+    rows = rows_learned(news, replay, training.seed)
+    worth = epochs * len(rows) / (begun.training.epochs * news.num_old)  # of the earlier run
+    carried = smaller(carried, max(SMALLEST, 1 - FADE * worth))
     weighed = faded(prepared, news.split, training.half_life) if training.half_life else prepared
-    lesson = chosen(weighed, rows_learned(news, replay, training.seed))
+    lesson = chosen(weighed, rows)
     judge = Judge(model, news.split, prepared) if news.split.validation.height else None
     weights = {t.name: t.weight for t in model.all_tasks if t.weight}
     run = train(

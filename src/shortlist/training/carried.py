@@ -108,6 +108,15 @@ def grown(carried: Carried, sizes: Mapping[str, int], training: Training) -> Car
     return Carried(net, larger, OptimizerState(state.net, states, state.step))
 
 
+def smaller(carried: Carried, share: float) -> Carried:
+    """The same with this share of every vector of the tables; biases and layers stay."""
+    tables = {
+        name: table if "#" in name else jax.device_put(np.asarray(table) * np.float32(share))
+        for name, table in carried.tables.items()
+    }
+    return carried._replace(tables=tables)
+
+
 def _extended(table: Any, rows: int, row: Any) -> Any:
     """A table [..., n, dim] with copies of `row` [..., 1, dim] at its end."""
     more = rows - table.shape[-2]
