@@ -24,7 +24,7 @@ WIDTH = 100
 
 @dataclass(frozen=True)
 class Page:
-    """One page of the reference: the public names whose modules begin with one of `homes`."""
+    """One page of the reference: the public names of modules in `homes` that stand on no page before it."""
 
     file: str
     title: str
@@ -55,16 +55,21 @@ PAGES = (
     Page(
         "training",
         "Training and recipes",
-        "How a model is trained.",
-        ("shortlist.specs.training", "shortlist.specs.recipe", "shortlist.api.fitting", "shortlist.recipes"),
+        "How a model is trained, and trained on.",
+        (
+            "shortlist.specs.training",
+            "shortlist.specs.recipe",
+            "shortlist.api.fitting",
+            "shortlist.api.warming",
+            "shortlist.recipes",
+        ),
     ),
     Page(
         "recommending",
         "Recommending and evaluating",
         "What a trained model answers, and how well.",
-        ("shortlist.api.recommending", "shortlist.api.evaluating", "shortlist.bundle", "shortlist.pipeline"),
+        ("shortlist",),
     ),
-    Page("others", "Other names", "What stands on no page of its own.", ("shortlist",)),
 )
 
 
