@@ -302,6 +302,16 @@ def test_a_split_folder_is_checked_for_leaks(divided: Path) -> None:
     assert found["split-cold-users"].share == 0.5
 
 
+def test_test_rows_in_validation_are_known_to_the_last_fit(divided: Path) -> None:
+    rows = {"user_id": ["d"], "item_id": ["z"], "rating": [3], "timestamp": [400]}
+    pl.DataFrame(rows).write_parquet(divided / "validation.parquet")
+    test = pl.read_parquet(divided / "test.parquet")
+    pl.concat([test, pl.DataFrame(rows)]).write_parquet(divided / "test.parquet")
+    found = [f for f in checked({"interactions": divided}).findings if f.name == "split-rows-in-both"]
+    assert [(f.where, f.count) for f in found] == [("test", 2)]
+    assert "in train or validation too" in found[0].message
+
+
 def test_a_split_by_time_is_clean_and_a_random_one_is_not() -> None:
     assert checked(good(), rule="time=80%,validation=10%").findings == ()
     data = sl.datasets.from_tables(**good())

@@ -124,7 +124,7 @@ def _quantiles(values: pl.Series) -> dict[str, float]:
 
 def _top_items(dataset: Dataset) -> list[dict[str, Any]]:
     counts = dataset.interactions["item_id"].value_counts(name="rows")
-    top = counts.sort("rows", "item_id", descending=[True, False]).head(_TOP)
+    top = _most(counts, "rows", "item_id", _TOP)
     label = next((n for n in _NAMES if dataset.items.schema.get(n) == pl.String), None)
     if label is None:
         return top.to_dicts()
@@ -147,7 +147,7 @@ def _column(table: str, column: pl.Series) -> dict[str, Any]:
         else column
     )
     counts = flat.drop_nulls().alias("value").value_counts(name="n")
-    top = counts.sort("n", "value", descending=[True, False]).head(_VALUES)
+    top = _most(counts, "n", "value", _VALUES)
     return {
         "table": table,
         "column": column.name,
@@ -157,3 +157,9 @@ def _column(table: str, column: pl.Series) -> dict[str, Any]:
         "distinct": counts.height,
         "frequent": [{"value": str(value), "count": count} for value, count in top.iter_rows()],
     }
+
+
+def _most(counts: pl.DataFrame, by: str, then: str, k: int) -> pl.DataFrame:
+    """The k rows with the most, in order; among equals the first in the order of `then`. No whole sort."""
+    top = counts.top_k(k, by=[by, then], reverse=[False, True])
+    return top.sort(by, then, descending=[True, False])

@@ -10,6 +10,8 @@ from shortlist.data.checks.finding import Check, Example, Hit, Severity
 from shortlist.data.checks.subject import Subject, quoted
 
 _HELD = ("validation", "test")
+_LEARNED = {"validation": ("train",), "test": ("train", "validation")}
+"""What a model has learned from when it is judged on a part: the last fit takes the validation rows too."""
 
 
 def rows_in_both(subject: Subject) -> Iterator[Hit]:
@@ -17,28 +19,28 @@ def rows_in_both(subject: Subject) -> Iterator[Hit]:
     names = subject.rows.columns
     rows = subject.rows.with_columns(subject.rows.hash_rows().alias("_hash"), _part(subject))
     rows = rows.with_row_index("_at")
-    train = rows.filter(pl.col("_part") == "train")
     for part in _HELD:
+        train = rows.filter(pl.col("_part").is_in(_LEARNED[part]))
         held = rows.filter(pl.col("_part") == part)
         both = held.join(train.select("_hash"), on="_hash", how="semi", maintain_order="left")
         known = train.join(both.select("_hash"), on="_hash", how="semi")  # few; then compared value by value
         both = both.join(known, on=names, how="semi", nulls_equal=True, maintain_order="left")
         if both.height:
-            what = f"rows of {part} are in train too, equal in every column: their answer is known"
+            what = f"rows of {part} are in {_learned(part)} too, equal in every column: their answer is known"
             yield Hit("error", both.height, held.height, part, what, _examples(subject, both["_at"]))
 
 
 def pairs_in_both(subject: Subject) -> Iterator[Hit]:
     """Pairs of which one row is trained on."""
     pairs = subject.pairs
-    known = pairs.filter(pl.col("part") == "train").select("user", "item").unique()
     for part in _HELD:
+        known = pairs.filter(pl.col("part").is_in(_LEARNED[part])).select("user", "item").unique()
         held = pairs.filter(pl.col("part") == part)
         both = held.join(known, on=["user", "item"], how="semi", maintain_order="left")
         if both.height:
             what = (
-                f"rows of {part} have a (user, item) pair that train has: filtered figures cannot find them, "
-                "since seen items are left out"
+                f"rows of {part} have a (user, item) pair that {_learned(part)} has: filtered figures cannot "
+                "find them, since seen items are left out"
             )
             yield Hit("warning", both.height, held.height, part, what, _examples(subject, both["row"]))
 
@@ -100,6 +102,10 @@ def rule_problem(subject: Subject) -> Iterator[Hit]:
     """A rule that cannot divide these rows."""
     if subject.rule_problem:
         yield Hit("error", subject.rows.height, subject.rows.height, "split", subject.rule_problem)
+
+
+def _learned(part: str) -> str:
+    return " or ".join(_LEARNED[part])
 
 
 def _part(subject: Subject) -> pl.Series:
