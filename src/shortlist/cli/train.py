@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 
 from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json, progress, table
+from shortlist.cli.warm import HoldOut, Rate, Replay, Start, go_on, refuse_with_start
 from shortlist.errors import RecipeError, SpecError, did_you_mean
 
 if TYPE_CHECKING:
     from shortlist.specs.recipe import Outline, Recipe
 
+Named = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A TOML file, or the name of a recipe that is shipped; with --from a table of new events.",
+    ),
+]
 RecipeOf = TypeVar("RecipeOf", bound="Recipe | Outline")
 
 EXAMPLES = examples(
@@ -28,13 +36,7 @@ EXAMPLES = examples(
 
 
 def train(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE",
-            help="A TOML file, or the name of a recipe that is shipped; with --from a table of new events.",
-        ),
-    ],
+    recipe: Named,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The run's folder.", show_default="runs/RECIPE")
     ] = None,
@@ -51,20 +53,10 @@ def train(
     users: Annotated[Path | None, typer.Option(metavar="FILE", help="Of users, one row each.")] = None,
     rating: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the ratings.")] = None,
     timestamp: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of the times.")] = None,
-    start: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="BUNDLE", help="Go on from this bundle, with new events."),
-    ] = None,
-    replay: Annotated[
-        float | None,
-        typer.Option(min=0, help="With --from: earlier rows to learn from again, for each new one."),
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(min=0, help="With --from: learning rate over the earlier run's.")
-    ] = None,
-    hold_out: Annotated[
-        float, typer.Option(min=0, max=0.9, help="With --from: latest share of the events, to compare on.")
-    ] = 0.0,
+    start: Start = None,
+    replay: Replay = None,
+    rate: Rate = None,
+    hold_out: HoldOut = 0.0,
     show: Annotated[
         bool, typer.Option("--show", help="Only print the recipe that would be run, and why.")
     ] = False,
@@ -89,19 +81,11 @@ def train(
     say otherwise. The folder holds news.txt, the bundle and, with --hold-out, a comparison with the old one.
     """
     if start is not None:
-        from shortlist.cli.warm import go_on, refuse_with_start
-
-        refuse_with_start(
-            set=set_,
-            interactions=interactions,
-            rating=rating,
-            timestamp=timestamp,
-            show=show,
-            estimate=estimate,
-        )
+        refuse_with_start(set=set_, interactions=interactions, rating=rating, timestamp=timestamp)
+        refuse_with_start(show=show, estimate=estimate)
         options: dict[str, Any] = {"items": items, "users": users, "epochs": epochs, "seed": seed}
-        options |= {"replay": replay, "rate": rate}
-        go_on(start, recipe, output, force=force, hold_out=hold_out, options=options, json=json, quiet=quiet)
+        options |= {"replay": replay, "rate": rate, "hold_out": hold_out}
+        go_on(start, recipe, output, options, force=force, json=json, quiet=quiet)
         return
     from shortlist.recipes.run import find_outline, resolve, run
     from shortlist.specs.recipe import Outline

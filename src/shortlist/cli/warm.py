@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from shortlist.cli.console import note, out, out_json, progress
 from shortlist.cli.folders import bundle_folder, new_folder
 from shortlist.errors import RecipeError
 
 SIGN = "recipe.toml"
+Start = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="BUNDLE", help="Go on from this bundle, with new events."),
+]
+Replay = Annotated[
+    float | None,
+    typer.Option(min=0, help="With --from: earlier rows to learn from again, for each new one."),
+]
+Rate = Annotated[float | None, typer.Option(min=0, help="With --from: learning rate over the earlier run's.")]
+HoldOut = Annotated[
+    float, typer.Option(min=0, max=0.9, help="With --from: latest share of the events, to compare on.")
+]
 
 
 def go_on(
     start: Path,
     events: str,
     output: Path | None,
+    options: dict[str, Any],
     *,
     force: bool,
-    hold_out: float,
-    options: dict[str, Any],
     json: bool,
     quiet: bool,
 ) -> None:
@@ -31,7 +44,7 @@ def go_on(
     folder = bundle_folder(start)
     given = {name: value for name, value in options.items() if value is not None}
     with new_folder(output, force=force, sign=SIGN) as fresh, progress(quiet=quiet) as tell:
-        done = warm_run(folder, Path(events), hold_out=hold_out, tell=tell, **given)
+        done = warm_run(folder, Path(events), tell=tell, **given)
         tell("writing the bundle", 0, 1)
         done.write(fresh)
     for said in done.fitted.notes:

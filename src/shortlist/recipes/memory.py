@@ -14,6 +14,7 @@ from shortlist.errors import NotEnoughMemory
 from shortlist.evaluation.costs import baseline_bytes
 from shortlist.specs.recipe import Recipe
 from shortlist.training.cost import Cost, TrainingCost, net_of, training_cost
+from shortlist.training.optimizers import rule_of
 
 MIB = 2**20
 PROGRAMS = 320 * MIB
@@ -119,7 +120,9 @@ class _Shape:
     def stages(self) -> Iterator[tuple[str, tuple[Cost, ...]]]:
         recipe, split, cost = self.recipe, self.split, self.cost
         largest = max(cost.parts, key=lambda part: part.nbytes if part.what.startswith("table") else 0)
-        kept = Cost("parameters", cost.parameters, f"{largest.how.split(' x (')[0]}, and what is smaller")
+        states = len(rule_of(recipe.training.optimizer).start)  # kept for warm starts
+        how = f"{largest.how.split(' x (')[0]}, and what is smaller, x (1 + {states} of the optimiser)"
+        kept = Cost("parameters", cost.parameters * (1 + states), how)
         if split.validation.height:
             best = (Cost("best epoch", cost.parameters, "a copy"),) if recipe.training.patience else ()
             judged = self._rows("validation rows", split.validation.height)
