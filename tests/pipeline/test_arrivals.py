@@ -87,7 +87,8 @@ def test_every_form_of_a_table_is_read_alike(joint: Recommender, tmp_path: Path)
     frame.write_ndjson(tmp_path / "a.jsonl")
     texts.write_csv(tmp_path / "a.csv")
     texts.write_csv(tmp_path / "a.tsv", separator="\t")
-    tables: list[Any] = [rows, frame, frame.to_dict(as_series=False), frame.to_arrow(), pd.DataFrame(rows)]
+    tables: list[Any] = [rows, frame, frame.to_dict(as_series=False), frame.to_arrow(), frame.lazy()]
+    tables.append(pd.DataFrame(rows))
     for table in [*tables, *map(str, tmp_path.iterdir()), tmp_path / "a.csv"]:
         items = joint.add_items(table).items
         assert items.ids[30:].tolist() == ["01", "n"], table

@@ -111,7 +111,7 @@ def read_items(table: Table, items: Items, schema: Schema, item: str = "item_id"
 def _plain(table: Table, types: Mapping[str, ColumnType]) -> Any:
     """What `read_request` takes. Files and Arrow tables are read by polars; lists in a text file are texts,
     "Drama|War" for several values and "[0.5, 1]" for a vector."""
-    if not (isinstance(table, str | PathLike) or _is_arrow(table)):
+    if not (isinstance(table, str | PathLike) or _needs_polars(table)):
         return table
     from shortlist.data.reading import read_table
 
@@ -120,8 +120,10 @@ def _plain(table: Table, types: Mapping[str, ColumnType]) -> Any:
     return {name: [_listed(v, types.get(name)) for v in frame[name].to_list()] for name in frame.columns}
 
 
-def _is_arrow(table: Table) -> bool:
-    return hasattr(table, "__arrow_c_stream__") and not hasattr(table, "to_dict")
+def _needs_polars(table: Table) -> bool:
+    """Arrow tables and relations, and lazy frames; polars' and pandas' own give their columns as lists."""
+    streams = hasattr(table, "__arrow_c_stream__") or hasattr(table, "collect")
+    return streams and not hasattr(table, "to_dict")
 
 
 def _listed(value: Any, kind: ColumnType | None) -> Any:
