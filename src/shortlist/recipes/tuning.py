@@ -26,6 +26,8 @@ from shortlist.specs.recipe import Outline, Recipe
 from shortlist.specs.tuning import EXAMPLE, Declared, declared
 
 BEST = "best.toml"
+WATCH = 0.2
+"""Seconds between two looks at jobs side by side."""
 _PREFIX = "validation "
 
 
@@ -194,10 +196,13 @@ class Search:
         with ThreadPoolExecutor(jobs) as pool:
             working = [pool.submit(self._work) for _ in range(jobs)]
             try:
-                wait(working, return_when=FIRST_EXCEPTION)
+                # polars lets waits go on after a signal: Ctrl-C is seen between two short ones
+                while not all(future.done() for future in working):
+                    done = wait(working, timeout=WATCH, return_when=FIRST_EXCEPTION).done
+                    if any(future.exception() is not None for future in done):
+                        break
             finally:  # an error of one, or Ctrl-C: the others stop at the end of their epoch
-                if not all(future.done() for future in working):
-                    self.halt.set()
+                self.halt.set()
         for future in working:
             future.result()
 
