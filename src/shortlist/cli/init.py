@@ -56,10 +56,11 @@ def init(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look at tables and write a recipe: columns, features, split and sizes, each with its reason.
+    """Look at tables and write a recipe for them, with reasons.
 
-    FILE is Parquet, CSV or other delimited text, JSON lines or Arrow, or a folder of such files. What is
-    guessed is printed, and stands in the recipe beside its reason: correct it there, or name columns here.
+    FILE is Parquet, CSV or other delimited text, JSON lines or Arrow, or a folder of such files. Which column
+    is what, features, split and sizes are guessed, printed, and written beside the reason for each: correct
+    them there, or name columns here.
     """
     from shortlist.recipes.starting import Given, start
     from shortlist.recipes.written import written

@@ -154,7 +154,9 @@ def guess_key(
             values = frame[column].cast(pl.String)
             shares[column] = float(known.is_in(values.unique().implode()).mean() or 0)  # type: ignore[arg-type]
     best = {c: s for c, s in shares.items() if s > 0 and s >= 0.9 * max(shares.values())}
-    own = [c for c in (name, CANONICAL[role]) if c in frame.columns and (shares.get(c) or not best)]
+    usual = [c for c in dict.fromkeys((name, CANONICAL[role])) if c in frame.columns]
+    # A column of the usual name is in the way of any other.
+    own = [c for c in usual if shares.get(c) or c == CANONICAL[role] or not best]
     if own:
         like = "called as in the interactions" if own[0] == name else "the usual name"
         told = f"{like}; {shares.get(own[0], 0):.0%} of their ids are in it"
