@@ -95,6 +95,12 @@ def test_every_form_of_a_table_is_read_alike(joint: Recommender, tmp_path: Path)
         assert items.columns["year"][30:].tolist() == [1990, MISSING_INT], table
         assert items.columns["genres"][30:].tolist() == [["War", "Drama"], ["", ""]], table
         assert items.columns["title"][30:].tolist() == ["A", ""], table
+    source = {"item": "sku", "lists": {"genres": ", "}, "delimiter": ";"}
+    other = texts.rename({"item_id": "sku"}).with_columns(genres=pl.lit("War, Drama"))
+    other.write_csv(tmp_path / "b.csv", separator=";")
+    as_trained = replace(joint, provenance={"recipe": {"data": source}}).add_items(tmp_path / "b.csv").items
+    assert as_trained.ids[30:].tolist() == ["01", "n"]
+    assert as_trained.columns["genres"][31].tolist() == ["War", "Drama"]
     renamed = frame.rename({"item_id": "sku"})
     assert joint.add_items(renamed, item="sku").items.ids[30:].tolist() == ["01", "n"]
 

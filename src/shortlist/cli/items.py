@@ -30,7 +30,9 @@ def add(
     bundle: Bundle,
     table: Annotated[Path, typer.Argument(metavar="ITEMS", help="CSV, TSV, JSON lines, Parquet or Arrow.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
-    item: Annotated[str, typer.Option(metavar="COLUMN", help="The column of item ids.")] = "item_id",
+    item: Annotated[
+        str, typer.Option(metavar="COLUMN", help="The column of item ids, if not item_id or as in training.")
+    ] = "",
     replace: Annotated[
         bool, typer.Option("--replace", help="Items of the catalogue may be among them: update them.")
     ] = False,
@@ -41,7 +43,8 @@ def add(
     """Write a bundle that also knows the items of a table, from the columns its model reads.
 
     Nothing is trained: a new item is what its columns say. The bundle appears whole or not at all; its path
-    is printed. In text files several values of a column stand as `Drama|War`, a vector as `[0.5, 1]`.
+    is printed. In text files several values of a column stand as `Drama|War` (or as in the tables the bundle
+    was trained on), a vector as `[0.5, 1]`.
     """
     require_free(output, force=force, sign=SIGN)
     before = load(bundle)

@@ -34,10 +34,11 @@ ADDED = "items_added"
 
 
 def add_items(
-    recommender: Recommender, table: Table, *, item: str = "item_id", replace_known: bool = False
+    recommender: Recommender, table: Table, *, item: str = "", replace_known: bool = False
 ) -> Recommender:
     """The recommender with the items of a table; see `Recommender.add_items`."""
-    given = read_items(table, recommender.items, recommender.schema, item)
+    source = recommender.provenance.get("recipe", {}).get("data", {})
+    given = read_items(table, recommender.items, recommender.schema, item, source)
     places = _places(given["item_id"], recommender.items, replace_known=replace_known)
     known = places < len(recommender.items)
     if not known.all():
@@ -76,25 +77,30 @@ def _put(rows: Floats, places: Longs, values: Floats) -> Floats:
 # Reading
 
 
-def read_items(table: Table, items: Items, schema: Schema, item: str = "item_id") -> Columns:
-    """A table's columns in canonical form: item_id, which the table calls `item`, and any that the model
-    reads or the catalogue holds.
+def read_items(
+    table: Table, items: Items, schema: Schema, item: str = "", source: Mapping[str, Any] | None = None
+) -> Columns:
+    """A table's columns in canonical form: item_id, and any that the model reads or the catalogue holds.
 
-    RequestError names what cannot be read, a row without item_id, and an id given twice.
+    item: the table's name of item_id; left out, that of the recipe's tables will do too. source: how the
+    recipe read these. RequestError names what cannot be read, a row without item_id, and an id given twice.
     """
+    source = source or {}
     stored = items.columns
     types: dict[str, ColumnType] = {name: type_of(column) for name, column in stored.items()}
     types |= {name: kind for name, kind in schema.candidate.items() if name not in DERIVED}
     types.pop("item_id", None)
-    types[item] = "string"
+    usual = source.get("item_key") or source.get("item") or "item_id"
+    ids = (item,) if item else tuple(dict.fromkeys(("item_id", usual)))
+    types |= dict.fromkeys(ids, "string")
     sizes = {name: column.shape[1] for name, column in stored.items() if column.ndim == 2} | schema.sizes
     vectors = {name: size for name, size in sizes.items() if types.get(name) == "vector"}
-    columns = read_request(_plain(table, types), types, sizes=vectors, id_column=item)
-    if item not in columns:
-        raise RequestError(
-            f"the new items have no column {item!r}", hint="say what the column of ids is called"
-        )
-    columns["item_id"] = columns.pop(item)
+    columns = read_request(_plain(table, types, source), types, sizes=vectors, id_column=ids[0])
+    named = [name for name in ids if name in columns]
+    if len(named) != 1:
+        what = f"no column {ids[0]!r}" if not named else f"the columns {' and '.join(map(repr, named))}"
+        raise RequestError(f"the new items have {what}", hint="say which column holds the ids: item=")
+    columns["item_id"] = columns.pop(named[0])
     gone = is_missing(columns["item_id"])
     if gone.any():
         raise RequestError(f"row {int(np.argmax(gone))} of the new items has no item_id")
@@ -108,16 +114,20 @@ def read_items(table: Table, items: Items, schema: Schema, item: str = "item_id"
     return columns
 
 
-def _plain(table: Table, types: Mapping[str, ColumnType]) -> Any:
+def _plain(table: Table, types: Mapping[str, ColumnType], source: Mapping[str, Any]) -> Any:
     """What `read_request` takes. Files and Arrow tables are read by polars; lists in a text file are texts,
-    "Drama|War" for several values and "[0.5, 1]" for a vector."""
+    "Drama|War" (or with the sign of the recipe's tables) for several values and "[0.5, 1]" for a vector."""
     if not (isinstance(table, str | PathLike) or _needs_polars(table)):
         return table
     from shortlist.data.reading import read_table
 
     texts = [name for name, kind in types.items() if kind in ("string", "strings")]
-    frame = read_table(table, strings=texts)
-    return {name: [_listed(v, types.get(name)) for v in frame[name].to_list()] for name in frame.columns}
+    frame = read_table(table, strings=texts, delimiter=source.get("delimiter", ""))
+    signs = {name: source.get("lists", {}).get(name, "|") for name in frame.columns}
+    return {
+        name: [_listed(value, types.get(name), sign) for value in frame[name].to_list()]
+        for name, sign in signs.items()
+    }
 
 
 def _needs_polars(table: Table) -> bool:
@@ -126,11 +136,11 @@ def _needs_polars(table: Table) -> bool:
     return streams and not hasattr(table, "to_dict")
 
 
-def _listed(value: Any, kind: ColumnType | None) -> Any:
+def _listed(value: Any, kind: ColumnType | None, sign: str) -> Any:
     if not isinstance(value, str) or kind not in ("strings", "vector"):
         return value
     if kind == "strings":
-        return [part.strip() for part in value.split("|")]
+        return [part.strip() for part in value.split(sign)]
     try:
         return json.loads(value)
     except ValueError:

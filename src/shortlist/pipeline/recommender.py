@@ -219,13 +219,13 @@ class Recommender:
         asked = self._read(queries)
         return _vectors(self.retriever.encode_query(self._query(*asked, self.told(*asked))))
 
-    def add_items(self, table: Arrivals, *, item: str = "item_id", replace: bool = False) -> Recommender:
+    def add_items(self, table: Arrivals, *, item: str = "", replace: bool = False) -> Recommender:
         """This recommender with more items, encoded from their columns and recommended at once; no training.
 
         Args:
-            table: ids (named `item`) and columns of items: a path, a polars, pandas or Arrow table, a dict
-                (one item), a list of dicts or a dict of lists. What the model reads of items must be there,
-                though values may be missing; other stored columns may be left out.
+            table: ids (in `item`; "item_id", or as in training) and columns: a path, a polars, pandas or Arrow
+                table, a dict (one item), a list of dicts or a dict of lists. What the model reads of items
+                must be there, though values may be missing; other stored columns may be left out.
             replace: items may be known already: what is given takes the place of what was known of them.
 
         docs/guides/cold-start.md says what a new item is to the model. Raises RequestError for an id that is
