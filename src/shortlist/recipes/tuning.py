@@ -28,6 +28,8 @@ from shortlist.specs.tuning import EXAMPLE, Declared, declared
 BEST = "best.toml"
 WATCH = 0.2
 """Seconds between two looks at jobs side by side."""
+SPARED = 3
+"""One part in so many of a trial's epochs runs before the trial may be given up."""
 _PREFIX = "validation "
 
 
@@ -263,7 +265,8 @@ class Search:
                 raise NonFiniteLoss(f"{self.plan.objective} is not a number")
             with self.lock:
                 asked.trial.report(value, progress.epoch)
-                worse = progress.epoch < progress.num_epochs and asked.trial.should_prune()
+                judged = progress.num_epochs <= SPARED * progress.epoch < SPARED * progress.num_epochs
+                worse = judged and asked.trial.should_prune()
             self._say(f"trial {asked.number}, epoch {progress.epoch}: {self.plan.objective} {value:.4f}")
             if worse:
                 raise _Pruned
