@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from shortlist.errors import RecipeError
+from shortlist.errors import RecipeError, SpecError
 from shortlist.specs.features import Id
 from shortlist.specs.models import MultiTask, Tower, TwoTower
-from shortlist.specs.recipe import Auto, Outline, Recipe, SplitRule, read_outline, read_recipe
+from shortlist.specs.recipe import Auto, DataSource, Outline, Recipe, SplitRule, read_outline, read_recipe
 from shortlist.specs.tasks import Rating, Retrieval
 from shortlist.specs.training import Adagrad, Training
 
@@ -150,3 +151,31 @@ def test_a_wrong_open_recipe_names_the_file_and_the_place(
     with pytest.raises(RecipeError) as caught:
         read_outline(path)
     assert str(path) in str(caught.value) and message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"time_unit": "weeks"}, "data.time_unit is 'weeks'"),
+        ({"event_weights": {"view": 1}}, "a column that data.event does not name"),
+        ({"event": "what", "event_weights": {"view": -1}}, "'view' must count at least 0, got -1"),
+        ({"lists": {"genres": ""}}, "no sign is given for 'genres'"),
+    ],
+)
+def test_what_is_said_of_columns_must_make_sense(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message) as caught:
+        DataSource.from_dict({"interactions": "events.csv"} | keys)
+    assert caught.value.hint or "view" in message
+
+
+def test_what_is_said_of_columns_goes_through_a_file() -> None:
+    source = DataSource(
+        interactions="events.csv",
+        event="what",
+        event_weights={"add to cart": 3, "view": 0.5},
+        time_unit="%d/%m/%Y",
+        lists={"genres": "|"},
+        timestamp="",
+    )
+    assert DataSource.from_toml(source.to_toml()) == source
+    assert hash(DataSource.from_toml(source.to_toml())) == hash(source)
