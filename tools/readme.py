@@ -15,7 +15,14 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/recipes.md", "docs/performance.md", "docs/accuracy.md")
+PAGES = (
+    "README.md",
+    "README.zh-CN.md",
+    "docs/recipes.md",
+    "docs/performance.md",
+    "docs/accuracy.md",
+    "docs/guides/cold-start.md",
+)
 PART = re.compile(
     r"(<!-- (?P<name>[\w-]+): written by `make readme` -->\n)(?P<old>.*?)(<!-- end of (?P=name) -->)",
     re.DOTALL,
@@ -183,6 +190,28 @@ def accuracy(_: str) -> str:
     return table(header, rows, right=99) + note
 
 
+def arrivals(row: str) -> str:
+    """The figures of users or items that training never saw, from docs/results/arrivals.json."""
+    found = next(r for r in read("docs/results/arrivals.json") if r["row"] == row)
+    if "shares" in found:
+        told = [[f"{value:.4f}" for value in list(share.values())[1:]] for share in found["shares"]]
+        shares = [
+            [f"{share['id_dropout']:g}", *row] for share, row in zip(found["shares"], told, strict=True)
+        ]
+        return table([str(name).replace("_", " ") for name in found["shares"][0]], shares)
+    rows = [[n, _spanned(figure)] for n, figure in found["figures"].items()]
+    counted = ", ".join(f"{count:,} {name}" for name, count in found["rows"].items())
+    note = f"\n{found['held_out']:,} held out; test rows: {counted}.\n"
+    if "sample" in found:
+        sample = found["sample"]
+        note += (
+            f"Of {sample['rows']} test rows of held-out users, asked one by one, {sample['listed as ranked']}"
+            " have the item in the list that is returned or not as its rank says, and"
+            f" {sample['bundle as Python']} have it in the list of the bundle alone as in that of Python.\n"
+        )
+    return table(["", "hit rate@100"], rows) + note
+
+
 def _best(name: str, value: float, baseline: Mapping[str, Any] | None, peer: str | None) -> str:
     """The figure, bold where none beside it is better."""
     others = ([] if baseline is None else [baseline["value"]]) + (
@@ -268,6 +297,9 @@ def writers() -> dict[str, Callable[[str], str]]:
         "speed": speed,
         "precision": precision,
         "accuracy": accuracy,
+        "arrivals-users": lambda _: arrivals("new-users"),
+        "arrivals-items": lambda _: arrivals("new-items"),
+        "arrivals-choice": lambda _: arrivals("choice"),
     }
     for name, cls in declarations().items():
         found[f"keys-{name}"] = lambda old, cls=cls: keys(old, cls)  # type: ignore[misc]

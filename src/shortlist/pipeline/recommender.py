@@ -223,7 +223,7 @@ class Recommender:
         """This recommender with more items, encoded from their columns and recommended at once; no training.
 
         Args:
-            table: ids (in `item`; "item_id", or as in training) and columns: a path, a polars, pandas or Arrow
+            table: ids (in `item`; "item_id" or as in training) and columns: a path, a polars, pandas or Arrow
                 table, a dict (one item), a list of dicts or a dict of lists. What the model reads of items
                 must be there, though values may be missing; other stored columns may be left out.
             replace: items may be known already: what is given takes the place of what was known of them.
