@@ -24,7 +24,7 @@ sources="build/lock"
 mkdir -p "$sources"
 "$python" tools/flat_requirements.py > "$sources/base.in"
 "$python" tools/flat_requirements.py all > "$sources/all.in"
-cp requirements/dev.in requirements/docs.in "$sources/"
+cp requirements/{dev,docs,examples}.in "$sources/"
 
 compile() { # compile NAME SOURCE...
     local output="requirements/$1.txt"
@@ -40,3 +40,4 @@ compile dev "$sources/all.in" "$sources/dev.in"
 compile all --constraint requirements/dev.txt "$sources/all.in"
 compile base --constraint requirements/dev.txt "$sources/base.in"
 compile docs --constraint requirements/dev.txt "$sources/all.in" "$sources/docs.in"
+compile examples --allow-unsafe --constraint requirements/dev.txt "$sources/all.in" "$sources/examples.in"
