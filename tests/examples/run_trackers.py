@@ -1,7 +1,7 @@
 """The examples as they stand, run beside the tools they write to: `make test-examples`.
 
-The tools lie in a folder of their own, which `EXAMPLES_TOOLS` names; without them this fails. It is not named
-test_*, so that only a command which names this file runs it.
+Tools, and what the package needs, lie in an environment of their own, whose Python `EXAMPLES_PYTHON` names; without
+it this fails. It is not named test_*, so that only a command which names this file runs it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-TOOLS = Path(os.environ.get("EXAMPLES_TOOLS", ROOT / "build" / "examples")).resolve()
+PYTHON = Path(os.environ.get("EXAMPLES_PYTHON", ROOT / "build" / "examples" / "bin" / "python"))
 
-# the tools come last on the path, so that what Shortlist itself needs is what it is tested with
 RUN = """
 import json, runpy, sys
-sys.path.append(sys.argv[1])
-names = runpy.run_path(sys.argv[2], run_name="__main__")
+names = runpy.run_path(sys.argv[1], run_name="__main__")
 print(json.dumps(names["fitted"].history))
 """
 READ = """
-import json, sys
-sys.path.append(sys.argv[1])
+import json
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 board = EventAccumulator("runs/board").Reload()
 print(json.dumps({tag: [[e.step, e.value] for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}))
@@ -39,16 +35,15 @@ NAMES = {"loss of retrieval": "loss/retrieval", "validation ndcg@10": "validatio
 
 def python(code: str, *words: str | Path, cwd: Path) -> Any:
     """What a program prints last, as JSON."""
-    command = [sys.executable, "-c", code, str(TOOLS), *map(str, words)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+    assert PYTHON.is_file(), f"no {PYTHON}: run `make test-examples`"
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    command = [str(PYTHON), "-c", code, *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
-
-
-@pytest.fixture(autouse=True)
-def _tools() -> None:
-    for package in ("tensorboardX", "tensorboard", "mlflow"):
-        assert (TOOLS / package).is_dir(), f"{package} is not in {TOOLS}: run `make test-examples`"
 
 
 def test_tensorboard_reads_back_every_figure(tmp_path: Path) -> None:
