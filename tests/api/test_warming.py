@@ -124,6 +124,9 @@ def test_the_known_is_told_from_the_new(first: Fitted) -> None:
     assert notes[0] == f"{NEWS.height} new events after {OLD.height} known ones"
     assert "7 events were known already and left out" in notes
     assert {"1 new user", "1 new item"} <= set(notes)
+    assert not any("the id alone" in note for note in notes)
+    bare = warm_start(first, NEWS, epochs=0).notes
+    assert "of 1 new item the id alone is known: no table gives kind" in bare
     late = NEWS.with_columns(timestamp=pl.col("timestamp") - 99_999)
     assert any("earlier than the last known one" in note for note in warm_start(first, late, epochs=0).notes)
 

@@ -58,13 +58,18 @@ def news_of(
     new = _typed(given, start.rows.select(wanted))
     fresh = _unknown(new, start.rows.select(wanted))
     known_users, known_items = start.users["user_id"], start.items["item_id"]
-    people = covering(_merged(start.users, more_users, "user_id"), fresh, "user_id")
-    things = covering(_merged(start.items, more_items, "item_id"), fresh, "item_id")
+    told_users, told_items = (
+        _merged(start.users, more_users, "user_id"),
+        _merged(start.items, more_items, "item_id"),
+    )
+    people, things = covering(told_users, fresh, "user_id"), covering(told_items, fresh, "item_id")
     rows = pl.concat([start.rows.select(wanted), fresh])
     notes = [
         *_said_of_rows(new, fresh, start.rows),
         _said_of_new("users", people["user_id"], known_users),
         _said_of_new("items", things["item_id"], known_items),
+        _said_of_bare("users", told_users, people),
+        _said_of_bare("items", told_items, things),
         f"columns that training does not read: {', '.join(extra[:MOST_NAMED])}" if extra else "",
     ]
     nothing = rows.clear()
@@ -145,3 +150,13 @@ def _said_of_rows(new: pl.DataFrame, fresh: pl.DataFrame, old: pl.DataFrame) -> 
 def _said_of_new(what: str, ids: pl.Series, known: pl.Series) -> str:
     count = len(ids) - len(known)
     return f"{count:,} new {what if count != 1 else what[:-1]}" if count else ""
+
+
+def _said_of_bare(what: str, told: pl.DataFrame, whole: pl.DataFrame) -> str:
+    """Of ids that only the events know, where others have columns."""
+    count, columns = whole.height - told.height, told.columns[1:]
+    if not count or not columns:
+        return ""
+    named = what if count != 1 else what[:-1]
+    missing = ", ".join(columns[:MOST_NAMED])
+    return f"of {count:,} new {named} the id alone is known: no table gives {missing}"
