@@ -1,7 +1,7 @@
 """The examples as they stand, run beside the tools they write to: `make test-examples`.
 
-Tools and what the package needs lie in an environment of their own, whose Python `EXAMPLES_PYTHON` names; without it
-this fails. The file is not named test_*, so that only a command which names it runs it.
+Tools and what the package needs lie in an environment of their own, whose Python `EXAMPLES_PYTHON` names;
+without it this fails. The file is not named test_*, so that only a command which names it runs it.
 """
 
 from __future__ import annotations
