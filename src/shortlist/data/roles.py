@@ -106,7 +106,7 @@ def guess_roles(
     """
     named = {role: name for role, name in (given or {}).items() if name is not None}
     _require_known(named, frame, place)
-    facts = {name: _Facts.of(frame[name]) for name in frame.columns}
+    facts = {name: _Facts.of(frame[name]) for name in frame.columns if name}  # "" could not be named
     chosen: dict[str, Guess] = {r: Guess(c, r, "as you said", (), True) for r, c in named.items() if c}
     for role in ROLES:
         if role not in named:
@@ -232,8 +232,8 @@ def _fits(role: str, name: str, facts: _Facts, frame: pl.DataFrame) -> bool:
         bounded = facts.span[1] - facts.span[0] <= (100 if said > 50 else 10)
         return facts.kind in ("id", "number") and bounded and facts.distinct > 1 and not facts.units
     if role == "event":
-        sure = said >= 90 or _event_words(frame[name]) >= 0.5
-        return facts.kind == "id" and 1 < facts.distinct <= MOST_EVENTS and not facts.units and sure
+        few = facts.kind == "id" and 1 < facts.distinct <= MOST_EVENTS and not facts.units
+        return few and (said >= 90 or _event_words(frame[name]) >= 0.5)
     return facts.span is not None and facts.span[0] >= 0 and facts.kind in ("id", "number")
 
 
@@ -268,8 +268,9 @@ def _id_by_values(role: str, free: Mapping[str, _Facts], place: str, *, known: i
     told = f"{place} has no column {CANONICAL[role]!r}, and which other one is the {role} cannot be told"
     if ids:
         told += ": it could be " + " or ".join(f"{n!r} ({f.said})" for n, f in sorted(ids.items()))
+    options = f"--{role} COLUMN" if known else "--user COLUMN --item COLUMN"
     raise DataError(
-        told, hint=f"name it: --{role} COLUMN ({role}= in Python); {did_you_mean(CANONICAL[role], free)}"
+        told, hint=f"name it: {options} ({role}= in Python); {did_you_mean(CANONICAL[role], free)}"
     )
 
 

@@ -70,7 +70,8 @@ def interactions(
     if "timestamp" in roles:
         checked.append(_timestamps(frame["timestamp"], place, time_unit))
     if "weight" in roles:
-        _refuse(frame, frame["weight"] < 0, "weight", place, "a weight of at least 0")
+        negative = frame["weight"].cast(pl.Float64, strict=False) < 0
+        _refuse(frame, negative, "weight", place, "a weight of at least 0")
     frame = frame.with_columns(checked)
     if event:
         frame = _by_event(frame, event, event_weights or {}, place)
