@@ -40,7 +40,7 @@ VARIES = "<!-- output varies -->"
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 RELATIVE, ABSOLUTE = 0.02, 0.011
 SIDE_BY_SIDE = 2
-SECONDS = 300
+SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,9 @@ def _lines(text: str) -> list[str]:
     return text.splitlines(keepends=True)
 
 
-def executed(page: Path) -> list[Cell]:
-    """The cells with what they print now. Raises CellExecutionError where one fails, or does not hold."""
+def executed(page: Path) -> tuple[list[Cell], float]:
+    """The cells with what they print now, and seconds of CPU. Raises CellExecutionError where one fails, or
+    does not hold."""
     import nbformat
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
@@ -147,14 +148,15 @@ def executed(page: Path) -> list[Cell]:
         made.cells.append(nbformat.v4.new_code_cell(cell.code))
         asserts = "\n".join(f"assert {held}, {held!r}" for held in cell.holds)
         made.cells.append(nbformat.v4.new_code_cell(asserts))
+    made.cells.append(nbformat.v4.new_code_cell("import time\nprint(time.process_time())"))
     with TemporaryDirectory() as place, TemporaryDirectory() as sockets:
         # Files instead of ports: two kernels that start at once cannot take the same one.
         kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/kernel")
         resources = {"metadata": {"path": place}}
         NotebookClient(made, km=kernel, timeout=SECONDS, resources=resources).execute()
-    return [
-        replace(cell, output=_printed(ran.outputs)) for cell, ran in zip(found, made.cells[::2], strict=True)
-    ]
+    *ran, last = made.cells
+    run = [replace(c, output=_printed(r.outputs)) for c, r in zip(found, ran[::2], strict=True)]
+    return run, float(_printed(last.outputs))
 
 
 def _printed(outputs: list[Any]) -> str:
@@ -207,14 +209,16 @@ def main(words: list[str]) -> int:
             if job.exception() is not None:
                 failed += 1
                 print(f"{name} failed: {job.exception()}", file=sys.stderr)
-            elif check:
-                found = differences(cells(page.read_text(encoding="utf-8")), job.result())
+                continue
+            run, cpu = job.result()
+            if check:
+                found = differences(cells(page.read_text(encoding="utf-8")), run)
                 wrong += len(found)
-                print("\n".join(f"{name}: {sentence}" for sentence in found) or f"{name}: as shown")
+                print("".join(f"{name}: {sentence}\n" for sentence in found), end="")
             else:
-                for path, text in written(page, job.result()).items():
+                for path, text in written(page, run).items():
                     path.write_text(text, encoding="utf-8")
-                print(f"{name}: written")
+            print(f"{name}: {'checked' if check else 'written'}, {cpu:.0f} CPU s")
     if wrong:
         print("figures moved: run `make notebooks` and look at what changed", file=sys.stderr)
     return bool(wrong or failed)
