@@ -144,8 +144,6 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "rows_per_user": _quantiles(rows["user_id"]),
         "rows_per_item": _quantiles(rows["item_id"]),
     }
-    if dataset.notes:
-        facts["notes"] = list(dataset.notes)
     if "timestamp" in rows.columns:
         facts["time"] = _time_span(rows["timestamp"])
     if "rating" in rows.columns:
