@@ -100,14 +100,21 @@ def test_only_the_id_of_items_is_dropped() -> None:
 
 @pytest.mark.slow
 def test_the_rows_are_made(small_data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = shipped(arrivals.RECIPE)
+    model = sl.TwoTower(
+        query=sl.Tower(
+            [sl.History(dim=8, length=10), sl.Bag(dim=8), *(sl.Category(n, 8) for n in visitors.PROFILE)],
+            combine="sum",
+        ),
+        candidate=sl.Tower([sl.Id("item_id", 8), sl.Tags("genres", 8)], combine="sum"),
+        task=sl.Retrieval(loss="full", item_bias=True, seen="row"),
+    )
     monkeypatch.setattr(arrivals, "SHARES", (0.2,))
     monkeypatch.setattr(visitors, "K", 30)
     monkeypatch.setattr(arrivals, "K", 30)
 
     def quick(split: Split, seed: int, id_dropout: float = 0.0) -> Fitted:
-        model: Any = arrivals.with_id_dropout(recipe.model, id_dropout)
-        return sl.fit(model, split, epochs=2, batch_size=512, seed=seed)
+        changed: Any = arrivals.with_id_dropout(model, id_dropout)
+        return sl.fit(changed, split, epochs=2, batch_size=512, seed=seed)
 
     monkeypatch.setattr(arrivals, "fitted", quick)
     users, items, choice = arrivals.reproduce_arrivals(seeds=1, data=small_data)

@@ -150,6 +150,8 @@ def users_row(
     same = np.mean([visitors.hits(r, asked) for r in whole], axis=0)
     shares = [drawn(hits, who.users, seed) for hits, who, seed in ((new, visitors, 1), (known, members, 2))]
     ratio = estimate(shares[0][0] / shares[1][0], shares[0][1] / shares[1][1])
+    pair = [drawn(hits, visitors.users, 3) for hits in (new, same)]  # the same users drawn for both
+    paired = estimate(pair[0][0] / pair[1][0], pair[0][1] / pair[1][1])
     return {
         "row": "new-users",
         "held_out": len(held),
@@ -160,6 +162,7 @@ def users_row(
             "trained on, asked alike": plain(estimated(known, members.users)),
             "the held-out users, had they been trained on": plain(estimated(same, visitors.users)),
             "held out / trained on": plain(ratio),
+            "held out / the same, had they been trained on": plain(paired),
         },
         "sample": _sampled(visitors, asked, without[0]),
     }
