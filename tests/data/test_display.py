@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shortlist.data import display, splits
@@ -116,6 +116,7 @@ def test_times_no_calendar_has_are_shown_as_they_are(data: Dataset) -> None:
     assert "0 to 100000000000000000" in html
 
 
+@settings(max_examples=25)
 @given(st.text(max_size=200))
 def test_any_text_comes_out_as_it_went_in_or_cut(text: str) -> None:
     html = display.view(display.table([("name", [text], False)]))

@@ -97,8 +97,8 @@ def tried(found: Tuned) -> list[tuple[Any, float | None]]:
 def test_the_best_trial_is_the_best_and_becomes_a_recipe(
     fitting: Fitting, wanted: Make, tmp_path: Path
 ) -> None:
-    found = tune(wanted(trials=12), study=tmp_path / "study", output=tmp_path / "mine.toml")
-    assert fitting.calls == len(found.trials) == 12 and found.stopped == "trials"
+    found = tune(wanted(trials=8), study=tmp_path / "study", output=tmp_path / "mine.toml")
+    assert fitting.calls == len(found.trials) == 8 and found.stopped == "trials"
     values = [trial.value or 0.0 for trial in found.trials]
     assert found.best.value == max(values) == quality(found.best.settings[RATE], found.best.epochs)
     assert found.recipe.tune is None
@@ -172,7 +172,7 @@ def test_bad_trials_are_given_up(fitting: Fitting, wanted: Make) -> None:
         assert whole / 3 <= trial.epochs < whole, "spared for a third of its epochs"
         assert trial.value == quality(trial.settings[RATE], trial.epochs)
         assert trial.value < (found.best.value or 0.0)
-    assert all(trial.state == "done" for trial in tune(wanted(**settings)).trials)
+    assert all(trial.state == "done" for trial in tune(wanted(**settings), trials=9).trials)
 
 
 def test_ctrl_c_ends_with_the_best_so_far(fitting: Fitting, wanted: Make, tmp_path: Path) -> None:
@@ -312,6 +312,7 @@ def test_a_search_looks_at_validation_rows_and_never_at_test_rows(
     recipe = make(
         model={"kind": "ranker", **{side: make().model.to_dict()[side] for side in ("query", "candidate")}}
         | {"tasks": [{"kind": "rating", "hidden": [4]}]},
+        training={"epochs": 1},
         tune={RATE: {"low": 0.02, "high": 0.03}, "trials": 2},
     )
     read = resolve(recipe)
