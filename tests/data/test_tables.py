@@ -79,6 +79,12 @@ def test_bad_values_are_named_with_row_and_value(columns: dict[str, Any], words:
         tables.interactions(source)
 
 
+def test_decimal_commas_are_named() -> None:
+    with pytest.raises(DataError, match="row 0: expected a finite number, got '3,5'") as caught:
+        tables.interactions({**PAIR, "rating": ["3,5", "4,0"]})
+    assert "decimal points" in caught.value.hint
+
+
 def test_wrong_type_in_a_csv_has_its_row(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("user_id,item_id,rating\n" + "1,2,3\n" * 500 + "1,2,four\n")
     with pytest.raises(DataError, match=r"a\.csv: column 'rating', row 500: .* got 'four'"):

@@ -182,7 +182,9 @@ def _numbers(column: pl.Series, place: str) -> pl.Series:
         raise _wrong_type(column, place, "a number")
     numbers = column.cast(pl.Float64, strict=False)
     bad = numbers.is_null() | ~numbers.is_finite().fill_null(False)
-    _refuse(frame, bad, role, place, "a finite number", hint="drop or repair these rows")
+    commas = column.dtype == pl.String and column.filter(bad).str.contains(r"^\s*\d+,\d+\s*$").any()
+    hint = "write decimal points, not commas" if commas else "drop or repair these rows"
+    _refuse(frame, bad, role, place, "a finite number", hint=hint)
     return numbers
 
 
