@@ -51,6 +51,24 @@ def test_what_does_not_fit_together_is_refused(ids: list[str], columns: Columns,
         Items.of(ids, columns, [1, 1, 1])
 
 
+def test_an_update_puts_values_in_their_places_and_leaves_the_rest() -> None:
+    items = Items.of(["9", "x", "3"], COLUMNS, [4, 0, 2])
+    given: Columns = {
+        "genres": np.array([["A", "B", "C"], ["D", "", ""]], object),
+        "year": np.array([MISSING_INT, 7]),
+        "unheard of": np.array([1, 2]),
+    }
+    grown = items.updated(np.array(["new"], object), given, np.array([2, 3]))
+    assert grown.ids.tolist() == ["9", "x", "3", "new"]
+    assert grown.columns["genres"].tolist() == [["War", "", ""], ["", "", ""], ["A", "B", "C"], ["D", "", ""]]
+    assert grown.columns["year"].tolist() == [1995, MISSING_INT, MISSING_INT, 7]
+    assert grown.columns["title"].tolist() == ["Heat (1995)", "", "Amélie\n2", ""]
+    assert np.isnan(grown.columns["image"][3]).all() and grown.columns["image"].dtype == np.float32
+    assert set(grown.columns) == set(COLUMNS)
+    assert grown.log_popularity.tolist() == [*items.log_popularity, items.log_popularity[1]]
+    assert len(items) == 3 and items.columns["genres"].shape == (3, 2)
+
+
 def test_disk_changes_nothing(tmp_path: Path) -> None:
     items = Items.of(["9", "x", "3"], {"item_id": np.array(["9", "x", "3"], object), **COLUMNS}, [4, 0, 2])
     items.save(tmp_path / "items")
