@@ -9,7 +9,7 @@ demo_command = $(bin)/shortlist train ml100k-ids --output runs/demo --force && \
 	$(bin)/shortlist recommend runs/demo --user 42 -k 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-dist test-all lint format types dist lock check-locks architecture \
+.PHONY: help setup demo test test-slow test-dist test-examples test-all lint format types dist lock check-locks architecture \
 	readme figures docs notebooks bench bench-full clean
 
 help:  ## list the targets
@@ -39,7 +39,19 @@ test-slow: setup  ## the long runs
 test-dist: setup  ## build, install into empty environments, run the quickstart there, measure sizes
 	$(bin)/python -m pytest -m dist $(ARGS)
 
-test-all: test test-slow test-dist  ## every group
+examples_ready := build/examples/.ready
+
+$(examples_ready): requirements/examples.txt
+	@$(PYTHON) -m venv --clear build/examples || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
+	$(PYTHON) -m venv --clear --without-pip build/examples && \
+	$(PYTHON) -m pip --python build/examples/bin/python install pip; }
+	build/examples/bin/python -m pip install --quiet --require-hashes -r requirements/examples.txt
+	@touch $@
+
+test-examples: setup $(examples_ready)  ## run the examples beside the trackers they write to, read back
+	EXAMPLES_PYTHON=build/examples/bin/python $(bin)/python -m pytest tests/examples/run_trackers.py $(ARGS)
+
+test-all: test test-slow test-dist test-examples  ## every group
 
 lint: setup  ## formatting and lint rules
 	$(bin)/ruff format --check .

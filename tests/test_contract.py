@@ -103,7 +103,9 @@ PASTS: dict[str, Tower] = {  # each encoder, bags plain and rated, as of the row
 TOWERS: dict[str, Tower] = {
     "defaults": Tower([USER]),
     "hidden": Tower([Id("user_id", 3), Normalize("age")], hidden=[5], out=4, activation="gelu"),
-    "dropout": Tower([Id("user_id", 4, dropout=0.3, id_dropout=0.3)], hidden=[5, 4], activation="silu", dropout=0.3),
+    "dropout": Tower(
+        [Id("user_id", 4, dropout=0.3, id_dropout=0.3)], hidden=[5, 4], activation="silu", dropout=0.3
+    ),
     "sum, a shared table": Tower(
         [
             USER,

@@ -33,6 +33,7 @@ FOR = {
     "baselines": "item-kNN, EASE, iALS beside the model",
     "train": "fitting and exporting",
     "serve": "an HTTP server (which is not there yet)",
+    "tune": "searching a recipe's settings: `shortlist tune`",
     "ann": "approximate search (which is not there yet)",
     "gpu": "fitting on an NVIDIA GPU under Linux",
     "all": "everything the commands above need",

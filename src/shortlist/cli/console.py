@@ -15,12 +15,13 @@ from typer.core import TyperGroup
 
 from shortlist.errors import MissingExtra, ShortlistError
 
-OK, PROBLEM, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
+OK, PROBLEM, USAGE, FOUND, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 EXIT_CODES = f"""\b
 Exit codes:
   {OK:<4} done
   {PROBLEM:<4} a problem with data, a recipe, a bundle or a request; stderr says what and what to do
   {USAGE:<4} the command line cannot be understood
+  {FOUND:<4} data validate found errors
   {BUG:<4} an error inside Shortlist itself
   {INTERRUPTED:<4} interrupted"""
 

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shortlist.cli.console import OK, PROBLEM, Json, examples, out, out_json
+from shortlist.cli.console import FOUND, OK, PROBLEM, Json, examples, out, out_json
 from shortlist.cli.data import NAMED, Columns, From, Items, Source, Users, named, roles
 from shortlist.errors import DataError
 
 if TYPE_CHECKING:
     from shortlist.data.checks.result import Validation
-
-FOUND = 3
-"""Exit code: the tables were read, and hold errors (or, with --strict, warnings)."""
 
 EXIT_CODES = f"""\b
 Exit codes:

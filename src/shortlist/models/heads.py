@@ -87,7 +87,7 @@ class HeadLayer(eqx.Module):
         aggregates: Array | None = None,
         noise: Array | None = None,
     ) -> Array:
-        """Vectors [query_dim], [candidate_dim], the sum of their biases, the head's own features of either side
+        """Vectors [query_dim], [candidate_dim], the sum of their biases, the head's own features of each side
         (their sum [dim]; with "dot" all of them [m * dim]), and the pair's aggregates [F] -> scalar."""
         inputs, extra = [jnp.concatenate([query, candidate])], bias
         if self.spec.interaction != "concat":
