@@ -50,6 +50,7 @@ from shortlist.specs.recipe import Auto, DataSource, Evaluation, Outline, Recipe
 from shortlist.specs.spec import Spec
 from shortlist.specs.tasks import Custom, Rating, Retrieval, Task
 from shortlist.specs.training import Adagrad, Adam, Optimizer, OptimizerSpec, Training
+from shortlist.specs.tuning import Choices, Span, Tuning
 from shortlist.tasks.ranking import register_task
 
 FEATURES: dict[type[Feature], FeatureSpec] = {
@@ -155,6 +156,9 @@ REST: dict[type[Spec], Spec] = {
     Auto: Auto(goal="retrieval"),
     Outline: Outline(model=Auto(goal="retrieval")),
     Recipe: Recipe(data=DataSource(dataset="movielens-100k"), model=MODELS[TwoTower]),
+    Tuning: Tuning(),
+    Span: Span(low=1, high=3),
+    Choices: Choices(values=(1, 2)),
 }
 ALL: dict[Any, Any] = {**FEATURES, **FIGURES, **TASKS, **OPTIMIZERS, **MODELS, **REST}
 
