@@ -132,7 +132,11 @@ def stage(
 
 def _needed_of(model: Model, source: Any, roles: Roles) -> pl.LazyFrame:
     """The columns a model needs of the source, as they are."""
-    rows = source if isinstance(source, pl.LazyFrame) else pl.scan_parquet(parquet_files(Path(source)))
+    rows = (
+        source
+        if isinstance(source, pl.LazyFrame)
+        else pl.scan_parquet(parquet_files(Path(source)), hive_partitioning=True)
+    )
     wanted = ["user_id", "item_id", "timestamp", "weight", *(head.label for head in model.heads)]
     wanted += [f.column for f in model.query.features]
     try:
