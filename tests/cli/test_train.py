@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from shortlist.cli.train import changed, toml_value
+from shortlist.cli.train import toml_value
 from shortlist.errors import RecipeError
+from shortlist.specs.keys import changed
 from shortlist.specs.recipe import read_recipe
 
 Cli = Callable[..., Any]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json, progress, table
 from shortlist.cli.warm import HoldOut, Rate, Replay, Start, go_on, refuse_with_start
-from shortlist.errors import RecipeError, SpecError, did_you_mean
+from shortlist.errors import RecipeError
 
 if TYPE_CHECKING:
     from shortlist.specs.recipe import Outline, Recipe
@@ -22,7 +22,6 @@ Named = Annotated[
         help="A TOML file, or the name of a recipe that is shipped; with --from a table of new events.",
     ),
 ]
-RecipeOf = TypeVar("RecipeOf", bound="Recipe | Outline")
 
 EXAMPLES = examples(
     "shortlist train ml100k-ids",
@@ -88,6 +87,7 @@ def train(
         go_on(start, recipe, output, options, force=force, json=json, quiet=quiet)
         return
     from shortlist.recipes.run import find_outline, resolve, run
+    from shortlist.specs.keys import changed
     from shortlist.specs.recipe import Outline
 
     tables = {"interactions": interactions, "items": items, "users": users}
@@ -162,47 +162,3 @@ def toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def changed(recipe: RecipeOf, settings: dict[str, Any]) -> RecipeOf:
-    """The recipe with dotted keys replaced (numbers count list entries: model.tasks.0.weight).
-
-    Raises RecipeError for a key that does not fit, with its path.
-    """
-    if not settings:
-        return recipe
-    whole = recipe.to_dict()
-    if settings.get("data.interactions"):
-        whole["data"] = {}  # other tables: nothing the recipe said of its own is true of them
-    for section in ("data", "split"):
-        whole.setdefault(section, {})  # a recipe that infers may say nothing of these
-    for key, value in settings.items():
-        *way, last = key.split(".")
-        place: Any = whole
-        for step in way:
-            place = _inside(place, step, key)
-        if isinstance(place, list):
-            _inside(place, last, key)
-            place[int(last)] = value
-        else:
-            place[last] = value
-    try:
-        made: Any = type(recipe).from_dict({key: value for key, value in whole.items() if value != {}})
-    except SpecError as error:
-        raise RecipeError(
-            f"--set: {error}", hint=error.hint or "see docs/recipes.md for every key"
-        ) from error
-    return cast("RecipeOf", made)
-
-
-def _inside(place: Any, step: str, key: str) -> Any:
-    if isinstance(place, list):
-        if not step.isdigit() or int(step) >= len(place):
-            raise RecipeError(
-                f"--set {key}: {step!r} is not one of the {len(place)} entries (counted from 0)"
-            )
-        return place[int(step)]
-    if step not in place or not isinstance(place[step], dict | list):
-        sections = [name for name, value in place.items() if isinstance(value, dict | list)]
-        raise RecipeError(f"--set {key}: no section {step!r}", hint=did_you_mean(step, sections))
-    return place[step]
