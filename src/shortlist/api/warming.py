@@ -39,16 +39,16 @@ from shortlist.specs.training import Training
 from shortlist.training.carried import Carried, grown, smaller
 from shortlist.training.loop import train
 
-EPOCHS = 3
+EPOCHS = 4
 """Passes over the new events and the replayed ones."""
-REPLAY = 3.0
+REPLAY = 4.0
 """Earlier rows that are learned from again, for each new one."""
-RATE = 0.4
+RATE = 0.5
 """Peak of the learning rate, as a share of the earlier run's."""
-FADE = 1.6
+FADE = 2.0
 """How much smaller vectors become before they are learned from again, for each earlier run's worth of steps:
 those of a run that ended fit its rows too well to give way to others (Ash and Adams, NeurIPS 2020)."""
-SMALLEST = 0.5
+SMALLEST = 0.4
 """What of vectors stays at least."""
 DRAWN = 0x776172
 """Of the stream of random numbers that draws the replayed rows."""

@@ -76,7 +76,7 @@ def train(
 
     With --from BUNDLE the run goes on from that bundle: the argument is a table of new events (--items and
     --users: of new ones), columns are named as in the bundle's recipe, events it knows are left out. Ids get
-    rows of their own; 3 passes over the new events, and three old ones for each, unless --epochs and --replay
+    rows of their own; 4 passes over the new events, and four old ones for each, unless --epochs and --replay
     say otherwise. The folder holds news.txt, the bundle and, with --hold-out, a comparison with the old one.
     """
     if start is not None:
