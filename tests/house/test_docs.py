@@ -315,3 +315,9 @@ def test_links_are_led_to_where_the_site_has_them() -> None:
     )
     assert text == "[a](project/readme.md#x) [b](log.md) c"
     assert site.page("README.md", "so:\n- one", site.sources()) == "so:\n\n- one"
+
+
+def test_what_a_page_fetches_is_found() -> None:
+    shown = '<a href="https://elsewhere">x</a><script src="//cdn/x.js"></script><h2 id="slfit">sl.fit</h2>'
+    found = tool("site")._Requests(shown)
+    assert (found.fetched, found.anchors) == (["//cdn/x.js"], {"slfit"})
