@@ -194,7 +194,7 @@ def concrete(root: type[Spec]) -> set[type[Spec]]:
         for child in children:
             yield from below(child)
 
-    return {cls for cls in below(root) if cls.__module__.startswith("shortlist.")}
+    return {cls for cls in below(root) if cls.__module__.startswith("shortlist.specs.")}
 
 
 def test_no_declaration_is_left_out() -> None:

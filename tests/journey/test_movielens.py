@@ -286,6 +286,7 @@ def test_retrieval_alone(retrieval_alone: Fitted, small_split: sl.Split, tmp_pat
     loaded = assert_same_answers(retrieval_alone.recommender(), tmp_path / "bundle", small_split.test)
     assert {p.name for p in (tmp_path / "bundle").iterdir()} == {
         "manifest.json",
+        "train",
         "retrieval",
         "items",
         "users",
@@ -298,7 +299,13 @@ def test_retrieval_alone(retrieval_alone: Fitted, small_split: sl.Split, tmp_pat
 
 def test_ranking_alone(ranking_alone: Fitted, small_split: sl.Split, tmp_path: Path) -> None:
     loaded = assert_same_answers(ranking_alone.recommender(), tmp_path / "bundle", small_split.test)
-    assert {p.name for p in (tmp_path / "bundle").iterdir()} == {"manifest.json", "ranking", "items", "users"}
+    assert {p.name for p in (tmp_path / "bundle").iterdir()} == {
+        "manifest.json",
+        "ranking",
+        "items",
+        "users",
+        "train",
+    }
     assert loaded.retriever is None
     slate = loaded.recommend(small_split.test["user_id"][0])
     np.testing.assert_allclose(slate["score"], slate["rating"], rtol=1e-6)
@@ -310,7 +317,7 @@ def test_trained_apart_and_combined(
 ) -> None:
     both = sl.combine(retrieval_alone, ranking_alone, rating_weight=0.5, num_retrieved=30)
     loaded = assert_same_answers(both, tmp_path / "bundle", small_split.test)
-    names = {"manifest.json", "retrieval", "ranking", "items", "users"}
+    names = {"manifest.json", "retrieval", "ranking", "items", "users", "train"}
     assert {p.name for p in (tmp_path / "bundle").iterdir()} == names
     assert (loaded.utility, loaded.num_retrieved) == (both.utility, 30)
     rows = small_split.test.drop("rating")
