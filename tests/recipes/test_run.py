@@ -388,7 +388,7 @@ def filled(outline: Recipe | Outline, shop: Path, training: dict[str, Any]) -> O
 
 
 def test_a_run_keeps_the_recipe_that_was_inferred(shop: Path, tmp_path: Path) -> None:
-    outline = filled(find_outline("rating"), shop, {"epochs": 2, "patience": 0})
+    outline = filled(find_outline("rating"), shop, {"epochs": 2, "patience": 0, "members": 1})
     result = run(outline, tmp_path / "run")
     resolved = resolve(outline)
     kept = read_recipe(result.output / "recipe.toml")
