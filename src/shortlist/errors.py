@@ -32,6 +32,8 @@ class ShortlistError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")  # a traceback shows notes below the message
 
 
 class DataError(ShortlistError):

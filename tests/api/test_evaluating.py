@@ -14,7 +14,7 @@ import pytest
 from shortlist._typing import Columns, Floats
 from shortlist.api.cases import Case, first_rows_of
 from shortlist.api.entrants import entrant, numpy_counter, two_stage_entrant
-from shortlist.api.evaluating import choose_weight
+from shortlist.api.evaluating import choose_weight, evaluate
 from shortlist.api.fitting import Fitted
 from shortlist.api.sources import read_data, split_data
 from shortlist.data.coded import expanded
@@ -312,3 +312,22 @@ def test_a_known_users_time_is_their_own_latest_and_a_strangers_the_latest_of_al
     assert not np.array_equal(
         own_times.query_vectors([{**row, "timestamp": 1} for row in named]), own_times.query_vectors(named)
     )
+
+
+def test_a_model_trained_on_later_rows_than_the_splits_is_told(
+    own_times: Recommender, small_split: Split
+) -> None:
+    """As after a warm start: the split says that nothing leaks, but not of this model's training."""
+    cut = int(small_split.train["timestamp"].quantile(0.5) or 0)
+    past = small_split.test.with_columns(timestamp=pl.lit(cut))
+    by_time = replace(small_split, rule="time=80%", leaks="nothing", test=past)
+    told = [
+        evaluate(own_times, split=split, baselines=False, resamples=10).protocol["leaks"]
+        for split in (
+            by_time,
+            replace(by_time, test=later(small_split.test)),
+            replace(by_time, rule="random=80%"),
+        )
+    ]
+    assert told[0].startswith("the model was trained on rows later than the first test row")
+    assert told[1:] == ["nothing", "nothing"]

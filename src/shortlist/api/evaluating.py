@@ -87,6 +87,8 @@ def evaluate(
     if baselines:
         entrants = [*_baselines(recommender, split, case, tell), *entrants]
     stated = {**(protocol or {}), "split": split.rule, "seed": split.seed, "leaks": split.leaks}
+    if later := _trained_later(recommender, split, split.test if test is None else test):
+        stated["leaks"] = later
     stated["repeats"] = said_of_repeats(case)
     stated["inputs"] = SEES_FUTURE if recommender.sees_future else ""
     return judge(
@@ -97,6 +99,20 @@ def evaluate(
         protocol={key: value for key, value in stated.items() if value not in (None, "")},
         stages=stage_figures(recommender, case, min(k), [recommender.utility.rating_weight]),
         history=history,
+    )
+
+
+def _trained_later(recommender: Recommender, split: Split, test: pl.DataFrame) -> str:
+    """What must be said where a model was trained on rows later than the test rows of a split by time."""
+    last = recommender.users.as_of
+    if last is None or "timestamp" not in test.columns or not split.rule.startswith("time"):
+        return ""
+    first = test["timestamp"].min()
+    if not isinstance(first, int) or last <= first:
+        return ""
+    return (
+        "the model was trained on rows later than the first test row, which the split's own training rows are"
+        " not: judge it on rows that came since"
     )
 
 

@@ -73,12 +73,12 @@ class Fitted:
     one went on from another. notes: sentences about what it went on with.
     """
 
-    model: Model
-    training: Training
-    split: Split
-    scorer: JaxScorer
-    prepared: Prepared
-    history: dict[str, list[float]]
+    model: Model = field(repr=False)
+    training: Training = field(repr=False)
+    split: Split = field(repr=False)
+    scorer: JaxScorer = field(repr=False)
+    prepared: Prepared = field(repr=False)
+    history: dict[str, list[float]] = field(repr=False)
     best_epoch: int
     seconds: dict[str, float]
     state: OptimizerState | None = field(default=None, repr=False)

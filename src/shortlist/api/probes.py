@@ -153,7 +153,7 @@ assert 0 <= study.best_value <= 1
     ),
     Part(
         "serve",
-        "answers over HTTP",
+        "what an HTTP server needs (there is none yet)",
         {"starlette": "starlette", "uvicorn": "uvicorn"},
         """
 import uvicorn
@@ -167,7 +167,7 @@ uvicorn.Config(app).load()
     ),
     Part(
         "ann",
-        "approximate search",
+        "what approximate search needs (there is none yet)",
         {"faiss": "faiss-cpu"},
         """
 import faiss, numpy

@@ -126,7 +126,13 @@ def deduplicate_titles(dataset: Dataset) -> Dataset:
 
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Counts and shapes, JSON-ready: rows, users, items, sparsity, repeated rows, rows per user and per
-    item (quantiles), time span, ratings. Parts without their column are left out."""
+    item (quantiles), time span, ratings. Parts without their column are left out. Raises DataError for what
+    is no Dataset."""
+    if not isinstance(dataset, Dataset):
+        raise DataError(
+            f"describe needs a Dataset, got {type(dataset).__name__}",
+            hint="datasets.from_tables(...) makes one",
+        )
     rows = dataset.interactions
     cells = dataset.users.height * dataset.items.height
     pairs = rows.select("user_id", "item_id").n_unique()

@@ -143,7 +143,7 @@ def _retrieval_towers(plan: _Plan) -> tuple[Tower, Tower]:
         past = [
             History(dim=dim, length=PAST, event_dropout=lost),
             *past,
-            *(Bucket(name, 20, dim, "quantile", l2=SIDE_L2) for name in ("past_count", "past_gap")),
+            *(Bucket(name, 20, dim, "quantile", l2=SIDE_L2) for name in plan.facts.counted),
             Id("user_id", dim, dropout=USER_DROPOUT),
         ]
     query = Tower(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import log2
 
+import polars as pl
+
 from shortlist.data.splits import Split
 from shortlist.errors import DataError
 from shortlist.specs.features import AsOf
@@ -78,7 +80,8 @@ RATING_L2, BIAS_L2, HEAD_L2, HEAD_DROPOUT, HEAD_HIDDEN = 0.05, 0.02, 0.005, 0.4,
 @dataclass(frozen=True)
 class Facts:
     """What the training rows say. typical: the median user's rows; timed, rated: times and ratings that
-    differ; validated: whether there are validation rows."""
+    differ; validated: whether there are validation rows; followed: whether any row has an earlier one of its
+    user."""
 
     rows: int
     users: int
@@ -87,6 +90,7 @@ class Facts:
     timed: bool
     rated: bool
     validated: bool
+    followed: bool = True
 
     @classmethod
     def of(cls, split: Split) -> Facts:
@@ -103,7 +107,14 @@ class Facts:
             timed="timestamp" in train.columns and train["timestamp"].n_unique() > 1,
             rated="rating" in train.columns and train["rating"].n_unique() > 1,
             validated=split.validation.height > 0,
+            followed="timestamp" in train.columns
+            and bool((train.group_by("user_id").agg(pl.col("timestamp").n_unique())["timestamp"] > 1).any()),
         )
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The numbers of a past that some row has."""
+        return ("past_count", "past_gap") if self.followed else ("past_count",)
 
     @property
     def as_of(self) -> AsOf:
