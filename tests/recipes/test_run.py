@@ -15,6 +15,7 @@ import pytest
 
 import shortlist as sl
 from shortlist.api import fitting
+from shortlist.api.evaluating import evaluate_bundle
 from shortlist.api.fitting import fit
 from shortlist.api.sources import read_data, split_data
 from shortlist.errors import DataError, RecipeError, ShortlistError
@@ -397,6 +398,21 @@ def test_a_run_keeps_the_recipe_that_was_inferred(shop: Path, tmp_path: Path) ->
     told = sl.load(result.bundle).provenance
     assert Recipe.from_dict(told["recipe"]) == kept
     assert told["inferred"] == list(resolved.reasons)
+
+
+def test_what_serves_may_have_learned_from_all_rows(make: Make, tmp_path: Path) -> None:
+    """The report is that of the model that did not see the test rows; the bundle says what it saw."""
+    plain = run(make(), tmp_path / "plain")
+    whole = run(make(serving={"all_rows": True}), tmp_path / "whole")
+    assert figures(plain) == figures(whole)
+    one, other = sl.load(plain.bundle), sl.load(whole.bundle)
+    data = read_data(make())
+    assert len(other.users.vocabulary) == data.interactions["user_id"].n_unique()
+    pairs = data.interactions.select("user_id", "item_id").unique().height
+    assert len(one.users.seen.indices) < len(other.users.seen.indices) == pairs
+    judged = evaluate_bundle(whole.bundle, baselines=False)
+    assert "the model was trained on all rows" in judged.protocol["leaks"]
+    assert "trained on all rows" not in evaluate_bundle(plain.bundle, baselines=False).protocol["leaks"]
 
 
 def test_a_listener_is_told_what_happens(make: Make, tmp_path: Path) -> None:

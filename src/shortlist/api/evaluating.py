@@ -102,8 +102,14 @@ def evaluate(
     )
 
 
+ALL_ROWS = "all rows"
+"""What a bundle says it was trained on where no row was held out."""
+
+
 def _trained_later(recommender: Recommender, split: Split, test: pl.DataFrame) -> str:
     """What must be said where a model was trained on rows later than the test rows of a split by time."""
+    if recommender.provenance.get("trained_on") == ALL_ROWS:
+        return "the model was trained on all rows, the test rows among them: it is no judge of itself"
     last = recommender.users.as_of
     if last is None or "timestamp" not in test.columns or not split.rule.startswith("time"):
         return ""

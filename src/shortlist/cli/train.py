@@ -56,6 +56,10 @@ def train(
     replay: Replay = None,
     rate: Rate = None,
     hold_out: HoldOut = 0.0,
+    all_rows: Annotated[
+        bool,
+        typer.Option("--all-rows", help="Once judged, fit again on all rows, test rows too, and keep that."),
+    ] = False,
     show: Annotated[
         bool, typer.Option("--show", help="Only print the recipe that would be run, and why.")
     ] = False,
@@ -81,7 +85,7 @@ def train(
     """
     if start is not None:
         refuse_with_start(set=set_, interactions=interactions, rating=rating, timestamp=timestamp)
-        refuse_with_start(show=show, estimate=estimate)
+        refuse_with_start(show=show, estimate=estimate, all_rows=all_rows)
         options: dict[str, Any] = {"items": items, "users": users, "epochs": epochs, "seed": seed}
         options |= {"replay": replay, "rate": rate, "hold_out": hold_out}
         go_on(start, recipe, output, options, force=force, json=json, quiet=quiet)
@@ -93,7 +97,8 @@ def train(
     tables = {"interactions": interactions, "items": items, "users": users}
     columns = {"rating": rating, "timestamp": timestamp}
     given = {f"data.{key}": str(value) for key, value in (tables | columns).items() if value is not None}
-    found = changed(find_outline(recipe), given | _settings(seed, epochs, set_ or []))
+    settings = given | ({"serving.all_rows": True} if all_rows else {})
+    found = changed(find_outline(recipe), settings | _settings(seed, epochs, set_ or []))
     if show:
         _show(found, json=json)
         return

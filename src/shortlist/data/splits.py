@@ -58,6 +58,12 @@ class Split:
             train = train[np.argsort(self._rows, kind="stable")]
         return replace(self, train=train, validation=self.validation.clear(), _rows=None)
 
+    def whole(self) -> Split:
+        """All rows as train, nothing to judge by: for a model that is to serve."""
+        known = self.refit()
+        train = pl.concat([known.train, self.test])
+        return replace(known, train=train, test=self.test.clear(), leaks="every row is a training row")
+
     def describe(self) -> dict[str, Any]:
         """Rows of each part, users and items of test that train never shows, rule, seed and leaks."""
         return {

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from shortlist.api.evaluating import choose_weight, evaluate
+from shortlist.api.evaluating import ALL_ROWS, choose_weight, evaluate
 from shortlist.api.fitting import Fitted, Progress, fit
 from shortlist.api.preparing import prepare
 from shortlist.api.sources import beside, read_data, split_data
@@ -84,8 +84,9 @@ def run(
     inferred.txt and the bundle the reasons.
 
     Settings (the weight of the rating in the final order, the best epoch where there is patience) are chosen
-    by a model fitted without the validation rows; the model that is kept is fitted on train and validation
-    together; test rows are looked at once, at the end. The directory appears when everything in it is
+    by a model fitted without the validation rows; the model that is judged is fitted on train and validation
+    together; test rows are looked at once, at the end. That model is kept, or with `serving.all_rows` one
+    that was then fitted on all rows, of which the report says nothing. The directory appears when everything in it is
     complete. Raises RecipeError where `output` exists and `force` is not set, NotEnoughMemory, with the
     arithmetic, before anything is fitted where the run cannot fit, and whatever reading, fitting and
     exporting raise.
@@ -138,6 +139,18 @@ def run(
         tell=tell,
     )
     clock.lap("evaluate")
+    if recipe.serving.all_rows:
+        tell("training on all rows: compiling", 0, epochs)
+        follow = _follow(tell, "training on all rows", curves)
+        weight, described = recommender.utility.rating_weight, recommender.provenance
+        del recommender
+        fitted = fit(recipe.model, split.whole(), training=course, listen=follow)
+        recommender = fitted.recommender(
+            rating_weight=weight,
+            num_retrieved=recipe.serving.retrieve,
+            provenance=described | {"trained_on": ALL_ROWS},
+        )
+        clock.lap("fit on all rows")
     tell("writing the bundle", 0, 1)
     with _appearing(output) as folder:
         replace(recommender, provenance=recommender.provenance | {"metrics": _metrics(report)}).save(

@@ -99,11 +99,14 @@ class Evaluation(Spec, frozen=True, kw_only=True):
 
 class Serving(Spec, frozen=True, kw_only=True):
     """How two stages become one list: so many candidates are `retrieved`, then ordered by
-    log p(item) + weight * predicted rating. `rating_weight` = None chooses the weight on validation rows."""
+    log p(item) + weight * predicted rating. `rating_weight` = None chooses the weight on validation rows.
+    all_rows: once it is judged, the model is fitted again on all rows, the test rows among them, and that one is
+    kept."""
 
     retrieve: int = 100
     rating_weight: float | None = None
     weights: tuple[float, ...] = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
+    all_rows: bool = False
 
     def check(self) -> None:
         positive(self, "retrieve")
@@ -120,6 +123,15 @@ class Auto(Spec, frozen=True, tag_field="kind", tag="auto", kw_only=True):
     goal: Goal = "two-stage"
 
 
+def _check_name(name: str) -> None:
+    """A run's folder is called so: one name, not a path to somewhere else."""
+    if name in (".", "..") or "/" in name or "\\" in name or (name and not name.isprintable()):
+        raise SpecError(
+            f"name is {name!r}, but a folder of runs/ is called so",
+            hint="a plain name; to write elsewhere: --output FOLDER",
+        )
+
+
 class Recipe(Spec, frozen=True, kw_only=True):
     """One run. tune: what a search may change of it (see `specs.tuning`)."""
 
@@ -134,6 +146,7 @@ class Recipe(Spec, frozen=True, kw_only=True):
     format: Literal[1] = 1
 
     def check(self) -> None:
+        _check_name(self.name)
         declared(self.tune or {})
 
 
@@ -156,6 +169,7 @@ class Outline(Spec, frozen=True, kw_only=True):
     format: Literal[1] = 1
 
     def check(self) -> None:
+        _check_name(self.name)
         Training.from_dict(self.training)
         declared(self.tune or {})
 
