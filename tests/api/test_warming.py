@@ -211,3 +211,20 @@ def test_changed_columns_of_known_items_count(first: Fitted) -> None:
     kinds = larger.split.items["kind"].to_list()
     assert kinds[0] == "k2" and kinds[1:NUM_ITEMS] == CATALOGUE["kind"].to_list()[1:] and kinds[-1] == "k9"
     assert larger.split.items["item_id"].to_list() == [*ITEMS, "fresh"]
+
+
+def test_columns_that_are_not_given_again_are_kept(first: Fitted) -> None:
+    bare = pl.DataFrame({"item_id": ["i0", "fresh"], "year": [1, 2]})
+    assert warm_start(first, NEWS, items=bare, epochs=0).split.items["kind"][0] == "k0"
+    changed = pl.DataFrame({"item_id": ["i0", "i1"], "kind": ["k2", "k1"]})
+    assert "1 known item changed in kind" in warm_start(first, NEWS, items=changed, epochs=0).notes
+
+
+def test_validation_rows_that_were_learned_from_are_told(first: Fitted) -> None:
+    nothing, both = NEWS.clear(), pl.concat([OLD[:3], NEWS[:2]])
+    people, things = NEWS.select(pl.col("user_id").unique()), NEWS.select(pl.col("item_id").unique())
+    split = Split(NEWS[2:], both, nothing, people, things, "by hand")
+    told = "3 of 5 validation rows were learned from before"
+    assert any(told in note for note in warm_start(first, split, epochs=0).notes)
+    split = replace(split, validation=NEWS[:2])
+    assert not any("validation" in note for note in warm_start(first, split, epochs=0).notes)

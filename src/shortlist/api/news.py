@@ -9,9 +9,9 @@ import msgspec
 import polars as pl
 
 from shortlist.api.keeping import Start, canonical, columns_read
+from shortlist.api.merging import Merged, in_types, merged, require_same_clock
 from shortlist.api.sources import read_tables
 from shortlist.data import tables
-from shortlist.data.columns import column_types
 from shortlist.data.dataset import Dataset, covering
 from shortlist.data.reading import Source
 from shortlist.data.splits import Split
@@ -42,7 +42,8 @@ def news_of(
 ) -> News:
     """New events and the old ones in one split.
 
-    Raises DataError for events that lack a column the old have, or hold another type in it.
+    Raises DataError for events that lack a column the old have, for a column of another type, and for times
+    in another unit.
     """
     split = events if isinstance(events, Split) else None
     if split is not None:
@@ -58,18 +59,20 @@ def news_of(
     new = _typed(given, start.rows.select(wanted))
     fresh = _unknown(new, start.rows.select(wanted))
     known_users, known_items = start.users["user_id"], start.items["item_id"]
-    told_users, told_items = (
-        _merged(start.users, more_users, "user_id"),
-        _merged(start.items, more_items, "item_id"),
-    )
-    people, things = covering(told_users, fresh, "user_id"), covering(told_items, fresh, "item_id")
+    told_users = merged(start.users, more_users, "user_id", "users")
+    told_items = merged(start.items, more_items, "item_id", "items")
+    people = covering(told_users.table, fresh, "user_id")
+    things = covering(told_items.table, fresh, "item_id")
     rows = pl.concat([start.rows.select(wanted), fresh])
     notes = [
         *_said_of_rows(new, fresh, start.rows),
         _said_of_new("users", people["user_id"], known_users),
         _said_of_new("items", things["item_id"], known_items),
-        _said_of_bare("users", told_users, people),
-        _said_of_bare("items", told_items, things),
+        _said_of_changed("users", told_users),
+        _said_of_changed("items", told_items),
+        _said_of_bare("users", told_users.table, people),
+        _said_of_bare("items", told_items.table, things),
+        "" if split is None else _said_of_learned(split.validation, start.rows),
         f"columns that training does not read: {', '.join(extra[:MOST_NAMED])}" if extra else "",
     ]
     nothing = rows.clear()
@@ -100,39 +103,21 @@ def named_as(roles: DataSource | None, events: Path, items: Path | None, users: 
 
 def _typed(given: pl.DataFrame, old: pl.DataFrame) -> pl.DataFrame:
     """The columns of the old rows, in their types."""
-    kinds, now = column_types(old), column_types(given)
     for name in old.columns:
-        if name not in now:
+        if name not in given.columns:
             raise DataError(
                 f"the new events have no column {name!r}, which training reads",
                 hint=did_you_mean(name, given.columns),
             )
-        if now[name] != kinds[name] and (now[name], kinds[name]) != ("int", "float"):
-            raise DataError(
-                f"column {name!r} of the new events holds {now[name]}, training had {kinds[name]}",
-                hint="give it the type it had",
-            )
-    return given.select(pl.col(name).cast(dtype) for name, dtype in old.schema.items())
+    typed = in_types(given.select(old.columns), old, "the new events")
+    require_same_clock(typed, old, "the new events")
+    return typed
 
 
 def _unknown(new: pl.DataFrame, old: pl.DataFrame) -> pl.DataFrame:
     """The new rows that equal no old one."""
     names = [name for name, dtype in old.schema.items() if not dtype.is_nested()]
     return new.join(old.select(names), on=names, how="anti", nulls_equal=True, maintain_order="left")
-
-
-def _merged(old: pl.DataFrame, new: pl.DataFrame | None, key: str) -> pl.DataFrame:
-    """The old table with the new one's rows: in place of the old where an id is known, else at the end. A row
-    that says nothing of a known id changes nothing."""
-    if new is None:
-        return old
-    others = [name for name in new.columns if name != key]
-    silent = pl.all_horizontal(pl.col(name).is_null() for name in others) if others else pl.lit(True)
-    new = new.filter(~(silent & pl.col(key).is_in(old[key].implode())))
-    both = pl.concat([old, new.select(key, pl.exclude(key))], how="diagonal_relaxed")
-    order = both.select(pl.col(key).unique(maintain_order=True))
-    latest = both.unique(key, keep="last")
-    return order.join(latest, on=key, how="left", maintain_order="left")
 
 
 def _said_of_rows(new: pl.DataFrame, fresh: pl.DataFrame, old: pl.DataFrame) -> list[str]:
@@ -150,6 +135,26 @@ def _said_of_rows(new: pl.DataFrame, fresh: pl.DataFrame, old: pl.DataFrame) -> 
 def _said_of_new(what: str, ids: pl.Series, known: pl.Series) -> str:
     count = len(ids) - len(known)
     return f"{count:,} new {what if count != 1 else what[:-1]}" if count else ""
+
+
+def _said_of_changed(what: str, found: Merged) -> str:
+    if not found.changed:
+        return ""
+    named = what if found.changed != 1 else what[:-1]
+    return f"{found.changed:,} known {named} changed in {', '.join(found.columns[:MOST_NAMED])}"
+
+
+def _said_of_learned(validation: pl.DataFrame, old: pl.DataFrame) -> str:
+    keys = ["user_id", "item_id", "timestamp"]
+    if any(key not in rows.columns for key in keys for rows in (validation, old)):
+        return ""
+    known = validation.join(old.select(keys).unique(), on=keys, how="semi").height
+    return (
+        f"{known:,} of {validation.height:,} validation rows were learned from before: their figures say how"
+        " well the model remembers"
+        if known
+        else ""
+    )
 
 
 def _said_of_bare(what: str, told: pl.DataFrame, whole: pl.DataFrame) -> str:
