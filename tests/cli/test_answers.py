@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from shortlist import bundle
-from shortlist.cli.answers import context, ids, typed
+from shortlist.cli.answers import context, ids, titled, typed
 from shortlist.errors import RequestError
 
 Cli = Callable[..., Any]
@@ -39,6 +39,28 @@ def test_recommend_prints_a_table(cli: Cli, run: Path) -> None:
             str(row["rank"]), row["item_id"], *row["title"].split(), f"{row['score']:.4f}",
             f"{row['rating']:.4f}", "retrieval",
         ]  # fmt: skip
+
+
+def test_strangers_are_told_that_they_are(cli: Cli, run: Path) -> None:
+    said = cli("recommend", run, "--user", "nobody", "-k", 2)
+    assert said.code == 0 and "user nobody is not known: these are the most popular items" in said.err
+    assert "not known" not in cli("recommend", run, "--user", 4, "-k", 2).err
+
+
+def test_items_are_shown_by_the_first_column_of_texts_that_differ() -> None:
+    class Known:
+        def __init__(self, **columns: Any) -> None:
+            self.items = self
+            self.columns = {name: np.array(values, object) for name, values in columns.items()}
+
+        def positions(self, ids: list[str]) -> Any:
+            return np.array([int(one) for one in ids])
+
+    rows = [{"item_id": "1", "score": 0.5}]
+    kinds, names = ["a", "a", "a", "b"], ["Tisch", "Stuhl", "Bank", "Bett"]
+    assert titled(Known(art=kinds, name=names), rows)[0]["title"] == "Stuhl"  # type: ignore[arg-type]
+    assert titled(Known(name=names, title=kinds), rows)[0]["title"] == "a"  # type: ignore[arg-type]
+    assert titled(Known(art=kinds), rows) == rows  # type: ignore[arg-type]
 
 
 def test_several_users_get_a_block_each(cli: Cli, run: Path) -> None:

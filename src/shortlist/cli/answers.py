@@ -95,8 +95,10 @@ def ids(texts: Iterable[str] | None, known: Container[str] = ()) -> list[str] | 
 
 
 def titled(recommender: Recommender, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with the item's title after its id, where the catalogue has titles."""
-    titles = recommender.items.columns.get(TITLE)
+    """Rows with the item's title after its id: the column `title`, else the items' first column of texts that
+    mostly differ, where there is one."""
+    columns = recommender.items.columns
+    titles = columns.get(TITLE, next((c for c in columns.values() if _tells_apart(c)), None))
     if titles is None:
         return rows
     out = []
@@ -107,6 +109,11 @@ def titled(recommender: Recommender, rows: list[dict[str, Any]]) -> list[dict[st
         first = {name: row[name] for name in ("user_id", "item_id") if name in row}
         out.append(first | {TITLE: title} | row)
     return out
+
+
+def _tells_apart(column: Any) -> bool:
+    texts = column.dtype == object and column.ndim == 1
+    return texts and 2 * len(set(column.tolist())) > len(column)
 
 
 def answer_table(rows: list[dict[str, Any]], first: Iterable[str], last: Iterable[str] = ()) -> str:

@@ -59,6 +59,11 @@ def recommend(
     if not rows:
         note("no item is left: all were seen or excluded")
         return
+    for name in dict.fromkeys(user):
+        if name not in recommender.users.vocabulary and all(
+            row["source"] == "popular" for row in rows if row["user_id"] == name
+        ):
+            note(f"user {name} is not known: these are the most popular items")
     blocks = []
     for name, group in groupby(rows, key=lambda row: row["user_id"]):
         text = answer_table(list(group), ("rank", "item_id", "title", "score"), ("source",))
