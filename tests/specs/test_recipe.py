@@ -179,3 +179,15 @@ def test_what_is_said_of_columns_goes_through_a_file() -> None:
     )
     assert DataSource.from_toml(source.to_toml()) == source
     assert hash(DataSource.from_toml(source.to_toml())) == hash(source)
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "a\\b", ".", "..", "/abs", "a\nb", "\x1b[31mred"])
+def test_a_name_is_no_path_nor_a_sign_to_the_terminal(name: str) -> None:
+    recipe = Recipe.from_toml(GOOD)
+    outline = Outline(model=Auto(), data=recipe.data)
+    for spec in (recipe, outline):
+        with pytest.raises(SpecError, match="a folder of runs/ is called so") as caught:
+            type(spec).from_dict({**spec.to_dict(), "name": name})
+        assert "--output" in caught.value.hint
+        for fine in ("", "two words", "v1.2", "Läden"):
+            assert type(spec).from_dict({**spec.to_dict(), "name": fine}).name == fine
