@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shortlist.cli import app, data
-from shortlist.cli.console import json_text, progress, table
+from shortlist.cli.console import fail, harmless, json_text, note, out, out_json, progress, table
 from shortlist.errors import DataError
 
 
@@ -82,6 +82,34 @@ def test_tables_align_numbers_right_and_words_left() -> None:
         "long name    100       -",
         "two lines     20       -",
     ]
+
+
+EVIL = "a\x1b[31mb\x07\x9bc\u202ed\r"
+SHOWN = "a\\x1b[31mb\\x07\\u009bc\\u202ed\\x0d"
+
+
+def test_values_out_of_data_do_not_command_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert harmless(EVIL) == SHOWN
+    assert harmless("été\n\tзима 東京 👩\u200d🚀") == "été\n\tзима 東京 👩\u200d🚀"
+    out(f"{EVIL}\nnext")
+    note(EVIL)
+    fail(f"no {EVIL.strip()}", f"known: {EVIL.strip()}")
+    said = capsys.readouterr()
+    assert said.out == f"{SHOWN}\nnext\n"
+    assert said.err.splitlines()[0] == SHOWN
+    assert "\x1b" not in said.err and "\\x1b[31m" in said.err.splitlines()[2]
+
+
+def test_tables_are_aligned_as_they_are_shown() -> None:
+    lines = table([EVIL.strip(), "n"], [[EVIL.strip(), 1], ["plain", 2]]).splitlines()
+    assert "\x1b" not in "".join(lines) and len({len(line) for line in lines}) == 1
+
+
+def test_json_of_any_text_is_read_back(capsys: pytest.CaptureFixture[str]) -> None:
+    out_json({"text": EVIL})
+    said = capsys.readouterr().out
+    assert said.isascii() and "\x1b" not in said
+    assert json.loads(said) == {"text": EVIL}
 
 
 def test_json_is_strict() -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
+from unicodedata import bidirectional, category
 
 import typer
 from typer.core import TyperGroup
@@ -41,6 +42,10 @@ _EXTRAS = {
     "onnx": "train",
     "implicit": "baselines",
 }
+
+
+_TURNS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+"""Of signs that change the direction of the text after them."""
 
 
 class Verbs(TyperGroup):
@@ -89,9 +94,9 @@ def _say(error: BaseException) -> int:
 
 def fail(message: str, hint: str = "") -> None:
     """`error: ...` and `hint: ...` on stderr, a line each whatever a library's message holds."""
-    typer.echo(f"error: {_one_line(message)}", err=True)
+    _echo(f"error: {_one_line(message)}", err=True)
     if hint:
-        typer.echo(f"hint: {_one_line(hint)}", err=True)
+        _echo(f"hint: {_one_line(hint)}", err=True)
 
 
 def _one_line(text: str) -> str:
@@ -101,12 +106,28 @@ def _one_line(text: str) -> str:
 def note(message: str, *, quiet: bool = False) -> None:
     """A line for the person, on stderr."""
     if not quiet:
-        typer.echo(message, err=True)
+        _echo(message, err=True)
 
 
 def out(text: str) -> None:
     """Data, on stdout."""
-    typer.echo(text.rstrip("\n"))
+    _echo(text.rstrip("\n"))
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    typer.echo(harmless(text), err=err)
+
+
+def harmless(text: str) -> str:
+    """Signs that would command a terminal or turn its line around, written out (an escape as \\x1b), so that
+    values out of data are only ever shown. Lines and tabs stay; JSON and TOML stay what they are."""
+    return text if text.isprintable() else "".join(map(_written_out, text))
+
+
+def _written_out(sign: str) -> str:
+    if sign in "\n\t" or not (category(sign) == "Cc" or bidirectional(sign) in _TURNS):
+        return sign
+    return f"\\x{ord(sign):02x}" if sign < " " else f"\\u{ord(sign):04x}"
 
 
 def out_json(value: Any) -> None:
@@ -140,7 +161,7 @@ def examples(*lines: str) -> str:
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Aligned columns, plain text: numbers to the right, words to the left; None is a dash."""
     numeric = [all(_is_number(row[at]) for row in rows) for at in range(len(header))]
-    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    cells = [list(map(harmless, header)), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[at]) for row in cells) for at in range(len(header))]
     lines = []
     for row in cells:
@@ -160,7 +181,7 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4f}"
-    return " ".join(str(value).split())
+    return harmless(" ".join(str(value).split()))
 
 
 @contextmanager
@@ -185,7 +206,9 @@ def progress(*, quiet: bool = False) -> Iterator[Tell]:
         # One step of one says nothing of how far it is: such a stage only pulses.
         many = total > 1
         count = f"{done}/{total}" if many else ""
-        bar.update(task, description=stage, completed=done, total=total if many else None, count=count)
+        bar.update(
+            task, description=harmless(stage), completed=done, total=total if many else None, count=count
+        )
         bar.start()
 
     try:
