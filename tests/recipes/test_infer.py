@@ -16,7 +16,7 @@ from shortlist.data.dataset import Dataset, from_tables
 from shortlist.data.splits import Split
 from shortlist.errors import DataError
 from shortlist.recipes.infer import Inferred, infer
-from shortlist.specs.features import Bag, Bucket, Category, History, Id, Tags, Text, Vector
+from shortlist.specs.features import Bag, Bucket, Category, History, Id, Normalize, Tags, Text, Vector
 from shortlist.specs.models import MultiTask, Ranker, TwoTower
 from shortlist.specs.recipe import Goal
 
@@ -254,7 +254,9 @@ def named(**items: Any) -> Split:
     return sl.splits.random(from_tables(table, items=things), test=0.2, seed=1)
 
 
-@pytest.mark.parametrize("name", ["past_count", "session_count", "seen", "history", "raters", "nearest"])
+@pytest.mark.parametrize(
+    "name", ["past_count", "session_count", "seen", "history", "raters", "nearest", "history_rating"]
+)
 def test_columns_named_like_those_made_of_past_events_are_left_out(name: str) -> None:
     split = named(**{name: ["gold", "silver", "tin"]})
     found = infer(split, "two-stage")
@@ -275,6 +277,21 @@ def test_a_users_column_named_like_a_derived_one_is_refused() -> None:
     )
     with pytest.raises(DataError, match="the users have a column 'past_count'"):
         prepare(spec, split)
+
+
+def test_a_feature_of_what_requests_tell_of_a_past_is_refused_where_the_model_reads_one() -> None:
+    split = sl.splits.random(
+        from_tables(events(rating=stars, timestamp=times, history_rating=stars)), test=0.2, seed=1
+    )
+    told = Normalize("history_rating")
+    for past, refused in (([], False), ([Bag(dim=4)], True)):
+        query = sl.Tower([Id("user_id", 4), *past, told], out=4)
+        spec = TwoTower(query, sl.Tower([Id("item_id", 4)]), sl.Retrieval(loss="full"))
+        if not refused:
+            assert len(prepare(spec, split).examples)
+            continue
+        with pytest.raises(DataError, match="the interactions have a column 'history_rating'"):
+            prepare(spec, split)
 
 
 def test_columns_that_users_have_too_and_ids_are_no_kinds_of_items() -> None:

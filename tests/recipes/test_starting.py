@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from shortlist.api.preparing import prepare
 from shortlist.api.sources import read_data, split_data
 from shortlist.errors import DataError
 from shortlist.recipes.run import find_recipe
@@ -168,3 +169,25 @@ def test_too_few_rows_are_refused(propose: Propose) -> None:
 )
 def test_separators(texts: list[str | None], sign: str) -> None:
     assert separator(pl.Series("x", texts, dtype=pl.String)) == sign
+
+
+@pytest.mark.parametrize(
+    ("side", "name", "refused"),
+    [("events", "past_count", True), ("items", "history_rating", True), ("events", "history_rating", False)],
+)
+def test_what_is_proposed_can_be_trained_or_is_refused_at_once(
+    propose: Propose, side: str, name: str, refused: bool
+) -> None:
+    events, items = TABLES["both"], ITEMS
+    if side == "events":
+        events = events | {name: [f"kind {n % 4}" for n in range(ROWS)]}
+    else:
+        items = items | {name: [f"kind {n % 4}" for n in range(NUM_ITEMS)]}
+    if refused:
+        with pytest.raises(DataError, match=f"have a column '{name}'") as caught:
+            propose(events, items)
+        assert "own_" + name in caught.value.hint
+        return
+    found, recipe = propose(events, items)
+    assert made_of(found)[name] == "left out"
+    prepare(found.recipe.model, split_data(recipe, read_data(recipe)))

@@ -31,6 +31,7 @@ from shortlist.features.encoder import Encoder
 from shortlist.features.growth import grown
 from shortlist.features.history import DERIVED, Events, Total
 from shortlist.features.log import Standing
+from shortlist.pipeline.histories import RESERVED
 from shortlist.specs.features import FeatureSpec, OfPast
 from shortlist.specs.models import Model
 from shortlist.state.seen import Seen
@@ -230,12 +231,19 @@ def query_columns(model: Model, rows: pl.DataFrame, users: pl.DataFrame) -> dict
     return to_coded_columns(table, names)
 
 
+def require_own_names(model: Model, split: Split) -> None:
+    """DataError where a column has a name that the model gives to what is made of past events."""
+    _refuse_derived(model, {"interactions": split.train, "users": split.users, "items": split.items})
+
+
 def _refuse_derived(model: Model, tables: dict[str, pl.DataFrame]) -> None:
-    """A column of one's own under the name of one that is made of past events."""
+    """A column of one's own under the name of one that is made of past events, or that requests tell."""
     read = {feature.column for side in ("query", "candidate") for feature in model.features(side)}
+    past = reads_past(model)
     for table, frame in tables.items():
         for name in frame.columns:
-            if name in DERIVED and (name in read or (table == "items" and reads_past(model))):
+            meant = name in DERIVED or (past and name in RESERVED)
+            if meant and (name in read or (table == "items" and past)):
                 raise DataError(
                     f"the {table} have a column {name!r}, the name of what is made of past events",
                     hint=f"rename it, for instance to 'own_{name}'",

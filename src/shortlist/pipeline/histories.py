@@ -10,7 +10,7 @@ from shortlist._typing import MISSING_INT, Array, Bools, Columns, Longs
 from shortlist.data.coded import Coded, Column
 from shortlist.errors import RequestError
 from shortlist.features.columns import ColumnType
-from shortlist.features.history import Events
+from shortlist.features.history import DERIVED, Events
 from shortlist.features.log import Log, Standing
 from shortlist.features.requests import fill_missing, is_missing, missing_column
 from shortlist.state.catalogue import Items
@@ -21,6 +21,8 @@ TOLD: dict[str, ColumnType] = {
     "history_rating": "floats",
 }
 """What a request may say of its user's past, the most recent first."""
+RESERVED = tuple(dict.fromkeys((*DERIVED, *TOLD)))
+"""Names that mean something made of past events, so that no column of one's own is read under them."""
 FARTHEST_SECOND = 100_000_000_000
 """The year 5138; milliseconds pass it from 1973 on."""
 APART = 60

@@ -7,7 +7,7 @@ from math import ceil, sqrt
 
 import polars as pl
 
-from shortlist.features.history import DERIVED
+from shortlist.pipeline.histories import RESERVED
 from shortlist.specs.features import Bucket, Category, FeatureSpec, Tags, Text, Vector
 
 FEW = 20
@@ -57,7 +57,7 @@ def _choice(column: pl.Series, shape: Shape) -> Choice:
     name, dtype = column.name, column.dtype
     if "#" in name or "@" in name:
         return Choice(name, None, "its name holds '#' or '@'")
-    if name in DERIVED:
+    if name in RESERVED:
         return Choice(name, None, "its name is that of a column made of past events: rename it")
     if name in IDS:
         return Choice(name, None, "its name is that of an id of another table")

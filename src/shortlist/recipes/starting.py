@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from shortlist.api.preparing import require_own_names
 from shortlist.api.sources import read_tables, split_by
 from shortlist.data.dataset import Dataset
 from shortlist.data.importing import Entities, Events, read_entities, read_events
@@ -69,8 +70,8 @@ def start(interactions: Path, users: Path | None, items: Path | None, given: Giv
     """A recipe for these files that says everything it relies on.
 
     Reads the tables as the recipe will, so that what is returned can be trained. Raises DataError where they
-    cannot be read, where a role is not to be found or could be played by several columns, and where the goal
-    is "rating" and there are none.
+    cannot be read, where a role is not to be found or could be played by several columns, where a column has
+    the name of what the model makes of past events, and where the goal is "rating" and there are none.
     """
     events = read_events(
         str(interactions), given.named, time_unit=given.time_unit, delimiter=given.delimiter, guess=True
@@ -85,7 +86,9 @@ def start(interactions: Path, users: Path | None, items: Path | None, given: Giv
     rule, why = split_of(data, given.rule)
     goal: Goal = given.goal or ("two-stage" if _is_rated(data) else "retrieval")
     name = _name_of(interactions)
-    found = infer(split_by(rule, data), goal)
+    split = split_by(rule, data)
+    found = infer(split, goal)
+    require_own_names(found.model, split)
     recipe = Recipe(data=source, model=found.model, name=name, split=rule, training=found.training)
     reasons = _by_column(found.reasons, data)
     lines = (*_roles(events, sides, source), *_features(reasons, source))
