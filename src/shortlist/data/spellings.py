@@ -46,7 +46,7 @@ _NAMES = {
         "vote votes grade rate preference value feedback target label",
     ),
     "event": (
-        "event event_type event_name event_kind",
+        "event event_type event_name event_kind kind_of_event type_of_event",
         """action action_type behavior behaviour behavior_type behaviour_type interaction interaction_type
         activity activity_type verb operation feedback_type""",
         "type kind",
