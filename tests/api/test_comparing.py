@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from shortlist.api.comparing import compare
+from shortlist.api.comparing import _rows, _Side, _trained_on, compare
 from shortlist.data.splits import Split
 from shortlist.errors import DataError
 from shortlist.features.schema import Schema
@@ -105,6 +105,21 @@ def test_rows_that_were_trained_on_are_told() -> None:
         in found.warnings[0]
     )
     assert found.warnings[0] in found.table() and found.warnings[0] in found.to_html()
+
+
+def test_the_same_pair_at_another_time_was_not_trained_on() -> None:
+    test = split().test
+    later = test.with_columns(pl.col("timestamp") + 1_000_000)
+    assert _trained_on(_Side("B", recommender(), pl.concat([test.head(2), later])), test) == 2
+    assert _trained_on(_Side("B", recommender(), later.drop("timestamp")), test) is None
+
+
+def test_times_in_another_unit_are_refused() -> None:
+    years = 50 * 365 * 86_400
+    rows, known = split(1000).test, split(years).test
+    with pytest.raises(DataError, match="the test rows: the middle of its times is 1970-01-01"):
+        _rows(rows, [_Side("A", recommender(), None), _Side("B", recommender(), known)])
+    _rows(known, [_Side("A", recommender(), known)])
 
 
 def test_another_catalogue_is_handled_where_it_nearly_is_the_same() -> None:

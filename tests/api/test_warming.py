@@ -13,8 +13,11 @@ import polars as pl
 import pytest
 
 from shortlist import bundle
+from shortlist.api import warming
 from shortlist.api.fitting import Fitted, fit
-from shortlist.api.warming import warm_start
+from shortlist.api.keeping import Start
+from shortlist.api.news import News, _unknown
+from shortlist.api.warming import FADE, SMALLEST, chosen, rows_learned, warm_start
 from shortlist.data.dataset import from_tables
 from shortlist.data.splits import Split
 from shortlist.errors import BundleCorrupted, BundleError, DataError, SpecError, TrainingError
@@ -228,3 +231,65 @@ def test_validation_rows_that_were_learned_from_are_told(first: Fitted) -> None:
     assert any(told in note for note in warm_start(first, split, epochs=0).notes)
     split = replace(split, validation=NEWS[:2])
     assert not any("validation" in note for note in warm_start(first, split, epochs=0).notes)
+
+
+def test_rows_of_no_weight_teach_nothing(first: Fitted) -> None:
+    nothing = replace(first.prepared.examples, weights=np.zeros(OLD.height, np.float32))
+    with pytest.raises(DataError, match="all 3 rows to learn from have weight 0"):
+        chosen(replace(first.prepared, examples=nothing), np.arange(3))
+
+
+def test_replayed_rows_are_drawn_from_all_old_ones() -> None:
+    split = Split(pl.concat([OLD, NEWS]), OLD.clear(), OLD.clear(), OLD, OLD, "by hand")
+    rows = rows_learned(News(split, OLD.height), 0.5, 7)
+    replayed = rows[: -NEWS.height]
+    assert len(set(replayed)) == NEWS.height // 2 and list(replayed) == sorted(replayed)
+    assert max(replayed) > OLD.height // 2
+    assert list(rows[-NEWS.height :]) == list(range(OLD.height, OLD.height + NEWS.height))
+    assert not np.array_equal(rows, rows_learned(News(split, OLD.height), 0.5, 8))
+
+
+def test_vectors_are_made_smaller_by_how_much_is_learned(
+    first: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stop(Exception):
+        pass
+
+    def seen(carried: Any, share: float) -> Any:
+        raise Stop(share)
+
+    def share(epochs: int) -> float:
+        with pytest.raises(Stop) as caught:
+            warm_start(first, NEWS, items=FRESH, epochs=epochs, replay=0.5)
+        return float(caught.value.args[0])
+
+    monkeypatch.setattr(warming, "smaller", seen)
+    rows = NEWS.height * 1.5
+    assert share(1) == pytest.approx(1 - FADE * rows / OLD.height)
+    assert share(40) == SMALLEST
+
+
+def test_training_begins_with_the_smaller_vectors(first: Fitted, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stop(Exception):
+        pass
+
+    def begun(net: Any, tables: Any, *_: Any, **__: Any) -> Any:
+        raise Stop(tables)
+
+    monkeypatch.setattr(warming, "train", begun)
+    with pytest.raises(Stop) as caught:
+        warm_start(first, NEWS, items=FRESH, epochs=40)
+    name = "query/user_id.id"
+    given = np.asarray(caught.value.args[0][name])[: NUM_USERS + 1]
+    assert given == pytest.approx(SMALLEST * tables(first)[name])
+
+
+def test_rows_with_nothing_in_a_column_are_known_again() -> None:
+    """A missing value equals a missing value."""
+    old = pl.DataFrame({"user_id": ["a"], "device": [None]}, schema_overrides={"device": pl.String})
+    assert _unknown(old, old).height == 0
+
+
+def test_the_mean_of_the_log_is_that_of_the_bundle(saved: Path, first: Fitted) -> None:
+    mean = first.prepared.events.mean  # type: ignore[union-attr]
+    assert mean > 1 and Start.of(saved).kept.mean == pytest.approx(mean)

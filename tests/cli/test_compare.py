@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from shortlist import bundle
+
 Cli = Callable[..., Any]
+HELD = 3
 HEADER = "user_id,item_id,rating,timestamp,device"
 NEWS = [
     f"{user},{item},{1 + item % 5},{90_000 + 60 * item + user},phone"
@@ -45,6 +49,39 @@ def test_a_run_goes_on_from_a_run(today: tuple[Path, Any], cli: Cli) -> None:
     found = cli("recommend", folder, "--user", "1", "-k", 41, "--json")
     assert found.code == 0, found.err
     assert "fresh" in {row["item_id"] for row in found.json}
+
+
+def test_what_is_held_out_is_not_learned_from(today: tuple[Path, Any], run: Path) -> None:
+    folder, said = today
+    before, after = (pl.read_parquet(path / "bundle" / "train" / "rows.parquet") for path in (run, folder))
+    times = set(after["timestamp"]) - set(before["timestamp"])
+    assert len(times) == after.height - before.height == 14 - HELD
+    assert max(times) == 90_000 + 60 * 8 + 2
+    assert "newcomer" not in after["user_id"]
+    compared = said.json["comparison"]
+    assert compared["protocol"]["test rows"].startswith(f"{HELD} of 2 users")
+    assert compared["protocol"]["before"].startswith("40 items")
+    assert compared["protocol"]["after"].startswith("41 items")
+    assert not any("after was trained on" in warning for warning in compared["warnings"])
+    assert any(f"the latest {HELD} events were held out" in note for note in said.json["news"])
+    assert f"the latest {HELD} events were held out" in (folder / "news.txt").read_text()
+
+
+def test_how_tables_are_read_can_change(
+    run: Path, news: Path, cli: Cli, refused: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "ms.csv").write_text(
+        "\n".join([HEADER, "1,5,4,99000000,phone", "newcomer,5,4,99060000,phone"]) + "\n"
+    )
+    words = ["train", "--from", run, tmp_path / "ms.csv", "--epochs", 0]
+    said = cli(*words, "-o", tmp_path / "x", "--set", "data.time_unit=ms", "--json")
+    assert said.code == 0, said.err
+    kept = pl.read_parquet(tmp_path / "x" / "bundle" / "train" / "rows.parquet")
+    assert kept["timestamp"].to_list()[-2:] == [99_000, 99_060]
+    assert 'time_unit = "ms"' in (tmp_path / "x" / "recipe.toml").read_text()
+    assert bundle.inspect(tmp_path / "x" / "bundle")["provenance"]["recipe"]["data"]["time_unit"] == "ms"
+    for key in ("training.epochs=4", "data.interactions=x.csv"):
+        refused(cli(*words, "-o", tmp_path / "y", "--set", key), "--set", "--from")
 
 
 def test_two_bundles_side_by_side(

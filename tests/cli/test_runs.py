@@ -178,3 +178,30 @@ def test_an_empty_folder_lists_nothing(cli: Cli, tmp_path: Path) -> None:
     assert (said.code, said.out) == (0, "")
     assert "no runs" in said.err
     assert cli("runs", "list", tmp_path, "--json").json == []
+
+
+def warm(folder: Path, ndcg: float | None = None) -> None:
+    """What `train --from` leaves, with rows held out where there is a figure."""
+    folder.mkdir(parents=True)
+    (folder / "recipe.toml").write_text('name = "demo"\n')
+    (folder / "news.txt").write_text("3 new events after 9 known ones\n")
+    if ndcg is not None:
+        sides = {"a": {"value": 0.1}, "b": {"value": ndcg, "low": ndcg - 0.01, "high": ndcg + 0.01}}
+        found = {"figures": [{"figure": NDCG, **sides}], "protocol": {"test rows": "3"}, "headline": [NDCG]}
+        (folder / "comparison.json").write_text(json.dumps(found))
+
+
+def test_runs_that_went_on_from_another_are_runs(cli: Cli, home: Path, refused: Callable[..., None]) -> None:
+    warm(home / "runs" / "today")
+    warm(home / "runs" / "held", 0.42)
+    said = cli("runs", "list")
+    assert "warning" not in said.err and "0.4200" in said.out
+    rows = {row["run"]: row for row in cli("runs", "list", "--json").json}
+    assert rows["today"]["model"] == "warm start" and rows["today"]["figures"] == {}
+    assert rows["held"]["figures"] == {NDCG: 0.42}
+    found = cli("runs", "compare", "old", "held", "--json").json
+    assert found["figures"][0]["difference"] == pytest.approx(0.12) and not found["comparable"]
+    assert cli("runs", "compare", "today", "held").code == 0
+    assert cli("runs", "compare", "today", "today").code == 0
+    (home / "runs" / "held" / "comparison.json").write_text("[]")
+    refused(cli("runs", "compare", "old", "held"), "comparison.json")

@@ -203,7 +203,11 @@ def test_event_types_are_proposed_weights_that_make_the_rows_weights() -> None:
     del chosen["teleport"]
     with pytest.raises(DataError, match=r"column 'event', row 6: .* got 'teleport'") as caught:
         from_tables(rows, event_weights=chosen)
-    assert "teleport = 1" in caught.value.hint
+    assert "teleport = 1" in caught.value.hint and "--set data.event_weights.teleport=1" in caught.value.hint
+    unsaid = {"user": range(3), "item": [1] * 3, "event": ["view", "view", None]}
+    with pytest.raises(DataError, match=r"'event', row 2: expected a type of event, got None") as caught:
+        from_tables(unsaid, event="event", event_weights=chosen)
+    assert "drop the rows" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -242,6 +246,18 @@ def test_what_cannot_be_told_is_asked(columns: dict[str, Column], words: str, hi
     with pytest.raises(DataError, match=words) as caught:
         guess_roles(table(columns))
     assert hint in caught.value.hint
+
+
+def test_numbers_of_a_wide_range_are_no_ratings_by_a_doubtful_name() -> None:
+    for most, role in ((10, "rating"), (500, None)):
+        found = guess_roles(table({"user_id": USERS, "item_id": ITEMS, "value": ints(most, 0)}))
+        assert found.column("rating") == (None if role is None else "value")
+
+
+def test_ids_that_read_as_times_are_no_times() -> None:
+    for name, role in (("seen", "timestamp"), ("basket_no", "context")):
+        found = guess_roles(table({"user_id": USERS, "item_id": ITEMS, name: second}))
+        assert {guess.column: guess.role for guess in found.guesses}[name] == role
 
 
 def test_what_was_said_goes_before_what_is_guessed() -> None:

@@ -14,6 +14,7 @@ from shortlist import bundle
 from shortlist._typing import Bools
 from shortlist.api.cases import Case, ratings_of
 from shortlist.api.entrants import entrant, numpy_counter, two_stage_entrant
+from shortlist.api.merging import require_same_clock
 from shortlist.api.sources import read_data, split_data
 from shortlist.data import tables
 from shortlist.data.splits import Split
@@ -59,7 +60,7 @@ def compare(
     only where the interval of the difference excludes zero. Warnings say where test rows were trained on.
 
     Raises DataError where they cannot be compared: nothing that both answer, test rows mostly of items that
-    one does not know, rows without a column one reads.
+    one does not know, rows without a column one reads, times in another unit.
     """
     sides = [_side(contender, name) for contender, name in zip((a, b), names, strict=True)]
     split, source = _rows(test, sides)
@@ -114,6 +115,9 @@ def _rows(test: Split | pl.DataFrame | None, sides: Sequence[_Side]) -> tuple[Sp
         return test, test.rule
     if test is not None:
         given = tables.interactions(test)
+        for side in sides:
+            if (known := _learned(side)) is not None:
+                require_same_clock(given, known, "the test rows")
         people = tables.users(given.select(pl.col("user_id").unique(maintain_order=True)))
         nothing = given.clear()
         return Split(nothing, nothing, given, people, nothing, NOT_GIVEN), "events given"
@@ -210,10 +214,14 @@ def _warnings(side: _Side, found: _Judged, test: pl.DataFrame) -> list[str]:
 def _trained_on(side: _Side, test: pl.DataFrame) -> int | None:
     """How many test rows are among the training rows; None where nobody can tell."""
     keys = ["user_id", "item_id", "timestamp"]
-    rows = side.rows if side.rows is not None else _past(side.recommender)
+    rows = _learned(side)
     if rows is None or any(key not in rows.columns or key not in test.columns for key in keys):
         return None
     return test.join(rows.select(keys).unique(), on=keys, how="semi").height
+
+
+def _learned(side: _Side) -> pl.DataFrame | None:
+    return side.rows if side.rows is not None else _past(side.recommender)
 
 
 def _past(recommender: Recommender) -> pl.DataFrame | None:

@@ -28,7 +28,7 @@ from shortlist.api.preparing import Prepared, prepare
 from shortlist.data.dataset import Dataset
 from shortlist.data.reading import Source
 from shortlist.data.splits import Split
-from shortlist.errors import SpecError, TrainingError
+from shortlist.errors import DataError, SpecError, TrainingError
 from shortlist.features.batches import log_sampling_probability
 from shortlist.models.build import Tables
 from shortlist.models.ensemble import unstacked
@@ -192,10 +192,15 @@ def rows_learned(news: News, replay: float, seed: int) -> Longs:
 
 
 def chosen(prepared: Prepared, rows: Longs) -> Prepared:
-    """The same with some of its examples, and the sampling probabilities that go with these."""
+    """The same with some of its examples, and the sampling probabilities that go with these. DataError where
+    all have weight 0."""
     examples = prepared.examples.each(lambda column: column[rows])
     if len(rows) == 0:
         raise TrainingError("there are no new events to learn from", hint="epochs=0 takes over what there is")
+    if not examples.weights.any():
+        raise DataError(
+            f"all {len(rows):,} rows to learn from have weight 0", hint="give some a weight, or replay > 0"
+        )
     log_q = log_sampling_probability(examples.candidates, prepared.catalogue.num_items, examples.weights)
     return replace(prepared, examples=examples, catalogue=replace(prepared.catalogue, log_q=log_q))
 

@@ -13,6 +13,8 @@ from shortlist.errors import DataError, did_you_mean
 
 HOME = Path("runs")
 REPORT, RECIPE = "report.json", "recipe.toml"
+WARM, COMPARISON = "news.txt", "comparison.json"
+"""What a run that went on from another leaves in place of a report, the second where rows were held out."""
 
 
 def run_folders(home: Path) -> Iterator[Path]:
@@ -29,16 +31,16 @@ def run_folders(home: Path) -> Iterator[Path]:
 
 def written_at(folder: Path) -> float:
     """Seconds since 1970: of the report, which a run writes last, or of the folder without one."""
-    report = folder / REPORT
-    return (report if report.exists() else folder).stat().st_mtime
+    last = next((folder / name for name in (REPORT, WARM) if (folder / name).exists()), folder)
+    return last.stat().st_mtime
 
 
 def find(name: str) -> Path:
     """A run's folder by its path or by its name below runs/; DataError with the nearest names."""
     for folder in (Path(name), HOME / name):
-        if (folder / REPORT).is_file():
+        if any((folder / name).is_file() for name in (REPORT, WARM)):
             return folder
-    known = [path.parent.name for path in HOME.glob(f"*/{REPORT}")]
+    known = [path.parent.name for name in (REPORT, WARM) for path in HOME.glob(f"*/{name}")]
     raise DataError(
         f"{name} is no run: it holds no {REPORT}",
         hint=did_you_mean(name, known) or "train one: shortlist train ml100k-ids",
@@ -46,8 +48,11 @@ def find(name: str) -> Path:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The report of a run; DataError where it is not one."""
+    """The report of a run; DataError where it is not one. Of a run that went on from another, the figures of
+    its own on the rows it held out, none without."""
     path = folder / REPORT
+    if not path.exists() and (folder / WARM).is_file():
+        return _of_warm_start(folder)
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -58,6 +63,21 @@ def read(folder: Path) -> dict[str, Any]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"{path} is no report: it has no entries", hint="train the run again")
     return dict(report)
+
+
+def _of_warm_start(folder: Path) -> dict[str, Any]:
+    path = folder / COMPARISON
+    found: dict[str, Any] = {"figures": [], "protocol": {}, "headline": []}
+    try:
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+        figures = {row["figure"]: row["b"] for row in found["figures"]}
+        protocol = {"split": "the latest new events" if figures else None, **found["protocol"]}
+        headline = list(found["headline"])
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise DataError(f"cannot read {path}: {error}", hint="train the run again") from error
+    entry = {"name": "warm start", "role": "model", "figures": figures}
+    return {"protocol": protocol, "headline": headline, "entries": [entry]}
 
 
 def summary(folder: Path) -> dict[str, Any]:

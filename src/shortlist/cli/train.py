@@ -81,13 +81,16 @@ def train(
     With --from BUNDLE the run goes on from that bundle: the argument is a table of new events (--items and
     --users: of new ones), columns are named as in the bundle's recipe, events it knows are left out. Ids get
     rows of their own; 4 passes over the new events, and four old ones for each, unless --epochs and --replay
-    say otherwise. The folder holds news.txt, the bundle and, with --hold-out, a comparison with the old one.
+    say otherwise. The folder holds news.txt, the bundle and, with --hold-out, a comparison with the old one
+    on the latest events, from which it has not learned: for a bundle that has, run again without --hold-out.
+    --set may change how tables are read, for instance data.event_weights.refund=0.
     """
     if start is not None:
-        refuse_with_start(set=set_, interactions=interactions, rating=rating, timestamp=timestamp)
+        refuse_with_start(interactions=interactions, rating=rating, timestamp=timestamp)
         refuse_with_start(show=show, estimate=estimate, all_rows=all_rows)
         options: dict[str, Any] = {"items": items, "users": users, "epochs": epochs, "seed": seed}
         options |= {"replay": replay, "rate": rate, "hold_out": hold_out}
+        options["settings"] = _settings(None, None, set_ or [])
         go_on(start, recipe, output, options, force=force, json=json, quiet=quiet)
         return
     from shortlist.recipes.run import find_outline, resolve, run

@@ -22,7 +22,10 @@ Replay = Annotated[
 ]
 Rate = Annotated[float | None, typer.Option(min=0, help="With --from: learning rate over the earlier run's.")]
 HoldOut = Annotated[
-    float, typer.Option(min=0, max=0.9, help="With --from: latest share of the events, to compare on.")
+    float,
+    typer.Option(
+        min=0, max=0.9, help="With --from: latest share of the events, to compare on and not to learn from."
+    ),
 ]
 
 
@@ -55,7 +58,13 @@ def go_on(
         out_json({**found, "comparison": compared})
     else:
         out(str(output) if done.comparison is None else done.comparison.table())
-    note(f"wrote {output}; next: shortlist compare {start} {output} --events FILE", quiet=quiet)
+    replaced = start.resolve() == output.resolve()
+    later = (
+        f"shortlist recommend {output} --user ID"
+        if replaced
+        else f"shortlist compare {start} {output} --events FILE"
+    )
+    note(f"wrote {output}; next: {later}", quiet=quiet)
 
 
 def refuse_with_start(**given: Any) -> None:
@@ -64,5 +73,5 @@ def refuse_with_start(**given: Any) -> None:
         if value:
             raise RecipeError(
                 f"--{name.replace('_', '-')} cannot be given with --from: the recipe is that of the bundle",
-                hint="with --from: --items, --users, --epochs, --seed, --replay, --rate, --hold-out",
+                hint="with --from: --items, --users, --epochs, --seed, --replay, --rate, --hold-out, --set",
             )

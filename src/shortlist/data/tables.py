@@ -222,8 +222,11 @@ def _by_event(frame: pl.DataFrame, event: str, weights: Mapping[str, float], pla
     types = frame[event].cast(pl.String)
     known = types.is_in(list(weights))
     told = f"an event type with a weight ({', '.join(sorted(weights))})"
-    hint = f"give it one: event_weights = {{ {types[(~known.fill_null(False)).arg_max() or 0]} = 1 }}"
-    _refuse(frame, ~known.fill_null(False), event, place, told, hint=hint)
+    _refuse(frame, types.is_null(), event, place, "a type of event", hint="drop the rows without one")
+    kind = types[(~known).arg_max() or 0]
+    hint = f"give it one, 0 to leave its rows out: event_weights = {{ {kind} = 1 }}, or --set"
+    hint += f" data.event_weights.{kind}=1"
+    _refuse(frame, ~known, event, place, told, hint=hint)
     amounts = types.replace_strict(weights, return_dtype=pl.Float64).alias("weight")
     if "weight" in frame.columns:
         amounts = amounts * frame["weight"]

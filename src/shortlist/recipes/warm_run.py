@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,11 @@ from shortlist.data.splits import temporal
 from shortlist.errors import DataError, RecipeError
 from shortlist.evaluation.sides import SideBySide
 from shortlist.pipeline.recommender import Recommender
+from shortlist.specs.keys import changed
 from shortlist.specs.recipe import Recipe
 
+FILES = ("interactions", "items", "users", "dataset", "path")
+"""Keys of [data] that say which tables, not how they are read."""
 Tell = Callable[[str, int, int], None]
 
 
@@ -66,13 +69,17 @@ def warm_run(
     rate: float = RATE,
     seed: int | None = None,
     hold_out: float = 0.0,
+    settings: Mapping[str, Any] | None = None,
     tell: Tell | None = None,
 ) -> WarmRun:
     """Go on from a bundle with new tables, read as the recipe inside the bundle reads its own.
 
     hold_out: the share of the new events, the latest, that is not learned from; on these the result is
-    compared with the bundle it went on from. Raises RecipeError where the bundle holds no recipe, DataError
-    where rows are to be held out and have no times, and as `warm_start` does.
+    compared with the bundle it went on from. settings: values of keys of the recipe's [data], such as the
+    weight of a type of events that is new, which later runs go on with.
+
+    Raises RecipeError where the bundle holds no recipe and for other settings, DataError where rows are to be
+    held out and have no times, and as `warm_start` does.
     """
     tell = tell or _silent
     tell("reading", 0, 1)
@@ -83,7 +90,7 @@ def warm_run(
             f"the bundle {start} holds no recipe to read new tables by",
             hint="in Python: shortlist.warm_start(path, events)",
         )
-    recipe = Recipe.from_dict(plain)
+    recipe = changed(Recipe.from_dict(plain), _of_data(settings or {}))
     data = named_as(recipe.data, events, items, users)
     held = None
     if hold_out:
@@ -101,13 +108,27 @@ def warm_run(
     made = fitted.recommender(
         rating_weight=before.utility.rating_weight,
         num_retrieved=before.num_retrieved,
-        provenance=_provenance(before, fitted, bundle.inspect(bundle.folder_of(start))["digest"]),
+        provenance=_provenance(before, recipe, fitted, bundle.inspect(bundle.folder_of(start))["digest"]),
     )
     comparison = None
     if held is not None:
         tell("comparing", 0, 1)
         comparison = compare(before, made, held, names=("before", "after"), k=recipe.evaluation.k)
+        unlearned = f"the latest {held.height:,} events were held out: this bundle has not learned from them"
+        fitted = replace(fitted, notes=(*fitted.notes, f"{unlearned} (again without --hold-out, it does)"))
     return WarmRun(recipe, fitted, made, tuple(told), comparison)
+
+
+def _of_data(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings; RecipeError for one of another section, or that names a file."""
+    for key in settings:
+        section, _, rest = key.partition(".")
+        if section != "data" or not rest or rest in FILES:
+            raise RecipeError(
+                f"--set {key} cannot be given with --from: model and training are those of the bundle",
+                hint="only how tables are read can change, for instance data.event_weights.refund=0",
+            )
+    return settings
 
 
 def _held_out(data: Dataset, share: float) -> tuple[Dataset, pl.DataFrame]:
@@ -119,10 +140,10 @@ def _held_out(data: Dataset, share: float) -> tuple[Dataset, pl.DataFrame]:
     return replace(data, interactions=split.train), split.test
 
 
-def _provenance(before: Recommender, fitted: Fitted, digest: str) -> dict[str, Any]:
+def _provenance(before: Recommender, recipe: Recipe, fitted: Fitted, digest: str) -> dict[str, Any]:
     """That of the bundle it went on from, and from which it went on, how."""
     kept: dict[str, Any] = {
-        name: before.provenance[name] for name in ("recipe", "data", "seed") if name in before.provenance
+        name: before.provenance[name] for name in ("data", "seed") if name in before.provenance
     }
     training = fitted.training
     step = {
@@ -132,6 +153,7 @@ def _provenance(before: Recommender, fitted: Fitted, digest: str) -> dict[str, A
         "learning_rate": training.optimizer.learning_rate,
         "seed": training.seed,
     }
+    kept["recipe"] = recipe.to_dict()
     return {**kept, "warm_starts": [*before.provenance.get("warm_starts", []), step]}
 
 
