@@ -80,7 +80,11 @@ def write(path: Path, data: bytes) -> Path:
         ("a.csv", b"a,b\n", "0 rows and 2 columns"),
         ("a.csv", b"a,b\n1,2\n1,2,3\n", "cannot read .*a.csv as csv"),
         ("a.csv", "a,b\n1,2\n3,é\n".encode("latin-1"), "not UTF-8: byte 0xe9 at offset 10 \\(line 3\\)"),
-        ("a.csv", "a,b\n1,2\n".encode("utf-16"), "not UTF-8: byte 0xff at offset 0 \\(line 1\\)"),
+        ("a.csv", "a,b\n1,2\n".encode("utf-16"), "a.csv is UTF-16, not UTF-8"),
+        ("u.item", b"\xfe\xff" + "1|2\n".encode("utf-16-be"), "u.item is UTF-16, not UTF-8"),
+        ("a.jsonl.gz", gzip.compress('{"a": 1}'.encode("utf-16")), "a.jsonl.gz is UTF-16"),
+        ("a.csv", b"b,a,c,a\n1,2,3,4\n", "the header has 'a' twice: columns 2 and 4"),
+        ("a.txt", b"a::b::a\n1::2::3\n", "the header has 'a' twice: columns 1 and 3"),
         ("a.parquet", b"PAR1 not really", "cannot read .*a.parquet as parquet"),
         ("a.jsonl", b'{"a": 1}\n{"a": ', "cannot read .*a.jsonl as jsonl"),
         ("a.arrow", b"nothing of the kind", "cannot read .*a.arrow as arrow"),
@@ -92,6 +96,11 @@ def test_unreadable_files_say_why(tmp_path: Path, name: str, data: bytes, words:
     with pytest.raises(DataError, match=words) as caught:
         read_table(write(tmp_path / name, data))
     assert caught.value.hint
+
+
+def test_names_that_only_look_like_copies_are_read(tmp_path: Path) -> None:
+    written = write(tmp_path / "a.csv", b"b,a,a_duplicated_0,,\n1,2,3,4,5\n")
+    assert read_table(written).columns[:3] == ["b", "a", "a_duplicated_0"]
 
 
 def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:

@@ -191,3 +191,8 @@ def test_what_is_proposed_can_be_trained_or_is_refused_at_once(
     found, recipe = propose(events, items)
     assert made_of(found)[name] == "left out"
     prepare(found.recipe.model, split_data(recipe, read_data(recipe)))
+
+
+def test_a_column_without_a_name_is_left_out(propose: Propose) -> None:
+    found, _ = propose(TABLES["ratings only"] | {"": ["a|b", "b|c"] * (ROWS // 2)})
+    assert made_of(found)[""] == "left out" and "" not in found.recipe.data.lists

@@ -35,6 +35,8 @@ _NEVER = set(".-+/\\'_()[]{}<>@%\"")
 _UNIT = "\x1f"
 """What a delimiter of several characters becomes: polars takes single bytes only."""
 _SAMPLE, _LINES = 65_536, 200
+_COPY = re.compile(r"_duplicated_\d+$")
+"""What polars adds to a name that a header has already."""
 _NO_NUMBER = r"^[+-]?(0\d|\d{19,}$)"
 """Texts whose digits would not come back: those with a leading zero, and whole numbers beyond 64 bits."""
 
@@ -57,8 +59,8 @@ def read_delimited(
 
     delimiter: "" looks for it. A column is int, else float, if every value reads as one and none has a
     leading zero ("02215" stays text), else string; those named in `strings` stay strings. Raises DataError
-    for text that is not UTF-8 (MovieLens' own files may be Latin-1) or holds no line, and PolarsError for
-    rows of unequal length.
+    for text that is not UTF-8 (MovieLens' own files may be Latin-1), holds no line or two columns of one
+    name, and PolarsError for rows of unequal length.
     """
     name = path.name.removesuffix(".gz")
     data = _utf8(data, path, latin=_family(name) is not None)
@@ -178,10 +180,27 @@ def _parsed(data: bytes, layout: Layout) -> pl.DataFrame:
         )
     except pl.exceptions.NoDataError:
         raise DataError("the text is empty", hint="the table needs a header and at least one row") from None
+    if not layout.names and any(_COPY.search(name) for name in frame.columns):
+        _require_different(data, separator, quoted=layout.quoted)
     names = layout.names or tuple(name.strip().replace('""', '"') for name in frame.columns)
     return (
         frame.rename(dict(zip(frame.columns, names, strict=True))) if len(set(names)) == len(names) else frame
     )
+
+
+def _require_different(data: bytes, separator: str, *, quoted: bool) -> None:
+    """DataError for two columns of one name, the second of which would be read under a name nobody gave."""
+    quote = '"' if quoted else None
+    first = pl.read_csv(
+        data, separator=separator, has_header=False, n_rows=1, infer_schema=False, quote_char=quote
+    )
+    places: dict[str, int] = {}
+    for place, name in enumerate(first.row(0), 1):
+        if name and places.setdefault(name, place) != place:
+            raise DataError(
+                f"the header has {name!r} twice: columns {places[name]} and {place}",
+                hint="rename one of them in the file, or leave it out",
+            )
 
 
 def _with_one_byte(data: bytes, delimiter: str) -> bytes:

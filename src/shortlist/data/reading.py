@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from os import PathLike
@@ -115,8 +116,17 @@ def _ending(path: Path) -> str:
 
 def _content(path: Path) -> bytes:
     data = path.read_bytes()
-    if path.suffix.lower() != ".gz":
-        return data
+    if path.suffix.lower() == ".gz":
+        data = _unpacked(data, path)
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise DataError(
+            f"{path} is UTF-16, not UTF-8",
+            hint="save it as UTF-8 (spreadsheets: CSV UTF-8), or convert it: iconv -f utf-16 -t utf-8",
+        )
+    return data
+
+
+def _unpacked(data: bytes, path: Path) -> bytes:
     import gzip
     import zlib
 

@@ -55,6 +55,8 @@ def choose(frame: pl.DataFrame, shape: Shape) -> list[Choice]:
 
 def _choice(column: pl.Series, shape: Shape) -> Choice:
     name, dtype = column.name, column.dtype
+    if not name.strip():
+        return Choice(name, None, "its header is blank: name it in the file to have it read")
     if "#" in name or "@" in name:
         return Choice(name, None, "its name holds '#' or '@'")
     if name in RESERVED:

@@ -168,7 +168,7 @@ def _source(
 
 
 def _separator_of(column: pl.Series) -> str:
-    return "" if column.name in ("user_id", "item_id") else separator(column)
+    return "" if column.name in ("", "user_id", "item_id") else separator(column)
 
 
 def _possible(data: Dataset, rule: str) -> tuple[SplitRule, Split] | None:

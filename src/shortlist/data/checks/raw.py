@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -59,6 +60,8 @@ def _leniently(source: Source) -> Raw | None:
     data = path.read_bytes()
     try:
         data = gzip.decompress(data) if path.suffix.lower() == ".gz" else data
+        if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+            return None
         text = data.decode("utf-8-sig", "replace")
         return _json_lines(text) if suffix in _LINES else _delimited(text, path.name.removesuffix(".gz"))
     except (OSError, EOFError, csv.Error, DataError):
