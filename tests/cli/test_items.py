@@ -42,7 +42,8 @@ def test_known_items_are_updated_when_asked_to(cli: Cli, run: Path, tmp_path: Pa
     table.write_text("sku\ttitle\n3\tAnother name\nn\tNew\n")
     words = ("items", "add", run, table, "--item", "sku", "-o", output, "--json")
     said = cli(*words, "--replace")
-    assert said.json == {"bundle": str(output), "items": 41, "added": 1}
+    assert said.json == {"bundle": str(output), "items": 41, "added": 1, "updated": 1}
+    assert "1 items added, 1 updated, 41 in all" in cli(*words[:-1], "--replace", "--force").err
     title = bundle.load(output).items.columns["title"]
     assert (title[3], title[40], title[4]) == ("Another name", "New", "The Item 4")
 

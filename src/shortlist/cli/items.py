@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from shortlist.cli.answers import Bundle, load
 from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json
 from shortlist.cli.export import SIGN
 from shortlist.cli.folders import require_free
+
+if TYPE_CHECKING:
+    from shortlist.pipeline.recommender import Recommender
 
 app = typer.Typer(no_args_is_help=True, help="Add items to a bundle.")
 
@@ -46,13 +49,20 @@ def add(
     is printed. In text files several values of a column stand as `Drama|War` (or as in the tables the bundle
     was trained on), a vector as `[0.5, 1]`.
     """
+    from shortlist.pipeline.arrivals import ADDED, UPDATED
+
     require_free(output, force=force, sign=SIGN)
     before = load(bundle)
     after = before.add_items(str(table), item=item, replace=replace)
     after.save(output)
-    added = len(after.items) - len(before.items)
+    added, updated = (_more(name, before, after) for name in (ADDED, UPDATED))
     if json:
-        out_json({"bundle": str(output), "items": len(after.items), "added": added})
+        out_json({"bundle": str(output), "items": len(after.items), "added": added, "updated": updated})
         return
     out(str(output))
-    note(f"{added:,} items added, {len(after.items):,} in all; wrote {output}", quiet=quiet)
+    also = f", {updated:,} updated" if updated else ""
+    note(f"{added:,} items added{also}, {len(after.items):,} in all; wrote {output}", quiet=quiet)
+
+
+def _more(count: str, before: Recommender, after: Recommender) -> int:
+    return int(after.provenance.get(count, 0) - before.provenance.get(count, 0))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Table = Any
 """A path, a polars, pandas or Arrow table, a dict (one item), a list of dicts or a dict of lists."""
-ADDED = "items_added"
+ADDED, UPDATED = "items_added", "items_updated"
 """Where a recommender's provenance counts them."""
 
 
@@ -46,7 +46,8 @@ def add_items(
     columns = {name: column for name, column in given.items() if name != "item_id"}
     items = recommender.items.updated(given["item_id"][~known], columns, places)
     provenance = dict(recommender.provenance)
-    provenance[ADDED] = provenance.get(ADDED, 0) + int((~known).sum())
+    counts = {ADDED: int((~known).sum()), UPDATED: int(known.sum())}
+    provenance |= {name: provenance.get(name, 0) + n for name, n in counts.items() if n}
     grown = replace(recommender, items=items, provenance=provenance)
     features = candidate_columns(items, grown.schema, columns, places, grown.raters)
     vectors, representations = _encoded(grown, features, places)
