@@ -240,6 +240,22 @@ def test_a_column_of_different_values_does_not_fake_knowledge() -> None:
     assert explained(filled_for_one, label, half) == 1
 
 
+def test_what_holds_on_the_learned_half_alone_explains_nothing() -> None:
+    value = pl.Series([f"v{n // 4}" for n in range(1000)])  # two rows of each in either half
+    half = pl.Series([n % 4 < 2 for n in range(1000)])
+    first, second = ([float(n // 4 // bit % 2) for n in range(1000)] for bit in (1, 2))
+    differs = pl.Series([a if n % 4 < 2 else b for n, (a, b) in enumerate(zip(first, second, strict=True))])
+    assert explained(value, differs, half) == 0
+    assert explained(value, pl.Series(first), half) == 1
+
+
+def test_a_number_that_falls_with_what_is_counted_is_found_too() -> None:
+    tables = after_the_event()
+    tables["items"]["num_events"] = [-count for count in tables["items"]["num_events"]]
+    (found,) = (f for f in checked(tables).findings if f.name == "feature-after-event")
+    assert "rank correlation of -1.00" in found.message
+
+
 def test_explained_is_r_squared_of_the_means() -> None:
     value = pl.Series([0, 1] * 200)
     label = pl.Series([float(v) * 3 + (0.5 if n % 4 < 2 else -0.5) for n, v in enumerate(value)])
@@ -355,6 +371,13 @@ def test_what_only_the_strict_reader_refuses_is_an_error_too() -> None:
     found = checked({**changed("interactions", "user_id", lambda old: days), "users": None})
     (error,) = found.of("error")
     assert error.name == "not-loadable" and "2024" in error.message
+
+
+def test_utf_16_is_said_to_be_that(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("user_id,item_id\n1,2\n".encode("utf-16"))
+    with pytest.raises(DataError, match="is UTF-16"):
+        validate(path)
 
 
 def test_no_error_means_that_the_table_can_be_loaded_and_the_other_way_round() -> None:

@@ -258,6 +258,13 @@ def test_every_kind_of_feature_is_encoded_alike_by_jax_and_from_disk(
     )  # what is known of them tells them apart
 
 
+def test_an_item_updated_with_nothing_keeps_what_its_raters_say_of_it(trained: Recommender) -> None:
+    again = trained.add_items({"item_id": trained.items.ids.tolist()}, replace=True)
+    assert again.provenance["items_updated"] == len(trained.items)
+    same(trained, again)
+    np.testing.assert_allclose(again.item_representations, trained.item_representations, atol=1e-5)
+
+
 def test_a_bundle_needs_neither_jax_nor_polars_to_grow(loaded: Recommender, tmp_path: Path) -> None:
     loaded.save(tmp_path / "b")
     code = (

@@ -128,6 +128,14 @@ def test_an_error_is_searched_downwards(fitting: Fitting, wanted: Make) -> None:
     assert not found.higher_is_better
 
 
+@pytest.mark.parametrize("objective", ["validation ndcg@10", "validation rmse of rating"])
+def test_the_best_so_far_is_told(fitting: Fitting, wanted: Make, objective: str) -> None:
+    said: list[str] = []
+    found = tune(wanted(trials=6, objective=objective), tell=lambda stage, *_: said.append(stage))
+    assert len({trial.value for trial in found.trials}) > 1
+    assert said[-1].endswith(f"; best {found.best.value:.5f}")
+
+
 def test_a_resumed_search_is_the_same_search(fitting: Fitting, wanted: Make, tmp_path: Path) -> None:
     whole = tune(wanted(trials=4))
     half = tune(wanted(trials=2), study=tmp_path / "study")
