@@ -143,6 +143,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(DataError, match="holds a recipe"):
         compare(recommender(), recommender())
     empty = replace(split(), test=split().test.clear())
+    with pytest.raises(DataError, match="both are called 'A'"):
+        compare(recommender(2), recommender(2), split(), names=("A", "A"))
     with pytest.raises(DataError, match="no test rows"):
         compare(recommender(), recommender(), empty)
 

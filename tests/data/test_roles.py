@@ -249,9 +249,9 @@ def test_what_cannot_be_told_is_asked(columns: dict[str, Column], words: str, hi
 
 
 def test_numbers_of_a_wide_range_are_no_ratings_by_a_doubtful_name() -> None:
-    for most, role in ((10, "rating"), (500, None)):
+    for most, column in ((10, "value"), (500, None)):
         found = guess_roles(table({"user_id": USERS, "item_id": ITEMS, "value": ints(most, 0)}))
-        assert found.column("rating") == (None if role is None else "value")
+        assert found.column("rating") == column
 
 
 def test_ids_that_read_as_times_are_no_times() -> None:

@@ -60,8 +60,10 @@ def compare(
     only where the interval of the difference excludes zero. Warnings say where test rows were trained on.
 
     Raises DataError where they cannot be compared: nothing that both answer, test rows mostly of items that
-    one does not know, rows without a column one reads, times in another unit.
+    one does not know, rows without a column one reads, times in another unit, one name for both.
     """
+    if names[0] == names[1]:
+        raise DataError(f"both are called {names[0]!r}", hint='tell them apart: names=("before", "after")')
     sides = [_side(contender, name) for contender, name in zip((a, b), names, strict=True)]
     split, source = _rows(test, sides)
     rows = split.test
