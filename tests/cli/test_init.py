@@ -107,3 +107,9 @@ def test_from_a_table_to_recommendations(cli: Cli, shop: Path, columns: str) -> 
     assert trained.code == 0, trained.err
     said = cli("recommend", "runs/events", "--user", "c1", "-k", 3, "--json")
     assert said.code == 0 and said.out.count("item_id") == 3
+
+
+def test_a_recipe_of_another_name_has_a_run_of_its_own(cli: Cli, shop: Path) -> None:
+    said = cli("init", "events.csv", "--user", "who", "-o", "winter sale.toml")
+    assert said.code == 0 and "shortlist recommend runs/winter-sale --user" in said.err
+    assert find_recipe("winter sale.toml").name == "winter-sale"

@@ -75,7 +75,8 @@ def init(
     named = {"user": user, "item": item} | {
         role: "" if column == NONE else column for role, column in optional.items()
     }
-    given = Given(named, goal, split, time_unit, delimiter, user_key, item_key)  # type: ignore[arg-type]
+    called = None if output.stem == "recipe" else output
+    given = Given(named, goal, split, time_unit, delimiter, user_key, item_key, called)  # type: ignore[arg-type]
     found = start(interactions, users, items, given)
     _write(output, written(found, output.parent))
     commands = _next(found, output)

@@ -22,6 +22,9 @@ Named = Annotated[
         help="A TOML file, or the name of a recipe that is shipped; with --from a table of new events.",
     ),
 ]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe.")
+]
 
 EXAMPLES = examples(
     "shortlist train ml100k-ids",
@@ -37,14 +40,13 @@ EXAMPLES = examples(
 def train(
     recipe: Named,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The run's folder.", show_default="runs/RECIPE")
+        Path | None,
+        typer.Option("--output", "-o", help="The run's folder.", show_default="runs/NAME, the recipe's own"),
     ] = None,
     force: Force = False,
     seed: Annotated[int | None, typer.Option(help="Of training (the split keeps the recipe's own).")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe.")
-    ] = None,
+    set_: Settings = None,
     interactions: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Of what people did, in place of the recipe's data.")
     ] = None,
@@ -82,15 +84,13 @@ def train(
     --users: of new ones), columns are named as in the bundle's recipe, events it knows are left out. Ids get
     rows of their own; 4 passes over the new events, and four old ones for each, unless --epochs and --replay
     say otherwise. The folder holds news.txt, the bundle and, with --hold-out, a comparison with the old one
-    on the latest events, from which it has not learned: for a bundle that has, run again without --hold-out.
-    --set may change how tables are read, for instance data.event_weights.refund=0.
+    on the latest events, which it never learned; run again without to learn them. --set: keys of [data].
     """
     if start is not None:
-        refuse_with_start(interactions=interactions, rating=rating, timestamp=timestamp)
-        refuse_with_start(show=show, estimate=estimate, all_rows=all_rows)
+        refuse_with_start(interactions=interactions, rating=rating, timestamp=timestamp, show=show)
+        refuse_with_start(estimate=estimate, all_rows=all_rows)
         options: dict[str, Any] = {"items": items, "users": users, "epochs": epochs, "seed": seed}
-        options |= {"replay": replay, "rate": rate, "hold_out": hold_out}
-        options["settings"] = _settings(None, None, set_ or [])
+        options |= {"replay": replay, "rate": rate, "hold_out": hold_out, "settings": _pairs(set_)}
         go_on(start, recipe, output, options, force=force, json=json, quiet=quiet)
         return
     from shortlist.recipes.run import find_outline, resolve, run
@@ -154,14 +154,18 @@ def _estimate(recipe: Recipe, *, json: bool, quiet: bool) -> None:
 
 
 def _settings(seed: int | None, epochs: int | None, pairs: list[str]) -> dict[str, Any]:
+    named = {"training.seed": seed, "training.epochs": epochs}
+    return _pairs(pairs) | {key: value for key, value in named.items() if value is not None}
+
+
+def _pairs(pairs: list[str] | None) -> dict[str, Any]:
     settings: dict[str, Any] = {}
-    for pair in pairs:
+    for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
             raise RecipeError(f"--set {pair!r} is not KEY=VALUE", hint="for instance --set training.epochs=4")
         settings[key.strip()] = toml_value(value.strip())
-    named = {"training.seed": seed, "training.epochs": epochs}
-    return settings | {key: value for key, value in named.items() if value is not None}
+    return settings
 
 
 def toml_value(text: str) -> Any:

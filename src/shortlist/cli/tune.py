@@ -30,7 +30,7 @@ def tune(
     jobs: Annotated[int, typer.Option(min=1, help="Trials side by side.")] = 1,
     study: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The study's folder.", show_default="runs/RECIPE-study"),
+        typer.Option(metavar="DIR", help="The study's folder.", show_default="runs/NAME-study"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in that folder.")] = False,
     output: Annotated[

@@ -55,7 +55,8 @@ class Start:
 
 @dataclass(frozen=True)
 class Given:
-    """What was said beforehand: columns by role (None: to be guessed; "": none), and the rest of a source."""
+    """What was said beforehand: columns by role (None: to be guessed; "": none), and the rest of a source. name: a
+    file the recipe is called after (None: the table's)."""
 
     named: Mapping[str, str | None]
     goal: Goal | None = None
@@ -64,6 +65,7 @@ class Given:
     delimiter: str = ""
     user_key: str | None = None
     item_key: str | None = None
+    name: Path | None = None
 
 
 def start(interactions: Path, users: Path | None, items: Path | None, given: Given) -> Start:
@@ -85,7 +87,7 @@ def start(interactions: Path, users: Path | None, items: Path | None, given: Giv
     data = read_tables(source)
     rule, why = split_of(data, given.rule)
     goal: Goal = given.goal or ("two-stage" if _is_rated(data) else "retrieval")
-    name = _name_of(interactions)
+    name = _name_of(given.name or interactions)
     split = split_by(rule, data)
     found = infer(split, goal)
     require_own_names(found.model, split)
