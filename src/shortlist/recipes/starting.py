@@ -55,8 +55,8 @@ class Start:
 
 @dataclass(frozen=True)
 class Given:
-    """What was said beforehand: columns by role (None: to be guessed; "": none), and the rest of a source. name: a
-    file the recipe is called after (None: the table's)."""
+    """What was said beforehand: columns by role (None: to be guessed; "": none), and the rest of a source.
+    name: a file the recipe is called after (None: the table's)."""
 
     named: Mapping[str, str | None]
     goal: Goal | None = None

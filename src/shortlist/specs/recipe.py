@@ -100,8 +100,8 @@ class Evaluation(Spec, frozen=True, kw_only=True):
 class Serving(Spec, frozen=True, kw_only=True):
     """How two stages become one list: so many candidates are `retrieved`, then ordered by
     log p(item) + weight * predicted rating. `rating_weight` = None chooses the weight on validation rows.
-    all_rows: once it is judged, the model is fitted again on all rows, the test rows among them, and that one is
-    kept."""
+    all_rows: once it is judged, the model is fitted again on all rows, the test rows among them, and that one
+    is kept."""
 
     retrieve: int = 100
     rating_weight: float | None = None
