@@ -87,9 +87,9 @@ def run(
     by a model fitted without the validation rows; the model that is judged is fitted on train and validation
     together; test rows are looked at once, at the end. That model is kept, or with `serving.all_rows` one
     that was then fitted on all rows, of which the report says nothing. The directory appears when everything
-    in it is complete. Raises RecipeError where `output` exists and `force` is not set, NotEnoughMemory, with the
-    arithmetic, before anything is fitted where the run cannot fit, and whatever reading, fitting and
-    exporting raise.
+    in it is complete. Raises RecipeError where `output` exists and `force` is not set, NotEnoughMemory,
+    with the arithmetic, before anything is fitted where the run cannot fit, and whatever reading, fitting
+    and exporting raise.
     """
     output = Path(output)
     _check_output(output, force)
