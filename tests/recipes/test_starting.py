@@ -193,6 +193,10 @@ def test_what_is_proposed_can_be_trained_or_is_refused_at_once(
     prepare(found.recipe.model, split_data(recipe, read_data(recipe)))
 
 
-def test_a_column_without_a_name_is_left_out(propose: Propose) -> None:
-    found, _ = propose(TABLES["ratings only"] | {"": ["a|b", "b|c"] * (ROWS // 2)})
-    assert made_of(found)[""] == "left out" and "" not in found.recipe.data.lists
+def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    frame = pl.DataFrame(TABLES["ratings only"] | {"x": ["a|b", "b|c"] * (ROWS // 2), "y": STARS})
+    path.write_text("customer,sku,stars,,\n" + frame.write_csv(include_header=False))
+    found = start(path, None, None, Given({}))
+    assert [line.what for line in found.lines if line.column in ("", "_duplicated_0")] == ["left out"] * 2
+    assert "" not in found.recipe.data.lists

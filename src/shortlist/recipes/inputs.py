@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import ceil, sqrt
 
@@ -27,6 +28,8 @@ MOST_BUCKETS, MOST_WORDS, LONGEST = 50, 10_000, 32
 
 
 IDS = ("user_id", "item_id")
+NAMELESS = re.compile(r"\s*(_duplicated_\d+)?")
+"""Columns whose header is blank, as the reader of text calls them."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def choose(frame: pl.DataFrame, shape: Shape) -> list[Choice]:
 
 def _choice(column: pl.Series, shape: Shape) -> Choice:
     name, dtype = column.name, column.dtype
-    if not name.strip():
+    if NAMELESS.fullmatch(name):
         return Choice(name, None, "its header is blank: name it in the file to have it read")
     if "#" in name or "@" in name:
         return Choice(name, None, "its name holds '#' or '@'")
