@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,16 @@ def test_how_tables_are_read_can_change(
     assert bundle.inspect(tmp_path / "x" / "bundle")["provenance"]["recipe"]["data"]["time_unit"] == "ms"
     for key in ("training.epochs=4", "data.interactions=x.csv"):
         refused(cli(*words, "-o", tmp_path / "y", "--set", key), "--set", "--from")
+
+
+def test_a_run_in_its_own_place_is_a_run_still(run: Path, news: Path, cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "runs" / "same")
+    words = ["train", "--from", tmp_path / "runs" / "same", news / "news.csv", "--epochs", 0, "--force"]
+    said = cli(*words, "-o", tmp_path / "runs" / "same")
+    assert said.code == 0, said.err
+    assert "shortlist recommend" in said.err and "compare" not in said.err
+    listed = cli("runs", "list", tmp_path / "runs", "--json").json
+    assert [(row["run"], row["problem"]) for row in listed] == [("same", "")]
 
 
 def test_two_bundles_side_by_side(

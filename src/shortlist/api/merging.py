@@ -93,5 +93,5 @@ def require_same_clock(new: pl.DataFrame, old: pl.DataFrame, what: str) -> None:
         raise DataError(
             f"column 'timestamp' of {what}: the middle of its times is {days[0]}, those of training begin"
             f" {days[1]}: it is in another unit",
-            hint="bring its times to the unit training had (time_unit in the recipe's [data])",
+            hint="bring them to the unit of training, or with train --from: --set data.time_unit=s",
         )
