@@ -228,8 +228,8 @@ class Recommender:
                 must be there, though values may be missing; other stored columns may be left out.
             replace: items may be known already: what is given takes the place of what was known of them.
 
-        docs/guides/cold-start.md says what a new item is to the model. A warm start from the saved bundle keeps
-        the items, but counts popularity and what is in its catalogue anew (`items_added` starts from none).
+        docs/guides/cold-start.md says what a new item is to the model. A warm start from the saved bundle
+        keeps the items, but counts popularity anew (scores of the popular move) and forgets `items_added`.
 
         Raises RequestError for an id that is known or there twice, for columns that are unknown or left out,
         and for wrong values.
