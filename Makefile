@@ -49,7 +49,7 @@ $(examples_ready): requirements/examples.txt
 	@touch $@
 
 test-examples: setup $(examples_ready)  ## run the examples beside the trackers they write to, read back
-	EXAMPLES_PYTHON=build/examples/bin/python $(bin)/python -m pytest tests/examples/run_trackers.py $(ARGS)
+	EXAMPLES_PYTHON=$(CURDIR)/build/examples/bin/python $(bin)/python -m pytest tests/examples/run_trackers.py $(ARGS)
 
 test-all: test test-slow test-dist test-examples  ## every group
 

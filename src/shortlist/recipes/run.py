@@ -23,6 +23,7 @@ from shortlist.data.dataset import Dataset, describe
 from shortlist.data.splits import Split
 from shortlist.errors import RecipeError, did_you_mean
 from shortlist.evaluation.report import Report
+from shortlist.pipeline.recommender import Recommender
 from shortlist.recipes.infer import infer
 from shortlist.recipes.memory import memory_of
 from shortlist.specs.features import Id
@@ -123,11 +124,7 @@ def run(
     fitted = fit(recipe.model, split.refit(), training=course, listen=_follow(tell, "training", curves))
     clock.lap("fit")
 
-    recommender = fitted.recommender(
-        rating_weight=weight or 0.0,
-        num_retrieved=recipe.serving.retrieve,
-        provenance=_provenance(resolved, fitted),
-    )
+    recommender = _serving(recipe, fitted, weight or 0.0, _provenance(resolved, fitted))
     report = evaluate(
         recommender,
         split=split,
@@ -140,16 +137,13 @@ def run(
     )
     clock.lap("evaluate")
     if recipe.serving.all_rows:
-        tell("training on all rows: compiling", 0, epochs)
-        follow = _follow(tell, "training on all rows", curves)
         weight, described = recommender.utility.rating_weight, recommender.provenance
-        del recommender
-        fitted = fit(recipe.model, split.whole(), training=course, listen=follow)
-        recommender = fitted.recommender(
-            rating_weight=weight,
-            num_retrieved=recipe.serving.retrieve,
-            provenance=described | {"trained_on": ALL_ROWS},
+        del recommender  # two models at a time are one too many
+        tell("training on all rows: compiling", 0, epochs)
+        fitted = fit(
+            recipe.model, split.whole(), training=course, listen=_follow(tell, "training on all rows", curves)
         )
+        recommender = _serving(recipe, fitted, weight, described | {"trained_on": ALL_ROWS})
         clock.lap("fit on all rows")
     tell("writing the bundle", 0, 1)
     with _appearing(output) as folder:
@@ -165,6 +159,12 @@ def run(
         _write_report(folder, report, recipe.name or output.name)
     tell("done", 1, 1)
     return RunResult(output, report, output / "bundle", clock.seconds)
+
+
+def _serving(recipe: Recipe, fitted: Fitted, weight: float, provenance: dict[str, Any]) -> Recommender:
+    return fitted.recommender(
+        rating_weight=weight, num_retrieved=recipe.serving.retrieve, provenance=provenance
+    )
 
 
 def shipped_recipes() -> list[str]:
