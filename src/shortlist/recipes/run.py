@@ -99,11 +99,7 @@ def run(
     tell("reading data", 0, 1)
     resolved = resolve(recipe)
     recipe, data, split = resolved.recipe, resolved.data, resolved.split
-    if recipe.training.patience and not split.validation.height:
-        raise RecipeError(
-            "training.patience needs validation rows to judge by, and the split has none",
-            hint="split.validation = 0.1, or training.patience = 0",
-        )
+    _require_judge(recipe, split)
     memory_of(recipe, split, prepare(recipe.model, split)).require()
     clock.lap("data")
 
@@ -159,6 +155,14 @@ def run(
         _write_report(folder, report, recipe.name or output.name)
     tell("done", 1, 1)
     return RunResult(output, report, output / "bundle", clock.seconds)
+
+
+def _require_judge(recipe: Recipe, split: Split) -> None:
+    if recipe.training.patience and not split.validation.height:
+        raise RecipeError(
+            "training.patience needs validation rows to judge by, and the split has none",
+            hint="split.validation = 0.1, or training.patience = 0",
+        )
 
 
 def _serving(recipe: Recipe, fitted: Fitted, weight: float, provenance: dict[str, Any]) -> Recommender:
