@@ -200,3 +200,18 @@ def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
     found = start(path, None, None, Given({}))
     assert [line.what for line in found.lines if line.column in ("", "_duplicated_0")] == ["left out"] * 2
     assert "" not in found.recipe.data.lists
+
+
+def test_what_was_perhaps_not_meant_so_is_told(propose: Propose) -> None:
+    kinds = RNG.choice(["angesehen", "gekauft", "retourniert"], ROWS)
+    items = ITEMS | {"preis": [f"{n},{n % 10}0" for n in range(NUM_ITEMS)]}
+    found, recipe = propose(PAIR | {"ts": WHEN, "action": kinds}, items)
+    assert set(recipe.data.event_weights.values()) == {1.0}
+    assert any("no type of event in 'action' is known by name" in note for note in found.notes)
+    assert any("'preis' holds numbers with decimal commas" in note for note in found.notes)
+
+
+def test_known_types_and_points_raise_no_doubt(propose: Propose) -> None:
+    items = ITEMS | {"price": [n / 10 for n in range(NUM_ITEMS)]}
+    found, _ = propose(PAIR | {"ts": WHEN, "action": KINDS}, items)
+    assert not any("known by name" in note or "decimal" in note for note in found.notes)

@@ -95,7 +95,7 @@ def start(interactions: Path, users: Path | None, items: Path | None, given: Giv
     reasons = _by_column(found.reasons, data)
     lines = (*_roles(events, sides, source), *_features(reasons, source))
     plain = tuple(reason for reason in found.reasons if reason not in reasons.values())
-    notes = (*events.notes, *(note for side in sides.values() for note in side.notes))
+    notes = (*events.notes, *(note for side in sides.values() for note in side.notes), *_doubts(source, data))
     user = str(data.interactions["user_id"].mode().sort()[0])
     return Start(recipe, lines, why, (f"goal: {_goal(goal, data, given)}", *plain), notes, user)
 
@@ -220,6 +220,27 @@ def _weighed(guess: Guess, source: DataSource) -> str:
         return guess.reason
     counts = ", ".join(f"{kind} counts {weight:g}" for kind, weight in source.event_weights.items())
     return f"{guess.reason.partition('; types')[0]}; {counts}"
+
+
+def _doubts(source: DataSource, data: Dataset) -> list[str]:
+    """What was read as it stands, and perhaps was not meant so."""
+    out = []
+    if len(source.event_weights) > 1 and set(source.event_weights.values()) == {1.0}:
+        out.append(
+            f"no type of event in {source.event!r} is known by name, so each counts 1, refusals too: change"
+            " event_weights in the recipe (0 leaves a type's rows out)"
+        )
+    for frame in (data.interactions, data.users, data.items):
+        for column in frame.iter_columns():
+            if column.dtype == pl.String and _comma_numbers(column):
+                out.append(f"{column.name!r} holds numbers with decimal commas, read as texts: write points")
+    return out
+
+
+def _comma_numbers(column: pl.Series) -> bool:
+    given = column.drop_nulls()
+    found = given.str.contains(r"^\s*-?[0-9.]*[0-9],[0-9]+\s*$").sum()
+    return len(given) > 0 and found > 0.9 * len(given)
 
 
 def _by_column(reasons: tuple[str, ...], data: Dataset) -> dict[tuple[str, str], str]:
