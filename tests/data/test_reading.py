@@ -82,7 +82,7 @@ def write(path: Path, data: bytes) -> Path:
         ("a.csv", "a,b\n1,2\n3,é\n".encode("latin-1"), "not UTF-8: byte 0xe9 at offset 10 \\(line 3\\)"),
         ("a.csv", "a,b\n1,2\n".encode("utf-16"), "a.csv is UTF-16, not UTF-8"),
         ("u.item", b"\xfe\xff" + "1|2\n".encode("utf-16-be"), "u.item is UTF-16, not UTF-8"),
-        ("a.jsonl.gz", gzip.compress('{"a": 1}'.encode("utf-16")), "a.jsonl.gz is UTF-16"),
+        ("a.jsonl.gz", gzip.compress('{"a": 1}'.encode("utf-16"), mtime=0), "a.jsonl.gz is UTF-16"),
         ("a.csv", b"b,a,c,a\n1,2,3,4\n", "the header has 'a' twice: columns 2 and 4"),
         ("a.txt", b"a::b::a\n1::2::3\n", "the header has 'a' twice: columns 1 and 3"),
         ("a.parquet", b"PAR1 not really", "cannot read .*a.parquet as parquet"),
