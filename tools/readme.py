@@ -36,7 +36,7 @@ FOR = {
     "tune": "searching a recipe's settings: `shortlist tune`",
     "ann": "approximate search (which is not there yet)",
     "gpu": "fitting on an NVIDIA GPU under Linux",
-    "all": "everything the commands above need",
+    "all": "everything the commands above need but `tune`",
 }
 NAMES = {
     "top100_raw": "top-100",
