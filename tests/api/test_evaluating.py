@@ -319,13 +319,15 @@ def test_a_model_trained_on_later_rows_than_the_splits_is_told(
 ) -> None:
     """As after a warm start: the split says that nothing leaks, but not of this model's training."""
     cut = int(small_split.train["timestamp"].quantile(0.5) or 0)
-    past = small_split.test.with_columns(timestamp=pl.lit(cut))
+    past, since = (
+        small_split.test.with_columns(timestamp=pl.lit(at)) for at in (cut, (own_times.users.as_of or 0) + 1)
+    )
     by_time = replace(small_split, rule="time=80%", leaks="nothing", test=past)
     told = [
         evaluate(own_times, split=split, baselines=False, resamples=10).protocol["leaks"]
         for split in (
             by_time,
-            replace(by_time, test=later(small_split.test)),
+            replace(by_time, test=since),
             replace(by_time, rule="random=80%"),
         )
     ]
