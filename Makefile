@@ -10,7 +10,7 @@ demo_command = $(bin)/shortlist train ml100k-ids --output runs/demo --force && \
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow test-dist test-examples test-all lint format types dist lock check-locks architecture \
-	readme figures docs notebooks bench bench-full clean
+	readme figures figures-long docs notebooks bench bench-full clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -107,6 +107,12 @@ figures: demo  ## run the demo and the tutorials, keep their figures in docs/res
 	cp runs/demo/report.json docs/results/demo-report.json
 	rm -rf build/programs  # seconds count compilation
 	JAX_COMPILATION_CACHE_DIR=build/programs $(bin)/shortlist reproduce tutorials --json docs/results/tutorials.json
+	$(bin)/python tools/readme.py
+
+figures-long: setup  ## accuracy, cold start and warm starts: half an hour; rewrite the documents
+	$(bin)/shortlist reproduce accuracy --json docs/results/accuracy.json
+	$(bin)/shortlist reproduce arrivals --json docs/results/arrivals.json
+	$(bin)/shortlist reproduce warm-start --json docs/results/warm-start.json
 	$(bin)/python tools/readme.py
 
 bench: setup  ## measure ours beside the peers (their environments go to build/), rewrite benchmarks/results
