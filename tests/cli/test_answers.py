@@ -47,6 +47,11 @@ def test_strangers_are_told_that_they_are(cli: Cli, run: Path) -> None:
     assert "not known" not in cli("recommend", run, "--user", 4, "-k", 2).err
 
 
+def test_ids_nobody_knows_are_told(cli: Cli, run: Path) -> None:
+    said = cli("recommend", run, "--user", 4, "-k", 2, "--exclude", "none,neither")
+    assert said.code == 0 and "not in the catalogue, so without effect: none, neither" in said.err
+
+
 def test_items_are_shown_by_the_first_column_of_texts_that_differ() -> None:
     class Known:
         def __init__(self, **columns: Any) -> None:

@@ -42,15 +42,19 @@ def recommend(
     """
     recommender = load(bundle)
     columns: dict[str, Any] = {**context(context_ or [], timestamp)}
-    if history is not None:
-        columns["history"] = ids(history, recommender.items.vocabulary)
+    known = recommender.items.vocabulary
+    told, excluded = ids(history, known), ids(exclude, known)
+    if told is not None:
+        columns["history"] = told
+    if strange := [name for name in (*(told or ()), *(excluded or ())) if name not in known]:
+        note(f"not in the catalogue, so without effect: {', '.join(strange)}")
     queries = [typed(recommender, {"user_id": name, **columns}) for name in user]
     slate = recommender.recommend(
         queries,
         k,
         filter_seen=not keep_seen,
-        exclude=ids(exclude, recommender.items.vocabulary),
-        only=ids(only, recommender.items.vocabulary),
+        exclude=excluded,
+        only=ids(only, known),
     )
     rows = titled(recommender, slate.to_dicts())
     if json:
