@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from shortlist.cli.console import Json, Quiet, examples, note, out, out_json, progress
-from shortlist.cli.folders import bundle_folder, require_file
+from shortlist.cli.console import Json, Quiet, examples, out, out_json, progress
+from shortlist.cli.folders import bundle_folder, require_file, write_file
 from shortlist.errors import RequestError
 
 EXAMPLES = examples(
@@ -53,10 +53,7 @@ def compare(
         test = _split_of(recipe) if recipe else None if events is None else _events(events, folders[0])
         found = judge(folders[0], folders[1], test, names=names)
     if html is not None:
-        from shortlist.data.download import write_atomic
-
-        write_atomic(html, found.to_html(f"{names[0]} and {names[1]}").encode())
-        note(f"wrote {html}", quiet=quiet)
+        write_file(html, found.to_html(f"{names[0]} and {names[1]}"), quiet=quiet)
     if json:
         out_json(found.to_dict())
     else:

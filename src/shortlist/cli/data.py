@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json
-from shortlist.cli.folders import new_folder, require_file, require_free
+from shortlist.cli.folders import new_folder, require_file, require_free, write_file
 from shortlist.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -96,11 +96,9 @@ def describe(
         note(told, quiet=quiet)
     facts, seen = describe(dataset), picture(dataset)
     if html is not None:
-        from shortlist.data.download import write_atomic
         from shortlist.evaluation.picture import picture_page
 
-        write_atomic(html, picture_page(facts, seen, f"Data: {dataset.name}").encode())
-        note(f"wrote {html}", quiet=quiet)
+        write_file(html, picture_page(facts, seen, f"Data: {dataset.name}"), quiet=quiet)
     if json:
         out_json({**facts, "picture": seen})
         return

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shortlist.cli.console import Json, Quiet, examples, note, out, out_json, progress
-from shortlist.cli.folders import bundle_folder, require_file
+from shortlist.cli.console import Json, Quiet, examples, out, out_json, progress
+from shortlist.cli.folders import bundle_folder, require_file, write_file
 
 if TYPE_CHECKING:
     from shortlist.specs.recipe import Recipe
@@ -45,10 +45,7 @@ def evaluate(
     with progress(quiet=quiet) as tell:
         report = evaluate_bundle(folder, recipe=_recipe(recipe), baselines=baselines, tell=tell)
     if html is not None:
-        from shortlist.data.download import write_atomic
-
-        write_atomic(html, report.to_html(f"Evaluation of {bundle}").encode())
-        note(f"wrote {html}", quiet=quiet)
+        write_file(html, report.to_html(f"Evaluation of {bundle}"), quiet=quiet)
     if json:
         out_json(report.to_dict())
     else:

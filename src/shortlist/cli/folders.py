@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
+from shortlist.cli.console import note
 from shortlist.errors import BundleError, DataError
 
 
@@ -73,6 +74,14 @@ def require_file(path: Path | None) -> None:
         raise DataError(f"cannot write {path}: there is no folder {parent}", hint="make it first")
     if not os.access(parent, os.W_OK):
         raise DataError(f"cannot write {path}: the folder {parent} is not yours to write to")
+
+
+def write_file(path: Path, text: str, *, quiet: bool) -> None:
+    """Write a text, whole or not at all, and say where."""
+    from shortlist.data.download import write_atomic
+
+    write_atomic(path, text.encode())
+    note(f"wrote {path}", quiet=quiet)
 
 
 def require_free(path: Path, *, force: bool, sign: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,6 +61,7 @@ def init(
     is what, features, split and sizes are guessed, printed, and written beside the reason for each: correct
     them there, or name columns here.
     """
+    from shortlist.data.download import write_atomic
     from shortlist.recipes.starting import Given, start
     from shortlist.recipes.written import written
 
@@ -78,7 +78,7 @@ def init(
     called = None if output.stem == "recipe" else output
     given = Given(named, goal, split, time_unit, delimiter, user_key, item_key, called)  # type: ignore[arg-type]
     found = start(interactions, users, items, given)
-    _write(output, written(found, output.parent))
+    write_atomic(output, written(found, output.parent).encode())
     commands = _next(found, output)
     if json:
         out_json(_told(found, output, commands))
@@ -124,14 +124,3 @@ def _next(found: Start, output: Path) -> list[str]:
         f"shortlist train {shlex.quote(str(output))}",
         f"shortlist recommend {shlex.quote(run.as_posix())} --user {shlex.quote(found.user)}",
     ]
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

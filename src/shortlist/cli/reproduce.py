@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from shortlist.cli.console import Quiet, examples, json_text, note, out, out_json, progress, table
-from shortlist.cli.folders import require_file
+from shortlist.cli.console import Quiet, examples, json_text, out, out_json, progress, table
+from shortlist.cli.folders import require_file, write_file
 
 EXAMPLES = examples(
     "shortlist reproduce tutorials",
@@ -102,10 +102,7 @@ def reproduce(
         return
     out(TEXTS[what](found))
     if json is not None:
-        from shortlist.data.download import write_atomic
-
-        write_atomic(json, (json_text(found) + "\n").encode())
-        note(f"wrote {json}", quiet=quiet)
+        write_file(json, json_text(found) + "\n", quiet=quiet)
 
 
 def text(rows: Sequence[Mapping[str, Any]]) -> str:
