@@ -103,7 +103,8 @@ def warm_start(
     Vocabularies grow and tables with them; a new row starts as what the model said of unknown values. Before
     the first step vectors are made smaller, by how much is to be learned anew (FADE). Bucket edges,
     normalisers and words of texts stay. Seen sets, pasts and popularity are those of all events, old and new.
-    No new events and epochs=0 give the same recommender. The same inputs give the same bits.
+    No new events and epochs=0 give the same recommender (after `add_items`, but for popularity). The same
+    inputs give the same bits.
 
     Raises BundleError where the bundle keeps nothing to start from, DataError for events that lack a column
     training had, SpecError for another model, NonFiniteLoss.
@@ -114,8 +115,7 @@ def warm_start(
     model = begun.model if model is None else like(begun.model, model)
     news = news_of(begun, events, items, users)
     training = _training(begun.training, course, seed)
-    drawn: dict[str, Any] = {"new_users": training.new_users, "seed": training.seed}
-    prepared = prepare(model, news.split, kept=begun.kept, **drawn)
+    prepared = prepare(model, news.split, new_users=training.new_users, seed=training.seed, kept=begun.kept)
     carried = grown(begun.carried, prepared.encoder.sizes, training)
     carried = carried._replace(tables=_with_popularity(model, begun, carried, prepared, news))
     prepare_cpu = round(time.process_time() - clock, 4)
