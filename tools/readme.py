@@ -34,7 +34,8 @@ FOR = {
     "train": "fitting and exporting",
     "serve": "an HTTP server (which is not there yet)",
     "tune": "searching a recipe's settings: `shortlist tune`",
-    "ann": "approximate search (which is not there yet)",
+    "ann": "an approximate index, for catalogues of a hundred thousand items and more",
+    "tensorflow": "`export --format savedmodel`",
     "gpu": "fitting on an NVIDIA GPU under Linux",
     "all": "everything the commands above need but `tune`",
 }
