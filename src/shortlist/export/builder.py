@@ -25,7 +25,7 @@ from shortlist._typing import Array
 from shortlist.errors import ExportError
 from shortlist.export.graph import Dim, Graph, Ref, Value
 from shortlist.export.primitives import walk
-from shortlist.export.protos import IR_VERSION, OPSETS, bodies, needed, value_info
+from shortlist.export.protos import IR_VERSION, OPSETS, domains_of, needed, value_info
 
 
 class GraphBuilder(Graph):
@@ -131,7 +131,7 @@ class GraphBuilder(Graph):
         outputs = [value_info(r.name, r.dtype, r.shape) for r in self._outputs.values()]
         tensors = [numpy_helper.from_array(v, k) for k, v in stored.items()]
         graph = helper.make_graph(nodes, name, inputs, outputs, tensors)
-        opsets = [helper.make_opsetid(d, v) for d, v in OPSETS.items() if d == "" or d in _domains(nodes)]
+        opsets = [helper.make_opsetid(d, v) for d, v in OPSETS.items() if d == "" or d in domains_of(nodes)]
         return helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="shortlist"
         )
@@ -150,13 +150,6 @@ def _traced(name: str, value: Value) -> jax.ShapeDtypeStruct:
         )
     dtype = jax.dtypes.canonicalize_dtype(value.dtype)
     return jax.ShapeDtypeStruct(value.shape, dtype)  # type: ignore[no-untyped-call]
-
-
-def _domains(nodes: Sequence[onnx.NodeProto]) -> set[str]:
-    found: set[str] = set()
-    for node in nodes:
-        found |= {node.domain}.union(*(_domains(body.node) for body in bodies(node)))
-    return found
 
 
 def _check(model: onnx.ModelProto) -> None:

@@ -46,6 +46,19 @@ def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     return [a.g for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
 
 
+def domains(model: bytes) -> list[str]:
+    """The operator domains a stored graph uses beside ONNX's own, such as "com.microsoft"."""
+    return sorted(domains_of(onnx.load_from_string(model).graph.node) - {""})
+
+
+def domains_of(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+    """The operator domains of nodes and of the graphs nested in them; "" is ONNX's own."""
+    found: set[str] = set()
+    for node in nodes:
+        found |= {node.domain}.union(*(domains_of(body.node) for body in bodies(node)))
+    return found
+
+
 def infer_type(node: onnx.NodeProto, args: Mapping[str, Any]) -> tuple[list[int | str], np.dtype[Any]]:
     """The shape (sizes, or their symbols as text) and dtype of a node's first output.
 
