@@ -6,10 +6,13 @@ U users, d vector width, r representation width, k a cut-off.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Array = NDArray[Any]
 Ints = NDArray[np.int32]
@@ -43,4 +46,82 @@ class Scorer(Protocol):
     ) -> dict[str, Floats]:
         """One output [n] a head (such as "rating") for pairs of representations [n, r] and the aggregates
         [n, F] of heads that have any."""
+        ...
+
+
+class Relation(Protocol):
+    """Items of each row, compressed: those of row i are indices[indptr[i]:indptr[i+1]], without repeats.
+    `state.seen.Seen` is one."""
+
+    @property
+    def indptr(self) -> Longs: ...
+
+    @property
+    def indices(self) -> Ints: ...
+
+
+class Found(NamedTuple):
+    """What a search found for each of b queries, by score descending, then position ascending.
+
+    positions [b, k]: rows of the catalogue, -1 where none is left. scores [b, k]: inner products and the
+    bonus, -inf there. log_z [b]: log sum exp of the scores of all items, where it was asked for.
+    """
+
+    positions: Ints
+    scores: Floats
+    log_z: Floats | None = None
+
+
+class Index(Protocol):
+    """Item vectors that can be searched: a snapshot that never changes, so that threads may share it."""
+
+    @property
+    def kind(self) -> str:
+        """How it searches: "exact" or "ann"."""
+        ...
+
+    def __len__(self) -> int:
+        """Positions there are, the removed among them."""
+        ...
+
+    def search(
+        self,
+        queries: Floats,
+        k: int,
+        *,
+        allow: Bools | None = None,
+        exclude: Relation | None = None,
+        bonus: tuple[Relation, float] | None = None,
+        log_z: bool = False,
+    ) -> Found:
+        """The k items of highest score for each query [b, d], filters applied inside.
+
+        allow: bool [N], True where an item may be returned. exclude: row i holds what query i must not get.
+        bonus: row i holds the items whose score for query i is so much more. log_z: also give log sum exp of
+        all scores, the bonus included, whatever the filters; an approximate index estimates it.
+        """
+        ...
+
+    def log_z(self, queries: Floats, bonus: tuple[Relation, float] | None = None) -> Floats:
+        """The same log sum exp [b] without a search."""
+        ...
+
+    def updated(self, places: Longs, vectors: Floats) -> Index:
+        """A snapshot with other rows at these places [m]; those from len(self) on are appended."""
+        ...
+
+    def without(self, places: Longs) -> Index:
+        """A snapshot that never returns these places, until they are updated."""
+        ...
+
+    def vectors(self, positions: Longs) -> Floats:
+        """The items' vectors [n, d], exact."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what `shortlist.index.load` needs beside the item vectors."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values: kind, items, how it was made and what was measured of it."""
         ...

@@ -5,13 +5,19 @@ Slates are ordered by score descending, then catalogue position ascending.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from shortlist._typing import Array, Bools, Floats, Ints, Longs
+from shortlist._typing import Array, Bools, Floats, Found, Ints, Longs, Relation
 from shortlist.errors import DataError, RequestError
 from shortlist.index.ranks import require_no_nan
+from shortlist.index.rows import Rows, blocks, log_sum_exp, pairs
 from shortlist.state.seen import Seen
+from shortlist.state.storage import save_array, save_json
 
 _BLOCK_SCORES = 1 << 22  # scores held at once: 16 MiB in float32, near what a core's caches like
 
@@ -60,6 +66,125 @@ def _best_positions(scores: Array, k: int) -> Longs:
         room = k - np.count_nonzero(scores[row] > edge[row])
         keep[row, tied[room:]] = False
     return np.nonzero(keep)[1].reshape(num_rows, k)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactIndex:
+    """Every score is computed: what is found is right, in time that grows with the number of items."""
+
+    rows: Rows
+
+    @classmethod
+    def of(cls, vectors: Floats) -> ExactIndex:
+        """An index of item vectors float32 [N, d], which may be mapped and are not copied."""
+        return cls(Rows.of(vectors))
+
+    @property
+    def kind(self) -> str:
+        return "exact"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def search(
+        self,
+        queries: Floats,
+        k: int,
+        *,
+        allow: Bools | None = None,
+        exclude: Relation | None = None,
+        bonus: tuple[Relation, float] | None = None,
+        log_z: bool = False,
+    ) -> Found:
+        """See `Index.search`. Raises RequestError for k < 1, DataError for shapes that do not fit or NaN."""
+        require_search(self, queries, k, allow, exclude, bonus)
+        positions = np.full((len(queries), k), -1, np.int32)
+        best = np.full((len(queries), k), -np.inf, np.float32)
+        total = np.empty(len(queries), np.float32) if log_z else None
+        mask = self.rows.present(allow)
+        for part in blocks(len(queries), block_rows(len(self))):
+            scores = self._scores(queries[part], part, bonus)
+            if total is not None:
+                total[part] = self._log_z(scores)
+            if exclude is not None:
+                row, item = pairs(exclude, part)
+                scores[row, item] = -np.inf
+            positions[part], best[part] = top_k(scores, k, mask)
+        return Found(positions, best, total)
+
+    def log_z(self, queries: Floats, bonus: tuple[Relation, float] | None = None) -> Floats:
+        """See `Index.log_z`."""
+        require_search(self, queries, 1, None, None, bonus)
+        total = np.empty(len(queries), np.float32)
+        for part in blocks(len(queries), block_rows(len(self))):
+            total[part] = self._log_z(self._scores(queries[part], part, bonus))
+        return total
+
+    def updated(self, places: Longs, vectors: Floats) -> ExactIndex:
+        """See `Index.updated`; raises as `Rows.updated`."""
+        return ExactIndex(self.rows.updated(places, vectors))
+
+    def without(self, places: Longs) -> ExactIndex:
+        """See `Index.without`; raises as `Rows.without`."""
+        return ExactIndex(self.rows.without(places))
+
+    def vectors(self, positions: Longs) -> Floats:
+        """See `Index.vectors`; raises as `Rows.vectors`."""
+        return self.rows.vectors(positions)
+
+    def save(self, folder: Path) -> None:
+        """Write what there is beside the vectors: which items are removed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_json(folder / "index.json", {"kind": self.kind})
+        save_array(folder / "removed.npy", self.rows.removed)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values."""
+        rows = self.rows
+        return {
+            "kind": self.kind,
+            "items": len(rows) - len(rows.removed),
+            "recall": 1.0,
+            "delta": len(rows.places),
+            "removed": len(rows.removed),
+        }
+
+    def _scores(self, queries: Floats, part: slice, bonus: tuple[Relation, float] | None) -> Floats:
+        scores = self.rows.scores(queries)
+        if bonus is not None:
+            row, item = pairs(bonus[0], part)
+            scores[row, item] += np.float32(bonus[1])
+        return scores
+
+    def _log_z(self, scores: Floats) -> Floats:
+        if len(self.rows.removed):
+            scores[:, self.rows.removed] = -np.inf  # they are found no more either
+        return log_sum_exp(scores)
+
+
+def require_search(
+    index: ExactIndex,
+    queries: Floats,
+    k: int,
+    allow: Bools | None,
+    exclude: Relation | None,
+    bonus: tuple[Relation, float] | None,
+) -> None:
+    """Raises RequestError for k < 1, DataError for shapes that do not fit."""
+    if k < 1:
+        raise RequestError(f"k is {k}; at least one candidate must be asked for", hint="use k >= 1")
+    if queries.ndim != 2 or queries.shape[1] != index.rows.width:
+        raise DataError(f"queries {queries.shape} and items of width {index.rows.width} do not share a width")
+    if allow is not None and allow.shape != (len(index),):
+        raise DataError(f"allow must be bool ({len(index)},), not {allow.dtype} {allow.shape}")
+    for name, relation in (("exclude", exclude), ("bonus", None if bonus is None else bonus[0])):
+        if relation is None:
+            continue
+        if len(relation.indptr) != len(queries) + 1:
+            raise DataError(f"{name} has {len(relation.indptr) - 1} rows for {len(queries)} queries")
+        items = relation.indices
+        if len(items) and not (items.min() >= 0 and items.max() < len(index)):
+            raise DataError(f"{name} names an item outside 0..{len(index) - 1}")
 
 
 def search(

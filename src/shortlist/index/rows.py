@@ -1,0 +1,134 @@
+"""Item vectors as snapshots: rows that are mapped and never written, and what has changed since beside them.
+
+A change makes a new snapshot that shares the rows; only what changed is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from shortlist._typing import Array, Bools, Floats, Ints, Longs, Relation
+from shortlist.errors import DataError
+
+
+def _none() -> Longs:
+    return np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Vectors [N, d] of the positions 0..N-1.
+
+    base: float32 [M, d], possibly mapped, M <= N. places: int64 [m], ascending, the positions whose vectors
+    are those of `fresh` [m, d] instead; all from M on are among them. removed: int64, ascending, positions
+    that are no item any more.
+    """
+
+    base: Floats = field(repr=False)
+    fresh: Floats = field(repr=False)
+    places: Longs = field(default_factory=_none, repr=False)
+    removed: Longs = field(default_factory=_none, repr=False)
+
+    @classmethod
+    def of(cls, vectors: Floats) -> Rows:
+        """Rows as they are. DataError where they are no float32 [N, d]."""
+        if vectors.ndim != 2 or vectors.dtype != np.float32:
+            raise DataError(f"item vectors must be float32 [N, d], not {vectors.dtype} {vectors.shape}")
+        return cls(vectors, np.zeros((0, vectors.shape[1]), np.float32))
+
+    def __len__(self) -> int:
+        return max(len(self.base), int(self.places[-1]) + 1 if len(self.places) else 0)
+
+    @property
+    def width(self) -> int:
+        """Numbers a vector."""
+        return self.base.shape[1]
+
+    def vectors(self, positions: Longs) -> Floats:
+        """The vectors of these positions [n, d]. DataError for one outside 0..N-1."""
+        at = np.asarray(positions, np.int64)
+        _require_inside(at, len(self))
+        if not len(self.places):
+            return np.asarray(self.base[at])
+        place = np.minimum(np.searchsorted(self.places, at), len(self.places) - 1)
+        changed = self.places[place] == at
+        out = np.empty((len(at), self.width), np.float32)
+        out[~changed] = self.base[at[~changed]]
+        out[changed] = self.fresh[place[changed]]
+        return out
+
+    def updated(self, places: Longs, vectors: Floats) -> Rows:
+        """A snapshot with these vectors [m, d] at these places [m], of which the last one given counts.
+
+        Places from N on are appended and leave no gap. Raises DataError for negative or missing places,
+        shapes that do not fit and vectors that are not finite.
+        """
+        at, new = np.asarray(places, np.int64), np.asarray(vectors, np.float32)
+        if new.shape != (len(at), self.width):
+            raise DataError(f"{len(at)} places need vectors ({len(at)}, {self.width}), not {new.shape}")
+        if not np.isfinite(new).all():
+            row = int(np.argmin(np.isfinite(new).all(axis=1)))
+            raise DataError(f"the vector of item {at[row]} is not finite")
+        added = np.unique(at[at >= len(self)])
+        if (at < 0).any() or not np.array_equal(added, np.arange(len(self), len(self) + len(added))):
+            raise DataError(f"places must be 0..{len(self) - 1}, or go on from {len(self)} without a gap")
+        both = np.concatenate([self.places, at])
+        kept, last = np.unique(both[::-1], return_index=True)
+        fresh = np.concatenate([self.fresh, new])[len(both) - 1 - last]
+        return replace(self, fresh=fresh, places=kept, removed=np.setdiff1d(self.removed, at))
+
+    def without(self, places: Longs) -> Rows:
+        """A snapshot in which these places are no items. DataError for one outside 0..N-1."""
+        at = np.asarray(places, np.int64)
+        _require_inside(at, len(self))
+        return replace(self, removed=np.union1d(self.removed, at))
+
+    def scores(self, queries: Floats, out: Floats | None = None) -> Floats:
+        """Inner products [b, N] of queries [b, d] with all rows, the removed among them; written to `out`
+        where one is given."""
+        if not len(self.places):
+            return np.matmul(queries, self.base.T, out=out)
+        if out is None:
+            out = np.empty((len(queries), len(self)), np.float32)
+        np.matmul(queries, self.base.T, out=out[:, : len(self.base)])
+        out[:, self.places] = queries @ self.fresh.T
+        return out
+
+    def present(self, allow: Bools | None) -> Bools | None:
+        """Positions that may be returned [N]: allowed, and not removed. None: all."""
+        if not len(self.removed):
+            return allow
+        mask = np.ones(len(self), np.bool_) if allow is None else allow.copy()
+        mask[self.removed] = False
+        return mask
+
+
+def _require_inside(at: Longs, size: int) -> None:
+    if at.size and not (at.min() >= 0 and at.max() < size):
+        wrong = at[(at < 0) | (at >= size)][0]
+        raise DataError(f"there is no item at {wrong}: positions are 0..{size - 1}")
+
+
+def pairs(relation: Relation, rows: slice) -> tuple[Longs, Ints]:
+    """The (row, item) pairs of these rows of a relation, rows counted from the first of them."""
+    bounds = relation.indptr[rows.start : rows.stop + 1]
+    row = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    return row, relation.indices[bounds[0] : bounds[-1]]
+
+
+def blocks(num_rows: int, height: int) -> Iterator[slice]:
+    """Slices of so many rows."""
+    for start in range(0, num_rows, height):
+        yield slice(start, min(start + height, num_rows))
+
+
+def log_sum_exp(scores: Array) -> Floats:
+    """log sum exp of each row [b, N] -> [b]; -inf where all are."""
+    largest = scores.max(axis=1, initial=-np.inf)
+    shift = np.where(np.isfinite(largest), largest, 0).astype(scores.dtype)
+    with np.errstate(divide="ignore"):
+        total: Floats = shift + np.log(np.exp(scores - shift[:, None]).sum(axis=1))
+    return total
