@@ -1,0 +1,327 @@
+"""The embedded store: one SQLite file in WAL mode, every commit with an fsync, many processes on one file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import msgspec
+
+from shortlist.server.events.event import Event, Impression
+from shortlist.server.events.schema import VERSION, prepare
+from shortlist.server.events.store import (
+    PAGE,
+    Batch,
+    Forgotten,
+    Outcome,
+    Shown,
+    Stats,
+    Stored,
+    append_to,
+    taken_by_another,
+)
+from shortlist.server.events.trouble import StoreCorrupted, StoreError, StoreFull
+
+WAIT = 30.0
+"""Seconds to wait for another process's transaction."""
+CHECKED = 64 << 20
+"""Bytes up to which a file is read wholly when it is opened."""
+
+_COLUMNS = "sequence, event_id, user_id, item_id, event, rating, weight, timestamp, context"
+_INSERT = (
+    "INSERT INTO events (event_id, user_id, item_id, event, rating, weight, timestamp, context)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING"
+)
+_SHOW = (
+    "INSERT INTO impressions (request_id, user_id, items, propensity, bundle, variant, timestamp)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request_id) DO NOTHING"
+)
+
+
+class SqliteStore:
+    """A `Store` in a file; the file, and `-wal` and `-shm` beside it while it is open, are the whole store.
+
+    One connection writes, under a lock; every reading thread has one of its own, and no reader waits for a writer.
+    A file that is not there is made, unless create=False. wait: seconds to wait for other processes that write.
+    Raises StoreError for a file that cannot be opened, is damaged, or is no store of this version.
+    """
+
+    def __init__(self, path: str | Path, *, wait: float = WAIT, create: bool = True) -> None:
+        self.path, self._wait, self._process = Path(path), wait, os.getpid()
+        self._write_lock, self._watch_lock = threading.Lock(), threading.Lock()
+        self._local, self._opened = threading.local(), list[sqlite3.Connection]()
+        self._closed = False
+        if not self.path.exists() and not create:
+            raise StoreError(f"no such store of events: {self.path}", hint="the server makes it when it starts")
+        with self._speaking():
+            try:
+                self._writer = self._connect()
+                self._prepare()
+                self._watch = self._connect(reads=True)
+            except BaseException:
+                self._disconnect()
+                raise
+
+    def append(self, events: Sequence[Event]) -> Outcome:
+        """Keep events; each id once. On disk when it returns."""
+        return append_to(self, events)
+
+    def write(self, batches: Sequence[Batch]) -> list[Outcome]:
+        """Keep checked batches in one transaction, with one fsync."""
+        with self._transaction() as connection:
+            return [_insert(connection, batch) for batch in batches]
+
+    def since(self, sequence: int, limit: int = PAGE) -> list[Stored]:
+        """The next events after a sequence, in order."""
+        return self._events("WHERE sequence > ? ORDER BY sequence LIMIT ?", sequence, limit)
+
+    def of_user(self, user_id: str, limit: int = PAGE) -> list[Stored]:
+        """A user's last events, the last kept first."""
+        return self._events("WHERE user_id = ? ORDER BY sequence DESC LIMIT ?", user_id, limit)
+
+    def impressions(self, sequence: int = 0, limit: int = PAGE) -> list[Shown]:
+        """The next impressions after a sequence, in order."""
+        rows = self._rows(
+            "SELECT sequence, request_id, user_id, items, propensity, bundle, variant, timestamp"
+            " FROM impressions WHERE sequence > ? ORDER BY sequence LIMIT ?",
+            (sequence, limit),
+        )
+        return [Shown(row[0], _impression(row)) for row in rows]
+
+    def version(self) -> int:
+        """SQLite's data_version: another one after every commit of any process; costs microseconds."""
+        with self._watch_lock, self._speaking():
+            return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
+
+    def epoch(self) -> int:
+        """How often users were forgotten."""
+        return int(self._rows("SELECT count FROM epochs")[0][0])
+
+    def forget(self, user_id: str) -> Forgotten:
+        """Delete everything of a user; what the file held of it is overwritten."""
+        with self._transaction() as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            gone = Forgotten(
+                *(
+                    connection.execute(f"DELETE FROM {table} WHERE user_id = ?", (user_id,)).rowcount
+                    for table in ("events", "impressions")
+                )
+            )
+            connection.execute("UPDATE epochs SET count = count + 1")
+        self._empty_log()
+        return gone
+
+    def count(self) -> int:
+        """How many events there are."""
+        return int(self._rows("SELECT count(*) FROM events")[0][0])
+
+    def stats(self) -> Stats:
+        """What there is; reads everything once."""
+        whole = "SELECT count(DISTINCT user_id), count(DISTINCT item_id), min(timestamp), max(timestamp) FROM events"
+        users, items, first, last = self._rows(whole)[0]
+        kinds = dict(self._rows("SELECT event, count(*) FROM events GROUP BY event ORDER BY 2 DESC, 1"))
+        shown = self._rows("SELECT count(*) FROM impressions")[0][0]
+        files = [Path(f"{self.path}{end}") for end in ("", "-wal")]
+        size = sum(file.stat().st_size for file in files if file.exists())
+        place, events = str(self.path), sum(kinds.values())
+        return Stats(
+            place, "sqlite", VERSION, events, users, items, shown, kinds, first, last, size, durable=True
+        )
+
+    def check(self) -> None:
+        """Read the whole file and raise StoreCorrupted where it is damaged."""
+        self._require_sound("integrity_check")
+
+    def close(self) -> None:
+        """Let go of the file; the last process to do so folds the log into it."""
+        with self._write_lock, self._watch_lock, self._speaking():
+            self._closed = True
+            self._disconnect()
+
+    # Connections
+
+    def _connect(self, *, reads: bool = False) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=self._wait, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        self._opened.append(connection)
+        if reads:
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _prepare(self) -> None:
+        connection, fresh = self._writer, not self.path.stat().st_size
+        prepare(connection, self.path)
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise StoreError(
+                f"{self.path}: its file system cannot share memory between processes",
+                hint="put the store on a local disk",
+            )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {CHECKED}")
+        if fresh:
+            _sync_folder(self.path.absolute().parent)
+        if self.path.stat().st_size <= CHECKED:
+            self._require_sound("quick_check")
+
+    def _require_sound(self, pragma: str) -> None:
+        found = [row[0] for row in self._rows(f"PRAGMA {pragma}(3)", writer=True)]
+        if found != ["ok"]:
+            raise StoreCorrupted(f"{self.path} is damaged: {'; '.join(map(str, found))}", hint=_RESCUE)
+
+    def _disconnect(self) -> None:
+        while self._opened:
+            self._opened.pop().close()
+
+    def _reader(self) -> sqlite3.Connection:
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = self._local.connection = self._connect(reads=True)
+        return found
+
+    def _rows(self, query: str, values: tuple[Any, ...] = (), *, writer: bool = False) -> list[Any]:
+        with self._speaking():
+            return (self._writer if writer else self._reader()).execute(query, values).fetchall()
+
+    def _events(self, rest: str, *values: Any) -> list[Stored]:
+        rows = self._rows(f"SELECT {_COLUMNS} FROM events {rest}", values)
+        return [Stored(row[0], _event(row)) for row in rows]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._write_lock, self._speaking():
+            self._begin()
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    def _begin(self) -> None:
+        """SQLite's own waiting sleeps up to 100 ms at a time, which other processes' commits need not."""
+        until = monotonic() + self._wait
+        self._writer.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    self._writer.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > until:
+                        raise
+                    sleep(0.0005)
+        finally:
+            self._writer.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000)}")
+
+    def _empty_log(self) -> None:
+        """Fold the log into the file, so that it no longer holds what was deleted (unless others still read)."""
+        with self._write_lock, self._speaking():
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """SQLite's errors as ours."""
+        if self._closed:
+            raise StoreError(f"{self.path}: this store was closed")
+        if os.getpid() != self._process:
+            raise StoreError(
+                f"{self.path}: a store cannot be used in a process that was forked from the one that opened it",
+                hint="open it again in every process",
+            )
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _in_our_words(error, self.path) from error
+
+
+_RESCUE = "restore a copy, or save what can be read: sqlite3 FILE .recover"
+
+
+def _in_our_words(error: sqlite3.Error, path: Path) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StoreCorrupted(f"{path} is damaged, or is no store of events: {error}", hint=_RESCUE)
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull(
+            f"{path}: no room left: none of the events given was kept", hint="make room; what was acknowledged is safe"
+        )
+    if code == sqlite3.SQLITE_BUSY:
+        return StoreError(f"{path}: another process kept it locked", hint="is an export or a backup stuck?")
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return StoreError(f"{path}: cannot be opened for writing: {error}", hint="is there its folder, and may you write?")
+    return StoreError(f"{path}: {error}", hint="what was acknowledged before is safe")
+
+
+def _insert(connection: sqlite3.Connection, batch: Batch) -> Outcome:
+    accepted, repeated, rejected = 0, 0, []
+    for index, event in enumerate(batch.events):
+        if connection.execute(_INSERT, _values(event)).rowcount:
+            accepted += 1
+            continue
+        known = connection.execute(
+            "SELECT user_id, item_id, event FROM events WHERE event_id = ?", (event.event_id,)
+        ).fetchone()
+        if another := taken_by_another(index, event, known):
+            rejected.append(another)
+        else:
+            repeated += 1
+    for shown in batch.impressions:
+        connection.execute(_SHOW, _values_shown(shown))
+    return Outcome(accepted, repeated, tuple(rejected))
+
+
+def _values(event: Event) -> tuple[Any, ...]:
+    e = event
+    context = msgspec.json.encode(e.context).decode() if e.context else None
+    return e.event_id, e.user_id, e.item_id, e.event, e.rating, e.weight, e.timestamp, context
+
+
+def _values_shown(shown: Impression) -> tuple[Any, ...]:
+    s = shown
+    items = msgspec.json.encode(s.items).decode()
+    propensity = msgspec.json.encode(s.propensity).decode() if s.propensity else None
+    return s.request_id, s.user_id, items, propensity, s.bundle, s.variant, s.timestamp
+
+
+def _event(row: Sequence[Any]) -> Event:
+    _, event_id, user, item, kind, rating, weight, timestamp, context = row
+    return Event(
+        event_id=event_id,
+        user_id=user,
+        item_id=item,
+        event=kind,
+        rating=rating,
+        weight=weight,
+        timestamp=timestamp,
+        context=msgspec.json.decode(context) if context else {},
+    )
+
+
+def _impression(row: Sequence[Any]) -> Impression:
+    _, request, user, items, propensity, bundle, variant, timestamp = row
+    return Impression(
+        request_id=request,
+        user_id=user,
+        items=msgspec.json.decode(items, type=tuple[str, ...]),
+        propensity=msgspec.json.decode(propensity, type=tuple[float, ...]) if propensity else (),
+        bundle=bundle,
+        variant=variant,
+        timestamp=timestamp,
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new file's name is on disk only once its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
