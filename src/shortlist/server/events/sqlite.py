@@ -85,6 +85,10 @@ class SqliteStore:
         """A user's last events, the last kept first."""
         return self._events("WHERE user_id = ? ORDER BY sequence DESC LIMIT ?", user_id, limit)
 
+    def last(self) -> int:
+        """The sequence of the last event; 0 where there is none."""
+        return int(self._rows("SELECT coalesce(max(sequence), 0) FROM events")[0][0])
+
     def impressions(self, sequence: int = 0, limit: int = PAGE) -> list[Shown]:
         """The next impressions after a sequence, in order."""
         rows = self._rows(

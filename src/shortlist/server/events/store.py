@@ -105,6 +105,10 @@ class Store(Protocol):
         """A user's last events, the last kept first."""
         ...
 
+    def last(self) -> int:
+        """The sequence of the last event; 0 where there is none."""
+        ...
+
     def impressions(self, sequence: int = 0, limit: int = PAGE) -> list[Shown]:
         """The next impressions after a sequence, in order."""
         ...

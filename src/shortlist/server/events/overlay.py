@@ -1,0 +1,172 @@
+"""What a recommender knows of a user, and what the user did since, as one history: so that events count at once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from shortlist._typing import Floats, Ints, Longs
+from shortlist.features.log import Log
+from shortlist.server.events.recent import Act, Recent
+
+if TYPE_CHECKING:
+    from shortlist.pipeline.recommender import Recommender
+
+_NONE = np.zeros(0, np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """A user's whole past, the latest first: positions int32 [n] in the catalogue, their ids, seconds since 1970
+    (None where training had no times) and ratings (None where the model reads none)."""
+
+    positions: Ints
+    item_ids: list[str]
+    timestamps: list[int] | None
+    ratings: list[float] | None
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def before(self, timestamp: int) -> History:
+        """What of it is earlier than a time; all of it where there are no times."""
+        if self.timestamps is None or not len(self) or self.timestamps[0] < timestamp:
+            return self
+        first = next((k for k, then in enumerate(self.timestamps) if then < timestamp), len(self))
+        times, ratings = (None if x is None else x[first:] for x in (self.timestamps, self.ratings))
+        return History(self.positions[first:], self.item_ids[first:], times, ratings)
+
+    def request(self) -> dict[str, list[str] | list[int] | list[float]]:
+        """The columns of a request that tell it."""
+        told: dict[str, list[str] | list[int] | list[float]] = {"history": self.item_ids}
+        if self.timestamps is not None:
+            told["history_timestamp"] = self.timestamps
+        if self.ratings is not None:
+            told["history_rating"] = self.ratings
+        return told
+
+
+class _Known(NamedTuple):
+    """What was made of a user's events; acts are the very tuple it was made of."""
+
+    acts: tuple[Act, ...]
+    seen: Ints
+    told: History | None
+
+
+@dataclass(eq=False)
+class Overlay:
+    """One recommender over what users did since; `Recent` may be shared by several.
+
+    ignored: types of events that say nothing of what a user has or likes (as those that count 0 in training);
+    so does an event of weight 0, and one of an item that is not in the catalogue. most: users whose histories are
+    held ready.
+    """
+
+    recent: Recent
+    recommender: Recommender
+    ignored: Collection[str] = ()
+    most: int = 20_000
+    _made: OrderedDict[str, _Known] = field(default_factory=OrderedDict, init=False, repr=False)
+
+    def refresh(self) -> bool:
+        """Take in what was written since. Once a request is enough: `told` and `seen` do not look by themselves."""
+        return self.recent.refresh()
+
+    def told(self, user_id: str, before: int | None = None) -> History | None:
+        """The history to tell in a user's request, the bundle's own past and later events merged; before: the
+        request's time, if it has one: only earlier events are told.
+
+        None where there is nothing to tell: no events since (the recommender then reads the user's own past
+        itself), or a model that reads no history. Events the bundle learned from count once.
+        """
+        told = self._known(user_id).told
+        return told if told is None or before is None else told.before(before)
+
+    def seen(self, user_id: str) -> Ints:
+        """Catalogue positions of all a user has had, ascending: in training and since."""
+        return self._known(user_id).seen
+
+    def _known(self, user_id: str) -> _Known:
+        acts = self.recent.of(user_id)
+        found = self._made.get(user_id)
+        if found is not None and found.acts is acts:
+            return found
+        known = self._make(user_id, acts)
+        self._made[user_id] = known
+        while len(self._made) > self.most:
+            try:
+                self._made.popitem(last=False)
+            except KeyError:  # another thread was quicker
+                break
+        return known
+
+    def _make(self, user_id: str, acts: tuple[Act, ...]) -> _Known:
+        users, items = self.recommender.users, self.recommender.items
+        index = int(users.indices([user_id])[0])
+        seen = users.seen.of(index)
+        kept = [act for act in acts if act.event not in self.ignored and act.weight != 0]
+        if not kept:
+            return _Known(acts, seen, None)
+        positions = items.positions([act.item_id for act in kept])
+        kept = [act for act, position in zip(kept, positions.tolist(), strict=True) if position >= 0]
+        positions = positions[positions >= 0].astype(np.int32)
+        if not kept:
+            return _Known(acts, seen, None)
+        return _Known(acts, np.union1d(seen, positions), self._merged(index, kept, positions))
+
+    def _merged(self, index: int, acts: list[Act], positions: Ints) -> History | None:
+        past = self.recommender.users.past
+        if past is None:
+            return None
+        own = _of(past.log, index)
+        times = np.array([act.timestamp for act in acts], np.int64)
+        ratings = self._ratings(acts, positions)
+        if past.timed:
+            fresh = _unknown(own, positions, times)
+            positions, times = positions[fresh], times[fresh]
+            ratings = None if ratings is None else ratings[fresh]
+        items = np.concatenate([own.items, positions])
+        clock = np.concatenate([own.times, times])
+        order = np.argsort(clock, kind="stable") if past.timed else np.arange(len(items))
+        latest = order[::-1]  # of one second, the last kept is the latest
+        values = None
+        if ratings is not None and own.ratings is not None:
+            values = np.concatenate([own.ratings, ratings])[latest].astype(np.float64).tolist()
+        at = np.asarray(items[latest], np.int32)
+        ids = self.recommender.items.ids[at].tolist()
+        return History(at, ids, clock[latest].tolist() if past.timed else None, values)
+
+    def _ratings(self, acts: list[Act], positions: Ints) -> Floats | None:
+        """Ratings of the events on the scale of training; where an event has none, what others suggest of its
+        item, so that it says nothing of the user's taste. None where the model reads none."""
+        past, events = self.recommender.users.past, self.recommender.events
+        if past is None or past.scale is None or events is None:
+            return None
+        given = np.array([np.nan if act.rating is None else act.rating for act in acts], np.float32)
+        if np.isnan(given).any():
+            zeros = np.zeros(len(acts), np.int64)
+            times = np.array([act.timestamp for act in acts], np.int64)
+            alone, places = Log.of(zeros, positions, times, given, 1)
+            usual = events.at_par(alone).ratings
+            assert usual is not None
+            given = usual[places]
+        return np.clip(given, *past.scale).astype(np.float32)
+
+
+def _of(log: Log, user: int) -> Log:
+    """One user's part of a log; empty for a user it does not know."""
+    start, stop = (int(log.indptr[user]), int(log.indptr[user + 1])) if user >= 0 else (0, 0)
+    ratings = None if log.ratings is None else log.ratings[start:stop]
+    return Log(np.array([0, stop - start]), log.items[start:stop], log.times[start:stop], ratings)
+
+
+def _unknown(log: Log, positions: Ints, times: Longs) -> Longs:
+    """Which events one user's log does not hold: no event of that item in that second."""
+    known = set(zip(log.items.tolist(), log.times.tolist(), strict=True))
+    pairs = zip(positions.tolist(), times.tolist(), strict=True)
+    return np.array([k for k, pair in enumerate(pairs) if pair not in known], np.int64)
