@@ -30,9 +30,9 @@ TAKEN = frozenset({*COLUMNS, "history", "history_timestamp", "history_rating", "
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a user did.
 
-    event_id: of this event alone, chosen by whoever sends it: sent again, it counts once. user_id, item_id: any
-    characters. timestamp: seconds since 1970. event: its type ("" if there is but one). rating, weight: as in a
-    table of interactions. context: further columns of the row, plain values.
+    event_id: of this event alone, chosen by whoever sends it: sent again, it counts once. user_id, item_id:
+    any characters. timestamp: seconds since 1970. event: its type ("" if there is but one). rating, weight:
+    as in a table of interactions. context: further columns of the row, plain values.
     """
 
     event_id: str
@@ -48,9 +48,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Impression(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a user was shown in answer to one request.
 
-    request_id: of this answer alone. items: ids, best first; their positions count from 1. bundle: the version
-    that chose them; variant: the side of an experiment. propensity: the probability with which each item was
-    shown at its position, one an item, or empty where it is not known. timestamp: seconds since 1970.
+    request_id: of this answer alone. items: ids, best first; their positions count from 1. bundle: the
+    version that chose them; variant: the side of an experiment. propensity: the probability with which each
+    item was shown at its position, one an item, or empty where it is not known. timestamp: seconds since
+    1970.
     """
 
     request_id: str
@@ -113,7 +114,9 @@ def fault_of_impression(shown: Impression, now: float | None = None) -> Fault | 
 
 def _fault_of_propensity(given: Sequence[float], num_items: int) -> Fault | None:
     if given and len(given) != num_items:
-        return Fault("propensity", f"expected one for each of the {num_items} items, or none, got {len(given)}")
+        return Fault(
+            "propensity", f"expected one for each of the {num_items} items, or none, got {len(given)}"
+        )
     for place, value in enumerate(given):
         if not 0 < value <= 1:
             return Fault(f"propensity[{place}]", f"expected a probability above 0, up to 1, got {value!r}")
@@ -140,7 +143,9 @@ def _fault_of_time(seconds: int, now: float) -> str:
     if abs(seconds) > FARTHEST_SECOND:
         return f"expected seconds since 1970, got {seconds}: divide milliseconds by 1000"
     if seconds > now + AHEAD:
-        return f"{seconds} is {seconds - int(now):,} s ahead of this server's clock, expected at most {AHEAD:,}"
+        return (
+            f"{seconds} is {seconds - int(now):,} s ahead of this server's clock, expected at most {AHEAD:,}"
+        )
     return ""
 
 

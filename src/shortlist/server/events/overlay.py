@@ -1,4 +1,4 @@
-"""What a recommender knows of a user, and what the user did since, as one history: so that events count at once."""
+"""What a recommender knows of a user and what the user did since, as one history: events count at once."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _NONE = np.zeros(0, np.int32)
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """A user's whole past, the latest first: positions int32 [n] in the catalogue, their ids, seconds since 1970
-    (None where training had no times) and ratings (None where the model reads none)."""
+    """A user's whole past, the latest first: positions int32 [n] in the catalogue, their ids, seconds since
+    1970 (None where training had no times) and ratings (None where the model reads none)."""
 
     positions: Ints
     item_ids: list[str]
@@ -37,8 +37,8 @@ class History:
         if self.timestamps is None or not len(self) or self.timestamps[0] < timestamp:
             return self
         first = next((k for k, then in enumerate(self.timestamps) if then < timestamp), len(self))
-        times, ratings = (None if x is None else x[first:] for x in (self.timestamps, self.ratings))
-        return History(self.positions[first:], self.item_ids[first:], times, ratings)
+        ratings = None if self.ratings is None else self.ratings[first:]
+        return History(self.positions[first:], self.item_ids[first:], self.timestamps[first:], ratings)
 
     def request(self) -> dict[str, list[str] | list[int] | list[float]]:
         """The columns of a request that tell it."""
@@ -62,9 +62,9 @@ class _Known(NamedTuple):
 class Overlay:
     """One recommender over what users did since; `Recent` may be shared by several.
 
-    ignored: types of events that say nothing of what a user has or likes (as those that count 0 in training);
-    so does an event of weight 0, and one of an item that is not in the catalogue. most: users whose histories are
-    held ready.
+    ignored: types of events that say nothing of what a user has or likes (as those that count 0 in
+    training); so does an event of weight 0, and one of an item that is not in the catalogue. most: users
+    whose histories are held ready.
     """
 
     recent: Recent
@@ -74,7 +74,7 @@ class Overlay:
     _made: OrderedDict[str, _Known] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def refresh(self) -> bool:
-        """Take in what was written since. Once a request is enough: `told` and `seen` do not look by themselves."""
+        """Take in what was written since; `told` and `seen` do not look by themselves."""
         return self.recent.refresh()
 
     def told(self, user_id: str, before: int | None = None) -> History | None:
@@ -112,9 +112,9 @@ class Overlay:
         kept = [act for act in acts if act.event not in self.ignored and act.weight != 0]
         if not kept:
             return _Known(acts, seen, None)
-        positions = items.positions([act.item_id for act in kept])
-        kept = [act for act, position in zip(kept, positions.tolist(), strict=True) if position >= 0]
-        positions = positions[positions >= 0].astype(np.int32)
+        found = items.positions([act.item_id for act in kept])
+        kept = [act for act, position in zip(kept, found.tolist(), strict=True) if position >= 0]
+        positions: Ints = found[found >= 0].astype(np.int32)
         if not kept:
             return _Known(acts, seen, None)
         return _Known(acts, np.union1d(seen, positions), self._merged(index, kept, positions))

@@ -1,4 +1,4 @@
-"""Events in a caller's own words -> events, each bad one named by its index, its field and what was expected."""
+"""Events in a caller's own words -> events; a bad one is named by index, field and what was expected."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from shortlist.server.events.event import (
     fault_of,
     fault_of_impression,
 )
-from shortlist.server.events.store import Outcome, Rejected
+from shortlist.server.events.store import Outcome, Rejected, in_batch
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A batch as it was read. events: the good ones; places: the index of each in the batch; rejected: the rest."""
+    """A batch as it was read. events: the good ones; places: the index of each; rejected: the rest."""
 
     events: tuple[Event, ...]
     places: tuple[int, ...]
@@ -31,9 +31,7 @@ class Checked:
 
     def outcome(self, written: Outcome) -> Outcome:
         """What became of the batch, once its good events were written: indices are those of the batch."""
-        late = [Rejected(self.places[r.index], r.field, r.why) for r in written.rejected]
-        every = sorted([*self.rejected, *late], key=lambda r: r.index)
-        return Outcome(written.accepted, written.repeated, tuple(every))
+        return in_batch(written, self.places, self.rejected)
 
 
 def read_events(
@@ -46,7 +44,8 @@ def read_events(
     """A batch of mappings, as JSON gives them.
 
     Args:
-        batch: mappings with the fields of `Event`; ids may be whole numbers (42 is "42"), a timestamp ISO 8601
+        batch: mappings with the fields of `Event`; ids may be whole numbers (42 is "42"), a timestamp ISO
+        8601
             text (UTC where it names no zone); left out, it is now. An unknown field is refused.
         now: seconds since 1970; else this machine's clock.
         scale: the least and the greatest rating there is; others are refused.

@@ -34,10 +34,11 @@ class _User(NamedTuple):
 
 @dataclass(eq=False)
 class Recent:
-    """The last events of users in the order they were kept; of every user that was asked for, until it is pushed
-    out by others.
+    """The last events of users in the order they were kept; of every user that was asked for, until it is
+    pushed out by others.
 
-    `refresh` takes in what this process and others wrote since; a user who is not held is read when asked for.
+    `refresh` takes in what this process and others wrote since; a user who is not held is read when asked
+    for.
     every: seconds between looks at the store (0: at every refresh; for a store over the network about 0.2).
     Threads may share it.
     """

@@ -47,9 +47,10 @@ _SHOW = (
 class SqliteStore:
     """A `Store` in a file; the file, and `-wal` and `-shm` beside it while it is open, are the whole store.
 
-    One connection writes, under a lock; every reading thread has one of its own, and no reader waits for a writer.
-    A file that is not there is made, unless create=False. wait: seconds to wait for other processes that write.
-    Raises StoreError for a file that cannot be opened, is damaged, or is no store of this version.
+    One connection writes, under a lock; every reading thread has one of its own, and no reader waits for a
+    writer. A file that is not there is made, unless create=False. wait: seconds to wait for other processes
+    that write. Raises StoreError for a file that cannot be opened, is damaged, or is no store of this
+    version.
     """
 
     def __init__(self, path: str | Path, *, wait: float = WAIT, create: bool = True) -> None:
@@ -58,7 +59,9 @@ class SqliteStore:
         self._local, self._opened = threading.local(), list[sqlite3.Connection]()
         self._closed = False
         if not self.path.exists() and not create:
-            raise StoreError(f"no such store of events: {self.path}", hint="the server makes it when it starts")
+            raise StoreError(
+                f"no such store of events: {self.path}", hint="the server makes it when it starts"
+            )
         with self._speaking():
             try:
                 self._writer = self._connect()
@@ -127,7 +130,10 @@ class SqliteStore:
 
     def stats(self) -> Stats:
         """What there is; reads everything once."""
-        whole = "SELECT count(DISTINCT user_id), count(DISTINCT item_id), min(timestamp), max(timestamp) FROM events"
+        whole = (
+            "SELECT count(DISTINCT user_id), count(DISTINCT item_id), min(timestamp), max(timestamp)"
+            " FROM events"
+        )
         users, items, first, last = self._rows(whole)[0]
         kinds = dict(self._rows("SELECT event, count(*) FROM events GROUP BY event ORDER BY 2 DESC, 1"))
         shown = self._rows("SELECT count(*) FROM impressions")[0][0]
@@ -226,7 +232,7 @@ class SqliteStore:
             self._writer.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000)}")
 
     def _empty_log(self) -> None:
-        """Fold the log into the file, so that it no longer holds what was deleted (unless others still read)."""
+        """Fold the log into the file, so that it no longer holds what was deleted."""
         with self._write_lock, self._speaking():
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
@@ -237,7 +243,7 @@ class SqliteStore:
             raise StoreError(f"{self.path}: this store was closed")
         if os.getpid() != self._process:
             raise StoreError(
-                f"{self.path}: a store cannot be used in a process that was forked from the one that opened it",
+                f"{self.path}: this store was opened before the process was forked",
                 hint="open it again in every process",
             )
         try:
@@ -255,12 +261,15 @@ def _in_our_words(error: sqlite3.Error, path: Path) -> StoreError:
         return StoreCorrupted(f"{path} is damaged, or is no store of events: {error}", hint=_RESCUE)
     if code == sqlite3.SQLITE_FULL:
         return StoreFull(
-            f"{path}: no room left: none of the events given was kept", hint="make room; what was acknowledged is safe"
+            f"{path}: no room left: none of the events given was kept",
+            hint="make room; what was acknowledged is safe",
         )
     if code == sqlite3.SQLITE_BUSY:
         return StoreError(f"{path}: another process kept it locked", hint="is an export or a backup stuck?")
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-        return StoreError(f"{path}: cannot be opened for writing: {error}", hint="is there its folder, and may you write?")
+        return StoreError(
+            f"{path}: cannot be opened for writing: {error}", hint="is there its folder, and may you write?"
+        )
     return StoreError(f"{path}: {error}", hint="what was acknowledged before is safe")
 
 

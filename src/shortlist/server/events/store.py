@@ -14,7 +14,7 @@ PAGE = 10_000
 """Rows read at once."""
 
 
-class Rejected(NamedTuple):
+class Rejected(msgspec.Struct, frozen=True, order=True):
     """An event of a batch that was not kept: its index there, the field, and what is wrong with it."""
 
     index: int
@@ -64,8 +64,9 @@ class Forgotten(NamedTuple):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """What is in a store. kinds: events of each type; first, last: their earliest and latest timestamp; bytes: on
-    disk; version: of its schema; durable: whether an acknowledged event survives the loss of power."""
+    """What is in a store. kinds: events of each type; first, last: their earliest and latest timestamp;
+    bytes: on disk; version: of its schema; durable: whether an acknowledged event survives the loss of
+    power."""
 
     place: str
     kind: str
@@ -84,13 +85,13 @@ class Stats(msgspec.Struct, frozen=True):
 class Store(Protocol):
     """Events of users, kept in the order they came.
 
-    Every event that `append` or `write` speaks of as accepted or repeated is on disk (fsync) when they return.
-    Several threads and several processes may use one store. All methods raise StoreError.
+    Every event that `append` or `write` speaks of as accepted or repeated is on disk (fsync) when they
+    return. Several threads and several processes may use one store. All methods raise StoreError.
     """
 
     def append(self, events: Sequence[Event]) -> Outcome:
-        """Keep events; each id once. All of them are kept together, but for those that are rejected: for a bad
-        value, and for an id under which another user, item or type is known."""
+        """Keep events; each id once. All of them are kept together, but for those that are rejected: for a
+        bad value, and for an id under which another user, item or type is known."""
         ...
 
     def write(self, batches: Sequence[Batch]) -> list[Outcome]:
@@ -98,7 +99,7 @@ class Store(Protocol):
         ...
 
     def since(self, sequence: int, limit: int = PAGE) -> list[Stored]:
-        """The next events after a sequence (0: from the first), in order. Whatever is kept later comes later."""
+        """The next events after a sequence (0: from the first), in order. What is kept later comes later."""
         ...
 
     def of_user(self, user_id: str, limit: int = PAGE) -> list[Stored]:
@@ -142,12 +143,14 @@ class Store(Protocol):
         ...
 
 
-def checked(events: Sequence[Event], now: float | None = None) -> tuple[list[Event], list[int], list[Rejected]]:
+def checked(
+    events: Sequence[Event], now: float | None = None
+) -> tuple[list[Event], list[int], list[Rejected]]:
     """The good events, the index of each, and what is wrong with the others."""
     good, places, rejected = [], [], []
     for index, event in enumerate(events):
         if fault := fault_of(event, now):
-            rejected.append(Rejected(index, *fault))
+            rejected.append(Rejected(index, fault.field, fault.why))
         else:
             good.append(event)
             places.append(index)

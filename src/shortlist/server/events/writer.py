@@ -1,6 +1,7 @@
 """Group commit: what many tasks of an asyncio server append at one time shares one transaction and one fsync.
 
-While one group is on its way to the disk the next one gathers, so nobody waits for company and the disk sets the
+While one group is on its way to the disk the next one gathers, so nobody waits for company and the disk sets
+the
 pace: a lone event costs one fsync, and so do the five hundred that came during the one before.
 """
 
@@ -105,8 +106,8 @@ class Writer:
         return self._held
 
     def close(self, timeout: float | None = None) -> bool:
-        """Write what waits, then stop; what comes later is refused. False where that took longer than `timeout`
-        seconds. The store stays open."""
+        """Write what waits, then stop; what comes later is refused. False where that took longer than
+        `timeout` seconds. The store stays open."""
         with self._change:
             self._closing = True
             self._change.notify_all()
@@ -157,7 +158,8 @@ class Writer:
         with self._change:
             while not self._queue and not self._closing:
                 self._change.wait()
-            group, size = [], 0
+            group: list[_Waiting] = []
+            size = 0
             while self._queue and (not group or size + len(self._queue[0].batch) <= self.group):
                 group.append(self._queue.popleft())
                 size += len(group[-1].batch)
