@@ -71,6 +71,11 @@ class SqliteStore:
                 self._disconnect()
                 raise
 
+    @property
+    def place(self) -> str:
+        """The path."""
+        return str(self.path)
+
     def append(self, events: Sequence[Event]) -> Outcome:
         """Keep events; each id once. On disk when it returns."""
         return append_to(self, events)
@@ -139,9 +144,9 @@ class SqliteStore:
         shown = self._rows("SELECT count(*) FROM impressions")[0][0]
         files = [Path(f"{self.path}{end}") for end in ("", "-wal")]
         size = sum(file.stat().st_size for file in files if file.exists())
-        place, events = str(self.path), sum(kinds.values())
+        events = sum(kinds.values())
         return Stats(
-            place, "sqlite", VERSION, events, users, items, shown, kinds, first, last, size, durable=True
+            self.place, "sqlite", VERSION, events, users, items, shown, kinds, first, last, size, durable=True
         )
 
     def check(self) -> None:

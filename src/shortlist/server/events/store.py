@@ -89,6 +89,11 @@ class Store(Protocol):
     return. Several threads and several processes may use one store. All methods raise StoreError.
     """
 
+    @property
+    def place(self) -> str:
+        """Where it is, without secrets."""
+        ...
+
     def append(self, events: Sequence[Event]) -> Outcome:
         """Keep events; each id once. All of them are kept together, but for those that are rejected: for a
         bad value, and for an id under which another user, item or type is known."""
