@@ -67,8 +67,9 @@ INSERT INTO shortlist_store VALUES (1, 0);
 _INSERT = """
 INSERT INTO shortlist_events (event_id, user_id, item_id, event, rating, weight, timestamp, context)
 SELECT event_id, user_id, item_id, event, rating, weight, timestamp, context
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::float8[], %s::float8[], %s::bigint[], %s::text[])
-    WITH ORDINALITY AS given (event_id, user_id, item_id, event, rating, weight, timestamp, context, place)
+FROM unnest(
+        %s::text[], %s::text[], %s::text[], %s::text[], %s::float8[], %s::float8[], %s::bigint[], %s::text[]
+    ) WITH ORDINALITY AS given (event_id, user_id, item_id, event, rating, weight, timestamp, context, place)
 ORDER BY place
 ON CONFLICT (event_id) DO NOTHING
 RETURNING event_id
@@ -81,7 +82,10 @@ FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text
 ORDER BY place
 ON CONFLICT (request_id) DO NOTHING
 """
-_EVENTS = "SELECT sequence, event_id, user_id, item_id, event, rating, weight, timestamp, context FROM shortlist_events"
+_EVENTS = (
+    "SELECT sequence, event_id, user_id, item_id, event, rating, weight, timestamp, context"
+    " FROM shortlist_events"
+)
 _STATS = (
     "SELECT count(*), count(DISTINCT user_id), count(DISTINCT item_id), min(timestamp), max(timestamp)"
     " FROM shortlist_events"
@@ -110,7 +114,11 @@ class PostgresStore:
         self._closed = False
         self._place = "postgresql"
         with self._speaking():
-            self._prepare(create)
+            try:
+                self._prepare(create)
+            except BaseException:
+                self._disconnect()
+                raise
 
     @property
     def place(self) -> str:
@@ -202,11 +210,13 @@ class PostgresStore:
         """Close the connections."""
         with self._write_lock, self._read_lock:
             self._closed = True
-            for connection in self._connections.values():
-                connection.close()
-            self._connections.clear()
+            self._disconnect()
 
     # Connections
+
+    def _disconnect(self) -> None:
+        while self._connections:
+            self._connections.popitem()[1].close()
 
     def _prepare(self, create: bool) -> None:
         connection = self._connection("writer")
@@ -241,7 +251,7 @@ class PostgresStore:
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         with self._read_lock, self._speaking():
-            return self._connection("reader").execute(query, values or None).fetchall()  # type: ignore[arg-type]
+            return self._connection("reader").execute(query, values or None).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[psycopg.Connection[Any]]:

@@ -155,6 +155,8 @@ class SqliteStore:
 
     def close(self) -> None:
         """Let go of the file; the last process to do so folds the log into it."""
+        if self._closed:
+            return
         with self._write_lock, self._watch_lock, self._speaking():
             self._closed = True
             self._disconnect()
