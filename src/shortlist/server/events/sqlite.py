@@ -62,6 +62,7 @@ class SqliteStore:
             raise StoreError(
                 f"no such store of events: {self.path}", hint="the server makes it when it starts"
             )
+        _require_header(self.path)
         with self._speaking():
             try:
                 self._writer = self._connect()
@@ -336,6 +337,16 @@ def _impression(row: Sequence[Any]) -> Impression:
         variant=variant,
         timestamp=timestamp,
     )
+
+
+def _require_header(path: Path) -> None:
+    """SQLite would take a few bytes of something else for an empty file."""
+    if not path.is_file():
+        return
+    with open(path, "rb") as file:
+        begins = file.read(16)
+    if begins and begins != b"SQLite format 3\0":
+        raise StoreCorrupted(f"{path} is damaged, or is no store of events", hint=_RESCUE)
 
 
 def _sync_folder(folder: Path) -> None:
