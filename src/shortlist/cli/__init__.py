@@ -11,6 +11,7 @@ from shortlist.cli import (
     data,
     doctor,
     evaluate,
+    events,
     export,
     init,
     inspect,
@@ -82,6 +83,7 @@ app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.add_typer(items.app, name="items")
 app.command(epilog=reproduce.EXAMPLES)(reproduce.reproduce)
 app.add_typer(runs.app, name="runs")
+app.add_typer(events.app, name="events")
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 
 

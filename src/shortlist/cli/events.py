@@ -1,0 +1,178 @@
+"""`shortlist events`: what a server kept of its users' doings: told of, exported for training, forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json, table
+from shortlist.errors import DataError, RequestError
+
+if TYPE_CHECKING:
+    from shortlist.server.events.store import Store
+
+app = typer.Typer(no_args_is_help=True, help="Events a server kept: export, count, forget.")
+Place = Annotated[
+    str,
+    typer.Argument(metavar="STORE", help="The server's file of events, or postgresql://user@host/database."),
+]
+FIRST, LAST = -62_135_596_800, 253_402_300_799
+"""Seconds of the years 1 and 9999."""
+
+
+@app.callback()
+def _events() -> None:
+    """What people did while a server ran."""
+
+
+@app.command(
+    epilog=examples(
+        "shortlist events export events.db -o events.parquet",
+        "shortlist events export events.db -o buys.csv --type buy --since 2026-01-01",
+        "shortlist events export events.db -o ratings.parquet --rated",
+        "shortlist events export events.db -o shown.parquet --impressions",
+    )
+)
+def export(
+    store: Place,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help=".parquet, .csv, .tsv or .jsonl; text also .gz.")
+    ],
+    kind: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only events of this type; repeatable.")
+    ] = None,
+    since: Annotated[str, typer.Option(metavar="TIME", help="Only events from this time on.")] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Only events before this time.")] = "",
+    rated: Annotated[bool, typer.Option("--rated", help="Only events with a rating.")] = False,
+    impressions: Annotated[
+        bool, typer.Option("--impressions", help="What was shown, a row an item, in place of what was done.")
+    ] = False,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write events as a table: then shortlist train --from RUN TABLE -o NEW.
+
+    TIME is ISO 8601 (UTC where it names no zone) or seconds since 1970. The server may be running: what comes
+    during the export waits for the next one. The file appears whole or not at all.
+    """
+    from shortlist.server.events.exporting import Choice, export_impressions
+    from shortlist.server.events.exporting import export as write
+
+    if output.exists() and not force:
+        raise DataError(f"{output} exists already", hint="give another --output, or replace it with --force")
+    if impressions and (kind or since or until or rated):
+        raise RequestError(
+            "--impressions are exported whole", hint="leave --type, --since, --until and --rated"
+        )
+    choice = Choice(kind or (), _time("--since", since), _time("--until", until), rated)
+    with _opened(store) as opened:
+        found = export_impressions(opened, output) if impressions else write(opened, output, choice)
+    if json:
+        out_json(
+            {"output": str(output), "rows": found.rows, "columns": found.columns, "unrated": found.unrated}
+        )
+        return
+    out(str(output))
+    note(f"{found.rows:,} rows; columns: {', '.join(found.columns)}", quiet=quiet)
+    if found.unrated:
+        note(f"{found.unrated:,} of them have no rating: --rated leaves them out", quiet=quiet)
+    if found.untyped:
+        note(f"{found.untyped:,} of them have no type", quiet=quiet)
+
+
+@app.command(
+    epilog=examples("shortlist events stats events.db", "shortlist events stats events.db --check --json")
+)
+def stats(
+    store: Place,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read all of it and say whether it is whole.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Say how many events there are, of whom, of what types and when."""
+    with _opened(store) as opened:
+        if check:
+            opened.check()
+        found = opened.stats()
+    if json:
+        told = {name: getattr(found, name) for name in found.__struct_fields__}
+        out_json(told | ({"whole": True} if check else {}))
+        return
+    names = {
+        "place": "store",
+        "kind": "kept in",
+        "version": "version of its tables",
+        "bytes": "bytes on disk",
+    }
+    rows = [
+        [names.get(n, n), getattr(found, n)] for n in ("place", "kind", "version", "events", "users", "items")
+    ]
+    rows += [["impressions", found.impressions], ["first", _day(found.first)], ["last", _day(found.last)]]
+    rows += [["bytes on disk", found.bytes], ["survives loss of power", "yes" if found.durable else "NO"]]
+    out(table(["what", "value"], [[what, str(value)] for what, value in rows]))
+    if found.kinds:
+        out("\n" + table(["type", "events"], [[kind or "(none)", n] for kind, n in found.kinds.items()]))
+    if check:
+        note("everything could be read")
+
+
+@app.command(epilog=examples("shortlist events forget events.db --user 42"))
+def forget(
+    store: Place,
+    user: Annotated[str, typer.Option("--user", "-u", metavar="ID", help="Whose events to delete.")],
+    json: Json = False,
+) -> None:
+    """Delete every event and impression of a user.
+
+    A running server notices at its next request. Bundles and exported tables that were made before still know
+    the user: export again, and train anew.
+    """
+    with _opened(store) as opened:
+        gone = opened.forget(user)
+    if json:
+        out_json({"user_id": user, "events": gone.events, "impressions": gone.impressions})
+        return
+    out(f"deleted {gone.events:,} events and {gone.impressions:,} impressions of {user}")
+    if not gone.events and not gone.impressions:
+        note("nothing was known of this user")
+
+
+@contextmanager
+def _opened(place: str) -> Iterator[Store]:
+    from shortlist.server.events.opening import open_store
+
+    store = open_store(place, create=False)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _time(option: str, text: str) -> int | None:
+    if not text:
+        return None
+    try:
+        if text.lstrip("-").isdigit():
+            return int(text)
+        at = datetime.fromisoformat(text)
+        return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        raise RequestError(
+            f"{option} {text!r} is no time",
+            hint="2026-01-31, 2026-01-31T12:00:00+01:00, or seconds since 1970",
+        ) from None
+
+
+def _day(seconds: int | None) -> str:
+    if seconds is None:
+        return "-"
+    if not FIRST <= seconds <= LAST:
+        return str(seconds)
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
