@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from shortlist._typing import Floats, Ints, Longs
-from shortlist.features.log import Log
+from shortlist.features.log import Log, Standing
+from shortlist.features.residuals import SHRINK
 from shortlist.server.events.recent import Act, Recent
 
 if TYPE_CHECKING:
@@ -144,18 +146,31 @@ class Overlay:
     def _ratings(self, acts: list[Act], positions: Ints) -> Floats | None:
         """Ratings of the events on the scale of training; where an event has none, what others suggest of its
         item, so that it says nothing of the user's taste. None where the model reads none."""
-        past, events = self.recommender.users.past, self.recommender.events
-        if past is None or past.scale is None or events is None:
+        past = self.recommender.users.past
+        if past is None or past.scale is None:
             return None
         given = np.array([np.nan if act.rating is None else act.rating for act in acts], np.float32)
-        if np.isnan(given).any():
-            zeros = np.zeros(len(acts), np.int64)
+        if np.isnan(given).any() and self._usual is not None:
             times = np.array([act.timestamp for act in acts], np.int64)
-            alone, places = Log.of(zeros, positions, times, given, 1)
-            usual = events.at_par(alone).ratings
-            assert usual is not None
-            given = usual[places]
+            given = np.where(np.isnan(given), self._usual(positions, times), given)
         return np.clip(given, *past.scale).astype(np.float32)
+
+    @cached_property
+    def _usual(self) -> Callable[[Ints, Longs], Floats] | None:
+        """What ratings of an item before a time suggest of it, as `features.residuals` has it."""
+        events = self.recommender.events
+        if events is None or events.log.ratings is None:
+            return None
+        log, mean = events.by_item(np.zeros(0, object)).log, events.mean
+        assert log.ratings is not None
+        above = np.concatenate([[0.0], np.cumsum(log.ratings.astype(np.float64) - mean)])
+
+        def usual(positions: Ints, times: Longs) -> Floats:
+            first, end = log.ranges(Standing.of(positions, times), "row")
+            found: Floats = (mean + (above[end] - above[first]) / (end - first + SHRINK)).astype(np.float32)
+            return found
+
+        return usual
 
 
 def _of(log: Log, user: int) -> Log:
