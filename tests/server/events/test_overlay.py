@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from shortlist.api.observing import observed
+from shortlist.data.dataset import Dataset
 from shortlist.features.log import Log
 from shortlist.features.schema import Schema
 from shortlist.pipeline.questions import read_queries
@@ -284,3 +285,57 @@ def test_made_histories_are_bounded(store: SqliteStore) -> None:
     for n in range(10):
         overlay.told(f"u{n}")
     assert len(overlay._made) == 3
+
+
+@pytest.mark.slow
+def test_answers_are_those_of_a_recommender_that_observed_the_events(
+    small_data: Dataset, store: SqliteStore
+) -> None:
+    """A trained model that reads histories, rated bags, counts and affinities: telling it what the overlay
+    merged and letting it observe the same events give the same shortlists, for users it knows and for new
+    ones."""
+    import shortlist as sl
+
+    people = small_data.users[:30]
+    rows = small_data.interactions.filter(pl.col("user_id").is_in(people["user_id"].to_list()))
+    split = sl.splits.random(sl.Dataset(rows, people, small_data.items, "tiny"), test=0.2, seed=1)
+    head = sl.Rating(
+        hidden=[4],
+        interaction="product",
+        dim=4,
+        query=[sl.Bag(dim=4, rated=True)],
+        aggregates=[sl.Aggregate(), sl.Affinity(near="year", width=7.0), sl.Context("position")],
+    )
+    query = sl.Tower(
+        [sl.History(dim=4, length=6, scale=0.3), sl.Bag(dim=4), sl.Bucket("past_count", 4, 4)], combine="sum"
+    )
+    model = sl.MultiTask(
+        query, sl.Tower([sl.Id("item_id", 4)], combine="sum"), [sl.Retrieval(loss="full", seen="row"), head]
+    )
+    recommender = sl.fit(model, split, epochs=1, batch_size=256).recommender()
+    draw, latest = np.random.default_rng(0), int(rows["timestamp"].max())  # type: ignore[arg-type]
+    names = [*people["user_id"].to_list()[:6], "new one", "another"]
+    events = [
+        did(
+            names[n % len(names)],
+            str(draw.choice(recommender.items.ids)),
+            latest + 60 * n,
+            rating=float(draw.integers(1, 6)),
+        )
+        for n in range(60)
+    ]
+    store.append(events)
+    columns = ("user_id", "item_id", "timestamp", "rating")
+    grown = observed(
+        recommender, pl.DataFrame({name: [getattr(e, name) for e in events] for name in columns})
+    )
+    overlay = Overlay(Recent(store), recommender)
+    for user in names:
+        told = overlay.told(user)
+        assert told is not None
+        asked = {"user_id": user, "timestamp": latest + 10_000}
+        ours = recommender.recommend({**asked, **told.request()}, k=20)
+        theirs = grown.recommend(asked, k=20)
+        assert ours["item_id"].tolist() == theirs["item_id"].tolist()
+        np.testing.assert_allclose(ours["score"], theirs["score"], atol=1e-4)
+        assert not {e.item_id for e in events if e.user_id == user} & set(ours["item_id"].tolist())
