@@ -13,10 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from shortlist.errors import MissingExtra
-from shortlist.server.events.event import Event, Impression
+from shortlist.server.events.event import Event
+from shortlist.server.events.rows import EVENT, IMPRESSION, event_of, event_row, impression_of, impression_row
 from shortlist.server.events.store import (
     PAGE,
     Batch,
@@ -64,28 +63,21 @@ CREATE INDEX shortlist_impressions_of_user ON shortlist_impressions (user_id, se
 CREATE TABLE shortlist_store (version integer NOT NULL, epoch bigint NOT NULL);
 INSERT INTO shortlist_store VALUES (1, 0);
 """
-_INSERT = """
-INSERT INTO shortlist_events (event_id, user_id, item_id, event, rating, weight, timestamp, context)
-SELECT event_id, user_id, item_id, event, rating, weight, timestamp, context
-FROM unnest(
-        %s::text[], %s::text[], %s::text[], %s::text[], %s::float8[], %s::float8[], %s::bigint[], %s::text[]
-    ) WITH ORDINALITY AS given (event_id, user_id, item_id, event, rating, weight, timestamp, context, place)
-ORDER BY place
-ON CONFLICT (event_id) DO NOTHING
-RETURNING event_id
-"""
-_SHOW = """
-INSERT INTO shortlist_impressions (request_id, user_id, items, propensity, bundle, variant, timestamp)
-SELECT request_id, user_id, items, propensity, bundle, variant, timestamp
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[])
-    WITH ORDINALITY AS given (request_id, user_id, items, propensity, bundle, variant, timestamp, place)
-ORDER BY place
-ON CONFLICT (request_id) DO NOTHING
-"""
-_EVENTS = (
-    "SELECT sequence, event_id, user_id, item_id, event, rating, weight, timestamp, context"
-    " FROM shortlist_events"
-)
+
+
+def _insertion(table: str, columns: Sequence[str], types: str, key: str) -> str:
+    """Rows given as a list a column, in their order; those whose key is known are left out."""
+    names = ", ".join(columns)
+    lists = ", ".join(f"%s::{kind}[]" for kind in types.split())
+    return (
+        f"INSERT INTO {table} ({names}) SELECT {names} FROM unnest({lists}) WITH ORDINALITY"
+        f" AS given ({names}, place) ORDER BY place ON CONFLICT ({key}) DO NOTHING RETURNING {key}"
+    )
+
+
+_INSERT = _insertion("shortlist_events", EVENT, "text text text text float8 float8 bigint text", "event_id")
+_SHOW = _insertion("shortlist_impressions", IMPRESSION, "text text text text text text bigint", "request_id")
+_EVENTS = f"SELECT sequence, {', '.join(EVENT)} FROM shortlist_events"
 _STATS = (
     "SELECT count(*), count(DISTINCT user_id), count(DISTINCT item_id), min(timestamp), max(timestamp)"
     " FROM shortlist_events"
@@ -132,7 +124,7 @@ class PostgresStore:
     def write(self, batches: Sequence[Batch]) -> list[Outcome]:
         """Keep checked batches in one transaction."""
         with self._transaction() as connection:
-            shown = [_values_shown(s) for batch in batches for s in batch.impressions]
+            shown = [impression_row(s, _safe) for batch in batches for s in batch.impressions]
             if shown:
                 connection.execute(_SHOW, _columns(shown, 7))
             return _insert(connection, batches)
@@ -140,12 +132,12 @@ class PostgresStore:
     def since(self, sequence: int, limit: int = PAGE) -> list[Stored]:
         """The next events after a sequence, in order."""
         rows = self._rows(f"{_EVENTS} WHERE sequence > %s ORDER BY sequence LIMIT %s", sequence, limit)
-        return [Stored(row[0], _event(row)) for row in rows]
+        return [Stored(row[0], event_of(row, _plain)) for row in rows]
 
     def of_user(self, user_id: str, limit: int = PAGE) -> list[Stored]:
         """A user's last events, the last kept first."""
         query = f"{_EVENTS} WHERE user_id = %s ORDER BY sequence DESC LIMIT %s"
-        return [Stored(row[0], _event(row)) for row in self._rows(query, _safe(user_id), limit)]
+        return [Stored(row[0], event_of(row, _plain)) for row in self._rows(query, _safe(user_id), limit)]
 
     def last(self) -> int:
         """The sequence of the last event; 0 where there is none."""
@@ -154,12 +146,12 @@ class PostgresStore:
     def impressions(self, sequence: int = 0, limit: int = PAGE) -> list[Shown]:
         """The next impressions after a sequence, in order."""
         rows = self._rows(
-            "SELECT sequence, request_id, user_id, items, propensity, bundle, variant, timestamp"
-            " FROM shortlist_impressions WHERE sequence > %s ORDER BY sequence LIMIT %s",
+            f"SELECT sequence, {', '.join(IMPRESSION)} FROM shortlist_impressions"
+            " WHERE sequence > %s ORDER BY sequence LIMIT %s",
             sequence,
             limit,
         )
-        return [Shown(row[0], _impression(row)) for row in rows]
+        return [Shown(row[0], impression_of(row, _plain)) for row in rows]
 
     def version(self) -> tuple[int, int]:
         """The last sequence and the epoch: a round trip to the server."""
@@ -287,7 +279,7 @@ def _insert(connection: psycopg.Connection[Any], batches: Sequence[Batch]) -> li
     events = [event for batch in batches for event in batch.events]
     if not events:
         return [Outcome() for _ in batches]
-    new = {row[0] for row in connection.execute(_INSERT, _columns([_values(e) for e in events], 8))}
+    new = {row[0] for row in connection.execute(_INSERT, _columns([event_row(e, _safe) for e in events], 8))}
     again = [
         i for i, times in Counter(_safe(e.event_id) for e in events).items() if times > 1 or i not in new
     ]
@@ -327,52 +319,3 @@ def _plain(text: str) -> str:
     if "\\" not in text:
         return text
     return "\\".join(part.replace("\\0", "\0") for part in text.split("\\\\"))
-
-
-def _values(event: Event) -> tuple[Any, ...]:
-    e = event
-    context = msgspec.json.encode(e.context).decode() if e.context else None
-    ids = _safe(e.event_id), _safe(e.user_id), _safe(e.item_id), _safe(e.event)
-    return *ids, e.rating, e.weight, e.timestamp, context
-
-
-def _values_shown(shown: Impression) -> tuple[Any, ...]:
-    s = shown
-    items = msgspec.json.encode(s.items).decode()
-    propensity = msgspec.json.encode(s.propensity).decode() if s.propensity else None
-    return (
-        _safe(s.request_id),
-        _safe(s.user_id),
-        items,
-        propensity,
-        _safe(s.bundle),
-        _safe(s.variant),
-        s.timestamp,
-    )
-
-
-def _event(row: Sequence[Any]) -> Event:
-    _, event_id, user, item, kind, rating, weight, timestamp, context = row
-    return Event(
-        event_id=_plain(event_id),
-        user_id=_plain(user),
-        item_id=_plain(item),
-        event=_plain(kind),
-        rating=rating,
-        weight=weight,
-        timestamp=timestamp,
-        context=msgspec.json.decode(context) if context else {},
-    )
-
-
-def _impression(row: Sequence[Any]) -> Impression:
-    _, request, user, items, propensity, bundle, variant, timestamp = row
-    return Impression(
-        request_id=_plain(request),
-        user_id=_plain(user),
-        items=msgspec.json.decode(items, type=tuple[str, ...]),
-        propensity=msgspec.json.decode(propensity, type=tuple[float, ...]) if propensity else (),
-        bundle=_plain(bundle),
-        variant=_plain(variant),
-        timestamp=timestamp,
-    )

@@ -11,9 +11,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-import msgspec
-
-from shortlist.server.events.event import Event, Impression
+from shortlist.server.events.event import Event
+from shortlist.server.events.rows import EVENT, IMPRESSION, event_of, event_row, impression_of, impression_row
 from shortlist.server.events.schema import VERSION, prepare
 from shortlist.server.events.store import (
     PAGE,
@@ -33,14 +32,13 @@ WAIT = 30.0
 CHECKED = 64 << 20
 """Bytes up to which a file is read wholly when it is opened."""
 
-_COLUMNS = "sequence, event_id, user_id, item_id, event, rating, weight, timestamp, context"
 _INSERT = (
-    "INSERT INTO events (event_id, user_id, item_id, event, rating, weight, timestamp, context)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING"
+    f"INSERT INTO events ({', '.join(EVENT)}) VALUES ({', '.join('?' * len(EVENT))})"
+    " ON CONFLICT (event_id) DO NOTHING"
 )
 _SHOW = (
-    "INSERT INTO impressions (request_id, user_id, items, propensity, bundle, variant, timestamp)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request_id) DO NOTHING"
+    f"INSERT INTO impressions ({', '.join(IMPRESSION)}) VALUES ({', '.join('?' * len(IMPRESSION))})"
+    " ON CONFLICT (request_id) DO NOTHING"
 )
 
 
@@ -101,11 +99,11 @@ class SqliteStore:
     def impressions(self, sequence: int = 0, limit: int = PAGE) -> list[Shown]:
         """The next impressions after a sequence, in order."""
         rows = self._rows(
-            "SELECT sequence, request_id, user_id, items, propensity, bundle, variant, timestamp"
-            " FROM impressions WHERE sequence > ? ORDER BY sequence LIMIT ?",
+            f"SELECT sequence, {', '.join(IMPRESSION)} FROM impressions"
+            " WHERE sequence > ? ORDER BY sequence LIMIT ?",
             (sequence, limit),
         )
-        return [Shown(row[0], _impression(row)) for row in rows]
+        return [Shown(row[0], impression_of(row)) for row in rows]
 
     def version(self) -> int:
         """SQLite's data_version: another one after every commit of any process; costs microseconds."""
@@ -208,8 +206,8 @@ class SqliteStore:
             return (self._writer if writer else self._reader()).execute(query, values).fetchall()
 
     def _events(self, rest: str, *values: Any) -> list[Stored]:
-        rows = self._rows(f"SELECT {_COLUMNS} FROM events {rest}", values)
-        return [Stored(row[0], _event(row)) for row in rows]
+        rows = self._rows(f"SELECT sequence, {', '.join(EVENT)} FROM events {rest}", values)
+        return [Stored(row[0], event_of(row)) for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -284,7 +282,7 @@ def _in_our_words(error: sqlite3.Error, path: Path) -> StoreError:
 def _insert(connection: sqlite3.Connection, batch: Batch) -> Outcome:
     accepted, repeated, rejected = 0, 0, []
     for index, event in enumerate(batch.events):
-        if connection.execute(_INSERT, _values(event)).rowcount:
+        if connection.execute(_INSERT, event_row(event)).rowcount:
             accepted += 1
             continue
         known = connection.execute(
@@ -295,48 +293,8 @@ def _insert(connection: sqlite3.Connection, batch: Batch) -> Outcome:
         else:
             repeated += 1
     for shown in batch.impressions:
-        connection.execute(_SHOW, _values_shown(shown))
+        connection.execute(_SHOW, impression_row(shown))
     return Outcome(accepted, repeated, tuple(rejected))
-
-
-def _values(event: Event) -> tuple[Any, ...]:
-    e = event
-    context = msgspec.json.encode(e.context).decode() if e.context else None
-    return e.event_id, e.user_id, e.item_id, e.event, e.rating, e.weight, e.timestamp, context
-
-
-def _values_shown(shown: Impression) -> tuple[Any, ...]:
-    s = shown
-    items = msgspec.json.encode(s.items).decode()
-    propensity = msgspec.json.encode(s.propensity).decode() if s.propensity else None
-    return s.request_id, s.user_id, items, propensity, s.bundle, s.variant, s.timestamp
-
-
-def _event(row: Sequence[Any]) -> Event:
-    _, event_id, user, item, kind, rating, weight, timestamp, context = row
-    return Event(
-        event_id=event_id,
-        user_id=user,
-        item_id=item,
-        event=kind,
-        rating=rating,
-        weight=weight,
-        timestamp=timestamp,
-        context=msgspec.json.decode(context) if context else {},
-    )
-
-
-def _impression(row: Sequence[Any]) -> Impression:
-    _, request, user, items, propensity, bundle, variant, timestamp = row
-    return Impression(
-        request_id=request,
-        user_id=user,
-        items=msgspec.json.decode(items, type=tuple[str, ...]),
-        propensity=msgspec.json.decode(propensity, type=tuple[float, ...]) if propensity else (),
-        bundle=bundle,
-        variant=variant,
-        timestamp=timestamp,
-    )
 
 
 def _require_header(path: Path) -> None:
