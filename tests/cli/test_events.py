@@ -140,5 +140,10 @@ def test_a_run_goes_on_from_exported_events(cli: Any, run: Path, tmp_path: Path,
     shortlist = cli("recommend", tmp_path / "today", "--user", "new 1", "-k", "40", "--json").json
     assert shortlist
     assert not {row["item_id"] for row in shortlist} & {"1", "4", "7", "10"}
-    again = cli("train", "--from", tmp_path / "today", table, "-o", tmp_path / "tomorrow")
+    store = SqliteStore(store.path)
+    store.append([Event(event_id="late", user_id="7", item_id="3", timestamp=NOON + 99, rating=1.0)])
+    store.close()
+    assert cli("events", "export", store.path, "-o", table, "--rated", "--force").code == 0
+    again = cli("train", "--from", tmp_path / "today", table, "-o", tmp_path / "tomorrow", debug=True)
+    assert "1 new events after 300 known ones" in again.err
     assert "12 events were known already" in again.err

@@ -169,7 +169,7 @@ def cuts(folder: Path, step: int) -> None:
 def test_a_log_cut_inside_its_last_transaction(tmp_path: Path) -> None:
     folder = tmp_path / "crashed"
     folder.mkdir()
-    cuts(folder, step=997)
+    cuts(folder, step=1499)
 
 
 @pytest.mark.slow
@@ -191,7 +191,7 @@ def test_a_log_altered_inside_its_last_transaction(tmp_path: Path) -> None:
     folder.mkdir()
     begin, end = last_transaction(folder)
     whole = (folder / "events.db").read_bytes(), (folder / "events.db-wal").read_bytes()
-    for start in range(begin // 512 * 512, end, 512 * 5):
+    for start in range(begin // 512 * 512, end, 512 * 7):
         log = bytearray(whole[1])
         start = max(start, begin)
         stop = min(start + 512, end)

@@ -153,7 +153,7 @@ def test_damage_anywhere_is_an_error_of_ours_or_harmless(path: Path) -> None:
     """Whatever bytes are altered: the store is refused, or it reads; nothing else ever happens."""
     filled(path)
     whole, draw, refused = path.read_bytes(), np.random.default_rng(1), 0
-    for _ in range(60):
+    for _ in range(40):
         data = bytearray(whole)
         start = int(draw.integers(len(data) - 8))
         data[start : start + 8] = draw.bytes(8)

@@ -67,7 +67,7 @@ def test_events_come_back_as_they_were(store: Store) -> None:
     assert store.count() == 3
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
 @given(ids=st.tuples(IDS, IDS, IDS, IDS))
 def test_ids_may_be_anything(store: Store, ids: tuple[str, str, str, str]) -> None:
     one = event(ids[0], ids[1], ids[2], event=ids[3])
@@ -264,7 +264,7 @@ OPERATIONS = st.lists(
 FRESH = count()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12)
 @given(operations=OPERATIONS)
 def test_a_store_is_a_list_with_ids(store: Store, operations: list[Any]) -> None:
     """Compared with a dictionary, whatever is done in whatever order."""
