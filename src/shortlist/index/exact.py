@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from shortlist._typing import Array, Bools, Floats, Found, Ints, Longs, Relation
+from shortlist._typing import Bools, Floats, Found, Ints, Longs, Relation
 from shortlist.errors import DataError, RequestError
-from shortlist.index.ranks import require_no_nan
 from shortlist.index.rows import Rows, blocks, log_sum_exp, pairs
+from shortlist.index.top import top_k as top_k
 from shortlist.state.seen import Seen
 from shortlist.state.storage import save_array, save_json
 
 _BLOCK_SCORES = 1 << 22  # scores held at once: 16 MiB in float32, near what a core's caches like
+
+_CACHED_SCORES = 1 << 18  # 1 MiB: what a core's own cache holds
 
 
 def block_rows(num_items: int) -> int:
@@ -27,45 +29,9 @@ def block_rows(num_items: int) -> int:
     return max(1, _BLOCK_SCORES // max(1, num_items))
 
 
-def top_k(scores: Array, k: int, mask: Bools | None = None) -> tuple[Ints, Array]:
-    """The k best candidates a row: positions int32 [b, k] and their scores [b, k].
-
-    `scores` [b, N]; `mask` (bool, [b, N] or [N]) is True where a candidate may be returned. The order
-    is score descending, then position ascending, ties at the k-th place included. Candidates that
-    are masked or score -inf are never returned: what is missing is padded with -1 and -inf.
-    Raises `RequestError` when k < 1 and `DataError` when a score is NaN.
-    """
-    if k < 1:
-        raise RequestError(f"k is {k}; at least one candidate must be asked for", hint="use k >= 1")
-    require_no_nan(scores)
-    if mask is not None:
-        scores = np.where(mask, scores, np.asarray(-np.inf, scores.dtype))
-    num_rows, num_items = scores.shape
-    width = min(k, num_items)
-    positions = np.full((num_rows, k), -1, np.int32)
-    best = np.full((num_rows, k), -np.inf, scores.dtype)
-    if width and num_rows:
-        chosen = _best_positions(scores, width)
-        values = np.take_along_axis(scores, chosen, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        best[:, :width] = np.take_along_axis(values, order, axis=1)
-        positions[:, :width] = np.take_along_axis(chosen, order, axis=1)
-        positions[np.isneginf(best)] = -1
-    return positions, best
-
-
-def _best_positions(scores: Array, k: int) -> Longs:
-    """Positions of the k best of each row, ascending; ties at the edge go to the lower position."""
-    num_rows, num_items = scores.shape
-    if k == num_items:
-        return np.broadcast_to(np.arange(num_items), scores.shape)
-    edge = np.partition(scores, num_items - k, axis=1)[:, num_items - k, None]
-    keep = scores >= edge
-    for row in np.flatnonzero(np.count_nonzero(keep, axis=1) > k):
-        tied = np.flatnonzero(scores[row] == edge[row])
-        room = k - np.count_nonzero(scores[row] > edge[row])
-        keep[row, tied[room:]] = False
-    return np.nonzero(keep)[1].reshape(num_rows, k)
+def _height(num_items: int) -> int:
+    """Queries at once: scores that stay in a core's cache, but enough rows for a fast product."""
+    return max(min(32, block_rows(num_items)), _CACHED_SCORES // max(1, num_items))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +68,7 @@ class ExactIndex:
         best = np.full((len(queries), k), -np.inf, np.float32)
         total = np.empty(len(queries), np.float32) if log_z else None
         mask = self.rows.present(allow)
-        for part in blocks(len(queries), block_rows(len(self))):
+        for part in blocks(len(queries), _height(len(self))):
             scores = self._scores(queries[part], part, bonus)
             if total is not None:
                 total[part] = self._log_z(scores)
