@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -396,6 +398,22 @@ def test_onnx_runtime_agrees_with_jax_at_every_batch_size(name):
             want = np.asarray(want)[:rows]  # a model is per example, so fewer rows are the first rows
             assert (got.shape, got.dtype) == (want.shape, want.dtype)
             np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=0, atol=1e-5)
+
+
+def gelu_and_its_lookalikes(_, x):
+    x = x["x"]
+    other = x[::-1]
+    gate = 0.5 * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return x * gate, gate * x, other * gate, x * (0.5 * (1 + jnp.tanh(0.8 * (x + 0.044715 * x**3))))
+
+
+def test_gelu_becomes_one_operator_and_what_only_looks_like_it_does_not():
+    columns = {"x": floats(5)(np.random.default_rng(0))}
+    model, session = runs(lowered(batched(gelu_and_its_lookalikes), None, columns))
+    assert [n.op_type for n in model.graph.node].count("Gelu") == 1  # of the first two, the same node
+    found = session.run(None, columns)
+    for want, got in zip(batched(gelu_and_its_lookalikes)(None, columns), found, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
 
 
 def test_two_symbolic_sizes_and_reshapes_across_the_batch():

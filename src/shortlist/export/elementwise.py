@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from shortlist.export.fusions import gelu
 from shortlist.export.graph import Graph, Spec, Value
 
 Params: TypeAlias = Mapping[str, Any]
@@ -118,6 +119,10 @@ def _remainder(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Va
     return g.op("Mod", args, *out, fmod=1)  # the sign of the dividend, as in C and in JAX
 
 
+def _multiply(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
+    return gelu(g, args) or g.op("Mul", args, *out)
+
+
 def _convert(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
     return g.cast(args[0], out.dtype)
 
@@ -127,7 +132,7 @@ def _same(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
 
 
 _DIRECT = {
-    "add": "Add", "add_any": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "neg": "Neg",
+    "add": "Add", "add_any": "Add", "sub": "Sub", "div": "Div", "pow": "Pow", "neg": "Neg",
     "abs": "Abs", "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "sqrt": "Sqrt", "exp": "Exp",
     "log": "Log", "logistic": "Sigmoid", "erf": "Erf", "sin": "Sin", "cos": "Cos", "tan": "Tan",
     "asin": "Asin", "acos": "Acos", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "tanh": "Tanh",
@@ -137,6 +142,7 @@ _DIRECT = {
 
 ELEMENTWISE: dict[str, Rule] = {
     **{name: chain(kind) for name, kind in _DIRECT.items()},
+    "mul": _multiply,
     "rsqrt": chain("Sqrt", "Reciprocal"),
     "not": by_type("Not", "BitwiseNot"),
     "and": by_type("And", "BitwiseAnd"),
