@@ -14,6 +14,7 @@
     │   ├── BundleCorrupted  a file is missing, truncated or altered
     │   └── BundleVersion    written by a newer, incompatible format
     ├── RequestError         a question to a recommender is malformed (k, ids, columns)
+    │   └── FilterError      its where= cannot be understood, or does not fit the items' columns
     └── MissingExtra         an optional dependency is not installed
 
 Each carries a `hint`: what to do about it. `str(error)` is the message alone; the command line
@@ -86,6 +87,15 @@ class BundleVersion(BundleError):
 
 class RequestError(ShortlistError, ValueError):
     """A question to a recommender is malformed."""
+
+
+class FilterError(RequestError):
+    """A predicate cannot be understood, or does not fit the columns. text: all of it; position: where in it,
+    from 0. The message names the place, counted from 1."""
+
+    def __init__(self, message: str, *, text: str, position: int, hint: str = "") -> None:
+        super().__init__(f"where, character {position + 1}: {message}", hint=hint)
+        self.text, self.position = text, position
 
 
 class MissingExtra(ShortlistError):
