@@ -6,8 +6,8 @@
 
 A file is MAGIC, the blocks, then the footer. Texts and small whole numbers go through a dictionary a block,
 whose codes take as few bits as they need; numbers with a fraction are stored as they are. Nothing is
-compressed beyond that: the same rows always give the same bytes. Columns have no missing values (NaN is one of
-a number's). The format is that of the Apache Parquet specification, its footer in Thrift's compact protocol.
+compressed beyond that: the same rows always give the same bytes. No value is missing, though a number may be
+NaN. The format is that of the Apache Parquet specification, its footer in Thrift's compact protocol.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _I32, _I64, _BINARY, _LIST, _STRUCT = 5, 6, 8, 9, 12
 _GROUP = 8  # values of a bit-packed run come in eights
 
 Group = dict[str, Any]
-"""What the footer says of a block, as plain values: {"rows": n, "columns": [[name, type, start, data, end]]}."""
+"""What the footer says of a block, plain: {"rows": n, "columns": [[name, type, start, data, end], ...]}."""
 
 
 class Texts(NamedTuple):
@@ -85,7 +85,11 @@ def _chunk(name: str, column: Array | Texts) -> tuple[str, bytes, bytes]:
     """A column's type, its page of distinct values (or nothing), and its page of rows."""
     if isinstance(column, Texts):
         values = b"".join(len(t).to_bytes(4, "little") + t for t in (v.encode() for v in column.values))
-        return "text", _page(values, _DICTIONARY_PAGE, len(column.values)), _codes(column)
+        return (
+            "text",
+            _page(values, _DICTIONARY_PAGE, len(column.values)),
+            _codes(column.codes, len(column.values)),
+        )
     kind = str(column.dtype)
     if column.ndim != 1 or kind not in _TYPES:
         raise DataError(f"column {name!r}: expected numbers or texts, got {kind} {column.shape}")
@@ -93,23 +97,23 @@ def _chunk(name: str, column: Array | Texts) -> tuple[str, bytes, bytes]:
         return kind, b"", _page(_stored(column), _DATA_PAGE, len(column), _PLAIN)
     distinct, codes = np.unique(column, return_inverse=True)
     page = _page(_stored(distinct), _DICTIONARY_PAGE, len(distinct))
-    return kind, page, _codes(Texts(codes, distinct))
+    return kind, page, _codes(codes, len(distinct))
 
 
 def _stored(numbers: Array) -> bytes:
     return numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def _codes(column: Texts) -> bytes:
-    """A page of codes: how many bits one takes, then all as one bit-packed run."""
-    bits = max(1, (len(column.values) - 1).bit_length())
-    count = -(-len(column.codes) // _GROUP)
+def _codes(codes: Array, num_values: int) -> bytes:
+    """A page of codes below num_values: how many bits one takes, then all as one bit-packed run."""
+    bits = max(1, (num_values - 1).bit_length())
+    count = -(-len(codes) // _GROUP)
     padded = np.zeros(count * _GROUP, np.uint32)
-    padded[: len(column.codes)] = column.codes
+    padded[: len(codes)] = codes
     as_bits = np.unpackbits(padded.astype("<u4").view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
     packed = np.packbits(as_bits[:, :bits].reshape(-1), bitorder="little")
     body = bytes([bits]) + _varint(count << 1 | 1) + packed.tobytes()
-    return _page(body, _DATA_PAGE, len(column.codes), _DICTIONARY)
+    return _page(body, _DATA_PAGE, len(codes), _DICTIONARY)
 
 
 def _page(body: bytes, kind: int, count: int, encoding: int = _PLAIN) -> bytes:

@@ -1,0 +1,299 @@
+"""Shortlists of every user and neighbours of every item, block by block into one file.
+
+A block is a batch of `Recommender.recommend`; threads work on a few blocks at a time, and blocks are written
+in order. Memory is that of the blocks under way, whatever the number of users, and what is written depends
+neither on the number of threads nor on how often the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from shortlist import __version__
+from shortlist._typing import Array, Bools, Floats, Index, Longs
+from shortlist.data.parquet import Columns, Texts
+from shortlist.errors import RequestError
+from shortlist.index.exact import ExactIndex
+from shortlist.pipeline.questions import Ids, require_k
+from shortlist.pipeline.recommender import Recommender
+from shortlist.pipeline.resumable import Target, Tell, Written, require_ending, write
+from shortlist.pipeline.slate import Slate
+from shortlist.state.seen import Seen
+
+_ROWS = 1 << 16  # rows of a block, at most
+_USERS = 1 << 12  # users of a block, at most
+_SCORES = 1 << 28  # scores a block computes, about: what a kill loses at most takes seconds
+_SIDE = ("user_id", "item_id", "rank", "score", "retrieval_score", "source")
+
+T = TypeVar("T")
+
+
+def shortlists(
+    recommender: Recommender,
+    users: Sequence[str] | None = None,
+    k: int = 10,
+    *,
+    context: Mapping[str, Any] | None = None,
+    threads: int = 0,
+    block: int = 0,
+    **filters: Any,
+) -> Iterator[Slate]:
+    """A slate for each block of users, in order.
+
+    Args:
+        users: ids; all that the recommender knows where None.
+        k, filters: as in `Recommender.recommend`; they hold for all users.
+        context: columns of the query by name, the same value for all, such as timestamp.
+        threads: blocks worked on at a time (0: as many as there are processors, 8 at most).
+        block: users a block (0: as many as give a table of moderate size).
+
+    Raises RequestError as `Recommender.recommend` does.
+    """
+    require_k(k)
+    ids = _known(recommender) if users is None else users
+    size = block or _users_each(recommender, k)
+
+    def answer(start: int) -> Slate:
+        asked = ids[start : start + size]
+        shared = {name: [value] * len(asked) for name, value in (context or {}).items()}
+        return recommender.recommend({"user_id": list(asked), **shared}, k, **filters)
+
+    yield from in_order(answer, range(0, len(ids), size), threads)
+
+
+def recommend_all(
+    recommender: Recommender,
+    path: str | Path,
+    k: int = 10,
+    *,
+    users: Sequence[str] | None = None,
+    context: Mapping[str, Any] | None = None,
+    filter_seen: bool = True,
+    exclude: Ids | None = None,
+    only: Ids | None = None,
+    threads: int = 0,
+    block: int = 0,
+    force: bool = False,
+    identity: str = "",
+    tell: Tell = lambda *_: None,
+) -> Written:
+    """Write the shortlists of users to a table: user_id, item_id, rank, score and a column a head.
+
+    Args:
+        path: ends in .parquet, .csv or .jsonl. What a killed run has written whole is kept beside it, and the
+            same call goes on from there, to the same bytes.
+        force: replace the file there is, and what a run that was asked something else has left.
+        identity: whose answers these are, such as a bundle's digest; a fingerprint of the recommender is
+            taken besides.
+        tell: told how many of how many users are written.
+        The rest is as in `shortlists` and `Recommender.recommend`.
+
+    Raises DataError where the file is there already, an interrupted run was asked something else, or it
+    cannot be written; RequestError as `Recommender.recommend` does, and where there are no users.
+    """
+    require_k(k)
+    ids = _known(recommender) if users is None else users
+    if not ids:
+        raise RequestError("there are no users to recommend to", hint="give their ids in users")
+    filters = {"exclude": _listed(exclude), "only": _listed(only)}
+    size = block or _users_each(recommender, k)
+    question = {
+        "answers": "shortlists",
+        **_asked(recommender, path, identity, k, size),
+        "users": _digest(ids),
+        "filter_seen": filter_seen,
+        **{name: _digest(ids) for name, ids in filters.items() if ids is not None},
+        "context": json.loads(json.dumps(dict(context or {}), default=str)),
+    }
+
+    def blocks(done: int) -> Iterator[tuple[int, Columns]]:
+        left = ids[done:]
+        slates = shortlists(
+            recommender,
+            left,
+            k,
+            context=context,
+            threads=threads,
+            block=size,
+            filter_seen=filter_seen,
+            **filters,
+        )
+        for start, slate in zip(range(0, len(left), size), slates, strict=True):
+            asked = left[start : start + size]
+            yield len(asked), _shortlist_columns(slate, asked)
+
+    return write(Target(Path(path), question, len(ids)), blocks, force=force, tell=tell)
+
+
+def similar_all(
+    recommender: Recommender,
+    path: str | Path,
+    k: int = 10,
+    *,
+    threads: int = 0,
+    block: int = 0,
+    force: bool = False,
+    identity: str = "",
+    tell: Tell = lambda *_: None,
+) -> Written:
+    """Write the neighbours of every item to a table: item_id, neighbour_id, rank, score (cosine).
+
+    What `Recommender.similar_items` says of each item. Arguments and errors are those of `recommend_all`.
+    """
+    require_k(k)
+    index, unit = _by_cosine(recommender)
+    items = _offered(recommender)
+    size = block or max(1, min(_USERS, _ROWS // k, _SCORES // len(unit)))
+    question = {"answers": "neighbours", **_asked(recommender, path, identity, k, size)}
+
+    def blocks(done: int) -> Iterator[tuple[int, Columns]]:
+        starts = range(done, len(items), size)
+        found = in_order(
+            lambda at: _neighbours(recommender, index, unit, items[at : at + size], k), starts, threads
+        )
+        for start, columns in zip(starts, found, strict=True):
+            yield len(items[start : start + size]), columns
+
+    return write(Target(Path(path), question, len(items)), blocks, force=force, tell=tell)
+
+
+def in_order(work: Callable[[int], T], tasks: Iterable[int], threads: int = 0) -> Iterator[T]:
+    """The work on each task, in their order; a task more than there are threads is begun ahead."""
+    threads = threads or min(8, os.cpu_count() or 1)
+    if threads == 1:
+        yield from map(work, tasks)
+        return
+    with ThreadPoolExecutor(threads, "bulk") as pool:
+        waiting: deque[Future[T]] = deque()
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(work, task))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+# Blocks as columns
+
+
+def _known(recommender: Recommender) -> Sequence[str]:
+    values: Sequence[Any] = recommender.users.vocabulary.values
+    return values
+
+
+def _users_each(recommender: Recommender, k: int) -> int:
+    return max(1, min(_USERS, _ROWS // k, _SCORES // max(1, len(recommender.items))))
+
+
+def _shortlist_columns(slate: Slate, asked: Sequence[str]) -> Columns:
+    heads = {name: column for name, column in slate.columns.items() if name not in _SIDE}
+    return {
+        "user_id": Texts(slate.query, asked),
+        "item_id": _ids(slate.items.ids, slate.positions),
+        "rank": slate.columns["rank"],
+        "score": slate.columns["score"],
+        **heads,
+    }
+
+
+def _ids(ids: Array, positions: Array) -> Texts:
+    used, codes = np.unique(positions, return_inverse=True)
+    return Texts(codes, ids[used].tolist())
+
+
+def _neighbours(recommender: Recommender, index: Index, unit: Floats, items: Longs, k: int) -> Columns:
+    """The k items nearest to each of some: by an index, then by their exact cosines."""
+    itself = Seen(np.arange(len(items) + 1), items.astype(np.int32))
+    retired = _retired(recommender)
+    allow = None if retired is None else ~retired
+    found = index.search(unit[items], min(k, len(unit)), exclude=itself, allow=allow).positions
+    row, place = np.nonzero(found >= 0)
+    others = found[row, place]
+    cosines = np.einsum("nd,nd->n", unit[items[row]], unit[others])
+    order = np.lexsort((others, -cosines, row))
+    ids = recommender.items.ids
+    return {
+        "item_id": Texts(row, ids[items].tolist()),
+        "neighbour_id": _ids(ids, others[order]),
+        "rank": (place + 1).astype(np.int32),
+        "score": cosines[order],
+    }
+
+
+def _by_cosine(recommender: Recommender) -> tuple[Index, Floats]:
+    """An index that orders by cosine, and the items' vectors at length 1: the recommender's approximate one
+    where its vectors are that long already (to a thousandth), else an exact one."""
+    vectors = recommender.item_vectors
+    if vectors is None:
+        vectors = recommender.item_representations
+    if vectors is None:
+        raise RequestError("this recommender has no item vectors to compare")
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    unit = np.asarray(vectors / lengths, np.float32)
+    own = getattr(recommender, "index", None)
+    if own is not None and own.kind != "exact" and np.abs(lengths - 1).max() < 1e-3:
+        return own, unit
+    return ExactIndex.of(unit), unit
+
+
+def _offered(recommender: Recommender) -> Longs:
+    retired = _retired(recommender)
+    return np.arange(len(recommender.items)) if retired is None else np.flatnonzero(~retired)
+
+
+def _retired(recommender: Recommender) -> Bools | None:
+    found: Bools | None = getattr(recommender.items, "retired", None)
+    return found
+
+
+# What was asked
+
+
+def _asked(recommender: Recommender, path: str | Path, identity: str, k: int, block: int) -> dict[str, Any]:
+    return {
+        "shortlist": __version__,
+        "bundle": identity,
+        "recommender": fingerprint(recommender),
+        "format": require_ending(Path(path)),
+        "k": k,
+        "block": block,
+    }
+
+
+def fingerprint(recommender: Recommender) -> str:
+    """A hash of what decides a recommender's answers: items, users, vectors, graphs, order."""
+    digest = hashlib.sha256(json.dumps(recommender.provenance, sort_keys=True, default=str).encode())
+    digest.update(repr((recommender.utility, recommender.num_retrieved, recommender.seen_bonus)).encode())
+    for ids in (recommender.items.vocabulary.values, recommender.users.vocabulary.values):
+        digest.update(_digest(ids).encode())
+    seen, retired = recommender.users.seen, _retired(recommender)
+    arrays = (recommender.item_vectors, recommender.item_representations, seen.indptr, seen.indices, retired)
+    for array in arrays:
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _digest(ids: Sequence[Any]) -> str:
+    """How many ids, and which: a short hash of their texts."""
+    digest = hashlib.sha256()
+    for name in ids:
+        digest.update(f"{name}\0".encode())
+    return f"{len(ids)} ids {digest.hexdigest()[:16]}"
+
+
+def _listed(ids: Ids | None) -> list[str | int] | None:
+    if ids is None:
+        return None
+    return [ids] if isinstance(ids, str | int) else list(ids)
