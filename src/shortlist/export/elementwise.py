@@ -13,6 +13,7 @@ import numpy as np
 
 from shortlist.export.fusions import gelu
 from shortlist.export.graph import Graph, Spec, Value
+from shortlist.export.views import shaped
 
 Params: TypeAlias = Mapping[str, Any]
 Rule: TypeAlias = Callable[[Graph, Sequence[Value], Spec, Params], Value]
@@ -176,6 +177,8 @@ def _broadcast_in_dim(g: Graph, args: Sequence[Value], out: Spec, params: Params
         shape[position] = x.shape[axis]
     if isinstance(x, np.ndarray) or len(kept) == len(shape):
         return g.reshape(x, tuple(shape))
+    if (there := shaped(g, x, tuple(shape))) is not None:
+        return there
     added = np.array([axis for axis in range(len(shape)) if axis not in kept], np.int64)
     return g.op("Unsqueeze", [x, added], shape, x.dtype)
 
@@ -185,6 +188,8 @@ def _squeeze(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Valu
     kept = tuple(size for axis, size in enumerate(x.shape) if axis not in dropped)
     if isinstance(x, np.ndarray):
         return g.reshape(x, kept)
+    if (there := shaped(g, x, kept)) is not None:
+        return there
     return g.op("Squeeze", [x, np.array(dropped, np.int64)], kept, x.dtype) if dropped else x
 
 
