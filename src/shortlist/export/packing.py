@@ -31,7 +31,7 @@ def pack(graphs: Mapping[str, bytes]) -> tuple[dict[str, bytes], bytes]:
         model = onnx.load_from_string(graph)
         for tensor in model.graph.initializer:
             if len(tensor.raw_data) >= SMALLEST:
-                _refer(tensor, LOCATION, _placed(tensor.raw_data, weights, places), len(tensor.raw_data))
+                refer(tensor, LOCATION, _placed(tensor.raw_data, weights, places), len(tensor.raw_data))
         packed[name] = model.SerializeToString()
     return packed, bytes(weights)
 
@@ -46,7 +46,7 @@ def _placed(content: bytes, weights: bytearray, places: dict[bytes, int]) -> int
     return places[key]
 
 
-def _refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
+def refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
     """Let a tensor stand in a file instead of in the graph."""
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
