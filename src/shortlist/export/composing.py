@@ -66,8 +66,9 @@ class Composition:
 
     def stored(self, location: str, value: Array) -> str:
         """An array that lies in an .npy file beside the graph, as `np.save` writes it."""
-        header = BytesIO()
-        np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(value))
+        header, descr = BytesIO(), np.lib.format.dtype_to_descr(value.dtype)
+        about = {"descr": descr, "fortran_order": False, "shape": value.shape}
+        np.lib.format.write_array_header_1_0(header, about)
         kind = helper.np_dtype_to_tensor_dtype(value.dtype)
         tensor = onnx.TensorProto(data_type=kind, dims=value.shape)
         refer(tensor, location, header.tell(), value.nbytes)

@@ -16,19 +16,16 @@ import numpy as np
 import onnxruntime
 
 from shortlist._typing import MISSING_INT, Array, Columns, Floats
-from shortlist.errors import ExportError
 from shortlist.export.builder import GraphBuilder
 from shortlist.export.encoders import encode_side, raw_inputs
 from shortlist.export.graph import Ref
+from shortlist.export.parity import require_equal
 from shortlist.features.encoder import Encoder, Side
 from shortlist.features.fitted import missing as _missing
 from shortlist.models.build import Tables
 from shortlist.models.ensemble import Trained, represent
 from shortlist.models.heads import HeadLayer
 from shortlist.models.scorer import JaxScorer
-
-TOLERANCE = 1e-5
-"""The largest difference from JAX a graph may show, relative above 1."""
 
 _ROWS = 62  # rows of each side that every export is compared on; 64 with the two that `_probe` adds
 Outputs: TypeAlias = dict[str, Floats]
@@ -213,22 +210,4 @@ def _compare(name: str, graph: bytes, inputs: Columns, expected: Outputs) -> Non
     for rows in (slice(0, num_rows), slice(0, 1)):
         got = session.run(list(expected), {k: v[rows] for k, v in inputs.items() if k in read})
         for (output, want), have in zip(expected.items(), got, strict=True):
-            _require_equal(name, output, want[rows], have)
-
-
-def _require_equal(graph: str, output: str, want: Array, have: Array) -> None:
-    if want.shape != have.shape:
-        raise ExportError(f"graph '{graph}' gives {output} of shape {have.shape}, JAX of shape {want.shape}")
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(have - want) / np.maximum(1, np.abs(want))
-    largest = float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0))
-    if not np.isfinite(want).all():
-        raise ExportError(
-            f"the model gives {output} that is not finite, so graph '{graph}' cannot be checked",
-            hint="look for a diverged training run",
-        )
-    if largest > TOLERANCE:
-        raise ExportError(
-            f"graph '{graph}' differs from JAX by {largest:.2g} in {output}, more than {TOLERANCE:g}",
-            hint="this is a bug of the export; a tower of your own may use an operation in an unusual way",
-        )
+            require_equal(name, output, want[rows], have)

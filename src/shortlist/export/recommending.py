@@ -19,6 +19,7 @@ from onnx import TensorProto
 
 from shortlist._typing import Array
 from shortlist.errors import ExportError
+from shortlist.export.answers import check_answers
 from shortlist.export.composing import Composition, declared_inputs
 from shortlist.export.protos import value_info
 from shortlist.features.history import LISTS
@@ -59,13 +60,16 @@ def left_out(recommender: Recommender) -> str:
     return f"the model reads a column named {min(taken)!r}" if taken else ""
 
 
-def recommend_graph(recommender: Recommender, graphs: Graphs) -> bytes:
+def recommend_graph(
+    recommender: Recommender, graphs: Graphs, weights: Mapping[str, bytes] | None = None
+) -> bytes:
     """The graph of a recommender, to be put beside the folders of its parts and of its items.
 
-    graphs: finished; where they are packed, their weights are read from their part's folder. The items'
-    arrays are read from items/, so that nothing is stored twice.
+    graphs: finished. weights: of each part whose graphs are packed, the content of its weights file, which
+    the graph then reads; the items' arrays are read from items/, so that nothing is stored twice.
 
-    Raises ExportError where `left_out` gives a reason, or a query column is named as a result is.
+    Raises ExportError where `left_out` gives a reason, where a query column is named as a result is, and
+    where the graph does not answer as the recommender does.
     """
     reason = left_out(recommender)
     if reason:
@@ -81,7 +85,9 @@ def recommend_graph(recommender: Recommender, graphs: Graphs) -> bytes:
         [*_, (part, own)] = graphs.items()
         heads = _ranked(g, recommender, found, encoded[-1]["representation"], own["pairs"], part)
     _answer(g, recommender, found, known, heads)
-    return g.finish("recommend", {})
+    graph = g.finish("recommend", {})
+    check_answers(recommender, graph, weights or {})
+    return graph
 
 
 # Retrieval
@@ -149,7 +155,7 @@ def _log_sum_exp(g: Composition, scores: str) -> str:
 def _marked(g: Composition, items: Items, scores: str, name: str, value: Array) -> str:
     """The scores [b, N + 1] with `value` where the ids of the input `name` stand."""
     ids = g.input(value_info(name, _TEXTS, ("b", name)))
-    keys = list(items.vocabulary.values)
+    keys = items.ids.tolist()
     places = {"keys_strings": keys, "values_int64s": list(range(len(keys))), "default_int64": len(keys)}
     slots = g("LabelEncoder", ids, domain="ai.onnx.ml", **places)
     return g("ScatterElements", scores, slots, g("Expand", value, g("Shape", slots)), axis=1)
@@ -188,7 +194,7 @@ def _answer(
     g: Composition, recommender: Recommender, found: _Found, known: str, heads: Mapping[str, str]
 ) -> None:
     """Declare the results: the k best by utility, of equal ones those that come first in the catalogue."""
-    ids = np.array([*recommender.items.vocabulary.values, ""], object)
+    ids = np.append(recommender.items.ids, "")
     score = g("Where", found.gone, np.array(-np.inf), _utility(g, recommender, found, known, heads))
     shown = g("Min", "k", np.array([len(ids) - 1]))
     best, order = g.many(2, "TopK", score, shown)

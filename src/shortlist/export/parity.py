@@ -1,0 +1,54 @@
+"""When a graph counts as the same as the model it was made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shortlist._typing import Array, Columns
+from shortlist.errors import ExportError
+
+TOLERANCE = 1e-5
+"""The largest difference a graph may show, relative above 1."""
+
+
+def require_equal(graph: str, output: str, want: Array, have: Array) -> None:
+    """ExportError naming graph, output and the largest difference where two results differ by too much."""
+    if want.shape != have.shape:
+        raise ExportError(f"graph '{graph}' gives {output} of shape {have.shape}, JAX of shape {want.shape}")
+    if not np.isfinite(want).all():
+        raise ExportError(
+            f"the model gives {output} that is not finite, so graph '{graph}' cannot be checked",
+            hint="look for a diverged training run",
+        )
+    largest = difference(want, have)
+    if largest > TOLERANCE:
+        raise ExportError(
+            f"graph '{graph}' differs from JAX by {largest:.2g} in {output}, more than {TOLERANCE:g}",
+            hint="this is a bug of the export; a tower of your own may use an operation in an unusual way",
+        )
+
+
+def difference(want: Array, have: Array) -> float:
+    """The largest difference of two arrays of one shape, relative above 1; infinite where `have` is NaN."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(have - want) / np.maximum(1, np.abs(want))
+    return float(np.max(np.where(np.isnan(apart), np.inf, apart), initial=0))
+
+
+def require_same_answers(want: Columns, have: Columns) -> None:
+    """ExportError where the shortlist a graph gives one query is not the recommender's.
+
+    want: item_id, score, retrieval_score and one column a head, best first, of more items than the graph
+    gives, or of all. have: the graph's, "" where it gives none. Items may only change places where their
+    scores are equal within the tolerance.
+    """
+    count = int((have["item_id"] != "").sum())
+    place = {item: rank for rank, item in enumerate(want["item_id"])}
+    at = np.array([place.get(item, -1) for item in have["item_id"][:count]], np.int64)
+    short = count < min(len(have["item_id"]), len(want["item_id"])) or "" in have["item_id"][:count]
+    if short or (at < 0).any() or len(set(at.tolist())) < count:
+        raise ExportError("graph 'recommend' gives other items than the recommender does")
+    for name, values in have.items():
+        if name != "item_id":
+            require_equal("recommend", name, want[name][at], values[:count])
+    require_equal("recommend", "the order of scores", want["score"][:count], want["score"][at])
