@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from shortlist.export.fusions import gelu
+from shortlist.export.fusions import gelu, masked_rows
 from shortlist.export.graph import Graph, Spec, Value
-from shortlist.export.views import shaped
+from shortlist.export.views import narrow_rows, shaped
 
 Params: TypeAlias = Mapping[str, Any]
 Rule: TypeAlias = Callable[[Graph, Sequence[Value], Spec, Params], Value]
@@ -108,6 +108,8 @@ def _round(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
 
 def _select(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
     which, result = args[0], args[1]
+    if which.dtype == bool and (rows := masked_rows(g, which, args[2], result)) is not None:
+        return rows
     for position, case in enumerate(args[2:], 1):
         hit = which
         if which.dtype != bool:
@@ -190,6 +192,8 @@ def _squeeze(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Valu
         return g.reshape(x, kept)
     if (there := shaped(g, x, kept)) is not None:
         return there
+    if (rows := narrow_rows(g, x, kept)) is not None:
+        return rows
     return g.op("Squeeze", [x, np.array(dropped, np.int64)], kept, x.dtype) if dropped else x
 
 

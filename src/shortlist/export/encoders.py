@@ -18,6 +18,7 @@ from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import ExportError
 from shortlist.export.builder import GraphBuilder
 from shortlist.export.graph import Ref, Value
+from shortlist.export.views import bounds
 from shortlist.features.columns import ColumnType
 from shortlist.features.encoder import Side
 from shortlist.features.fitted import (
@@ -140,7 +141,8 @@ def _cut(g: GraphBuilder, lists: Ref, length: int, fill: float) -> Ref:
     ends = np.array([0, 0, 0, length])
     padded = g.op("Pad", [lists, ends, np.array(fill, lists.dtype)], (batch, given + length), lists.dtype)
     zeros, stops = np.zeros(2, np.int64), np.array([np.iinfo(np.int64).max, length])
-    return g.slice(padded, zeros, stops, [1, 1], (batch, length))
+    cut, known = g.slice(padded, zeros, stops, [1, 1], (batch, length)), bounds(g, lists)
+    return cut if known is None else g.bound(cut, min(known[0], int(fill)), max(known[1], int(fill)))
 
 
 def _recent(g: GraphBuilder, feature: Recent, columns: dict[str, Ref]) -> dict[str, Value]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shortlist.export.graph import Graph, Ref, Value
+from shortlist.export.views import as_wide, bounds, same_elements
 
 
 def gelu(g: Graph, factors: Sequence[Value]) -> Ref | None:
@@ -27,6 +28,48 @@ def gelu(g: Graph, factors: Sequence[Value]) -> Ref | None:
         ):
             return g.op("Gelu", [x], x.shape, x.dtype, approximate="tanh")
     return None
+
+
+SMALL = 1 << 20
+"""Bytes up to which a table may be stored again with a row of zeros."""
+
+
+def masked_rows(g: Graph, known: Value, rows: Value, otherwise: Value) -> Ref | None:
+    """Rows of a table where an index is not -1, else zeros, as one Gather, else None.
+
+    ONNX counts -1 from the end, so that a last row of zeros stands for what is masked.
+    """
+    made, args, attributes = g.origin(rows)
+    clipped = _held(g, args[1], args[0]) if made == "Gather" and not attributes["axis"] else None
+    if clipped is None or not (isinstance(otherwise, np.ndarray) and not otherwise.any()):
+        return None
+    asked, limits = _compared(g, known)
+    limit = bounds(g, clipped)
+    if limit is None or limit[0] < -1 or asked != clipped or not _is(limits, 0):
+        return None
+    if tuple(known.shape) != (*clipped.shape, 1):
+        return None
+    padded = np.concatenate([args[0], np.zeros_like(args[0][:1])])  # type: ignore[index]
+    return g.op("Gather", [padded, as_wide(g, clipped)], rows.shape, rows.dtype, axis=0)
+
+
+def _held(g: Graph, index: Value | None, table: Value | None) -> Ref | None:
+    """What was clipped to the rows of a small table of rows."""
+    if index is None or not (isinstance(table, np.ndarray) and table.ndim == 2 and table.nbytes <= SMALL):
+        return None
+    kind, args, _ = g.origin(index)
+    if kind != "Clip" or not isinstance(args[0], Ref):
+        return None
+    return args[0] if _is(args[1], 0) and _is(args[2], len(table) - 1) else None
+
+
+def _compared(g: Graph, known: Value) -> tuple[Value | None, Value | None]:
+    """a and b where a value is `a >= b`, moved or not."""
+    for value in same_elements(g, known):
+        kind, args, _ = g.origin(value)
+        if kind == "GreaterOrEqual":
+            return args[0], args[1]
+    return None, None
 
 
 def _refs(values: Sequence[Value | None]) -> list[Ref]:

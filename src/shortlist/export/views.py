@@ -33,6 +33,16 @@ def shaped(g: Graph, value: Value, shape: Shape) -> Value | None:
     return next((v for v in same_elements(g, value) if v.shape == tuple(shape)), None)
 
 
+def narrow_rows(g: Graph, value: Value, shape: Shape) -> Value | None:
+    """Rows of one number, without their axis looked up in the table without its own; else None."""
+    kind, args, attributes = g.origin(value)
+    if kind != "Gather" or attributes["axis"] or not isinstance(args[0], np.ndarray) or args[1] is None:
+        return None
+    if args[0].shape[1:] != (1,) or tuple(args[1].shape) != tuple(shape):
+        return None
+    return g.op("Gather", [g.reshape(args[0], args[0].shape[:1]), args[1]], shape, value.dtype, axis=0)
+
+
 def keeps_order(shape: Shape, order: Sequence[int]) -> bool:
     """Whether axes in this order leave the elements in theirs: only axes of one element move. Where two sizes
     are not known, a transpose is the cheaper node."""
