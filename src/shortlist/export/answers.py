@@ -21,7 +21,6 @@ from shortlist.pipeline.recommender import Recommender
 from shortlist.state.storage import save_array
 
 _KNOWN = 3  # users asked about, beside one whom nobody knows
-_MORE = 50  # items further down that may have changed places with the last
 
 
 def recommend_inputs(
@@ -71,7 +70,7 @@ def check_answers(recommender: Recommender, graph: bytes, weights: Mapping[str, 
         names = [declared.name for declared in session.get_outputs()]
         for k in (min(10, len(recommender.items)), len(recommender.items)):
             found = session.run(names, recommend_inputs(recommender, users, k))
-            slate = recommender.recommend(users, k + _MORE)
+            slate = recommender.recommend(users, k)
             for query in range(len(users)):
                 want = slate.of(query).columns
                 require_same_answers(want, {n: x[query] for n, x in zip(names, found, strict=True)})

@@ -38,17 +38,19 @@ def difference(want: Array, have: Array) -> float:
 def require_same_answers(want: Columns, have: Columns) -> None:
     """ExportError where the shortlist a graph gives one query is not the recommender's.
 
-    want: item_id, score, retrieval_score and one column a head, best first, of more items than the graph
-    gives, or of all. have: the graph's, "" where it gives none. Items may only change places where their
-    scores are equal within the tolerance.
+    want: item_id, score, retrieval_score and one column a head, best first. have: the graph's, "" where it
+    gives no item. Items may change places where their scores are equal within the tolerance; one may be
+    another, since the last that is ranked may be equal to the next.
     """
-    count = int((have["item_id"] != "").sum())
+    count = len(want["item_id"])
+    items = have["item_id"][:count]
     place = {item: rank for rank, item in enumerate(want["item_id"])}
-    at = np.array([place.get(item, -1) for item in have["item_id"][:count]], np.int64)
-    short = count < min(len(have["item_id"]), len(want["item_id"])) or "" in have["item_id"][:count]
-    if short or (at < 0).any() or len(set(at.tolist())) < count:
+    common = np.array([item in place for item in items], np.bool_)
+    at = np.array([place[item] for item in items[common]], np.int64)
+    if (have["item_id"][count:] != "").any() or len(items) - len(set(at.tolist())) > 1:
         raise ExportError("graph 'recommend' gives other items than the recommender does")
     for name, values in have.items():
         if name != "item_id":
-            require_equal("recommend", name, want[name][at], values[:count])
-    require_equal("recommend", "the order of scores", want["score"][:count], want["score"][at])
+            require_equal("recommend", name, want[name][at], values[:count][common])
+    scores = want["score"][at]
+    require_equal("recommend", "the order", np.minimum.accumulate(scores), scores)
