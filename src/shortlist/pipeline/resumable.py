@@ -284,9 +284,11 @@ def _append(file: BinaryIO, data: bytes) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    from shortlist.data.download import write_atomic
-
-    write_atomic(path, data)
+    """Write a file whole; only the run that holds the lock does, so the name beside it may be fixed."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        _append(file, data)
+    os.replace(fresh, path)
 
 
 def _said(target: Target, error: OSError) -> DataError:
