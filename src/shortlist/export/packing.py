@@ -36,6 +36,22 @@ def pack(graphs: Mapping[str, bytes]) -> tuple[dict[str, bytes], bytes]:
     return packed, bytes(weights)
 
 
+def unpack(graphs: Mapping[str, bytes], weights: bytes) -> dict[str, bytes]:
+    """What was packed, as it was: graphs that hold their weights again. Others are given back."""
+    whole: dict[str, bytes] = {}
+    for name, graph in graphs.items():
+        model = onnx.load_from_string(graph)
+        for tensor in model.graph.initializer:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                place = {entry.key: entry.value for entry in tensor.external_data}
+                start, length = int(place["offset"]), int(place["length"])
+                tensor.raw_data = bytes(weights[start : start + length])
+                tensor.ClearField("data_location")
+                tensor.ClearField("external_data")
+        whole[name] = model.SerializeToString()
+    return whole
+
+
 def _placed(content: bytes, weights: bytearray, places: dict[bytes, int]) -> int:
     """Where the content stands in `weights`, after adding it if it is new."""
     key = sha256(content).digest()
