@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 
-from shortlist._typing import Array, Bools, Columns
+from shortlist._typing import Array, Columns, Floats
 from shortlist.errors import ExportError
 from shortlist.export.packing import LOCATION
 from shortlist.export.parity import require_same_answers
-from shortlist.features.log import Standing
 from shortlist.features.requests import Request
-from shortlist.pipeline.questions import query_columns, read_queries, request_times
+from shortlist.index.rows import Rows
 from shortlist.pipeline.recommender import Recommender
+from shortlist.pipeline.shortlists import asked_columns, standing
+from shortlist.state.catalogue import Items
+from shortlist.state.seen import Seen
 from shortlist.state.storage import save_array
 
 _KNOWN = 3  # users asked about, beside one whom nobody knows
@@ -27,33 +30,32 @@ def recommend_inputs(
     recommender: Recommender, queries: Request, k: int, *, filter_seen: bool = True
 ) -> Columns:
     """What the graph is to be given so that it answers as `Recommender.recommend(queries, k)` does."""
-    columns = read_queries(queries, recommender.schema, recommender.users)
-    users = recommender.users.indices(columns["user_id"])
-    told = recommender.told(columns, users)
-    given = query_columns(
-        recommender.schema, recommender.users, columns, users, recommender.events, told=told
-    )
-    inputs: Columns = {name: np.asarray(column) for name, column in given.items()}
-    at = Standing.of(users, request_times(recommender.users, columns, users))
-    seen = recommender.users.seen.mask(users, len(recommender.items))
-    if told is not None:
-        seen = np.where(told.rows[:, None], told.seen(len(recommender.items)), seen)
-    inputs["exclude"] = _ids(recommender, seen & filter_seen)
-    had = recommender.had_before(at, told)
-    if had is not None:
-        inputs["bonus"] = _ids(recommender, had)
-    count, num_items = len(users), len(recommender.items)
-    rows, places = np.repeat(np.arange(count), num_items), np.tile(np.arange(num_items), count)
-    for head, numbers in recommender.aggregator(at, told, columns)(rows, places).items():
-        inputs[f"{head}_aggregates"] = numbers.reshape(count, num_items, -1)
+    asked, items = recommender.read(queries), recommender.items
+    at, count = standing(recommender, asked), len(asked)
+    inputs: Columns = {n: np.asarray(column) for n, column in asked_columns(recommender, asked).items()}
+    taken = recommender.taken(asked.users, asked.told)
+    inputs["exclude"] = _ids(items, taken) if filter_seen else np.full((count, 0), "", object)
+    bonus = recommender.bonus(at, asked.told)
+    if bonus is not None:
+        inputs["bonus"] = _ids(items, bonus[0])
+    numbers = recommender.aggregator(at, asked.told, asked.columns)
+    pairs = np.repeat(np.arange(count), len(items)), np.tile(np.arange(len(items)), count)
+    for head, values in numbers(*pairs).items():
+        inputs[f"{head}_aggregates"] = values.reshape(count, len(items), -1)
     return inputs | {"k": np.array([k])}
 
 
-def _ids(recommender: Recommender, chosen: Bools) -> Array:
-    """The ids of the items chosen for each query [b, N], text [b, any] padded with ""."""
-    listed = np.full((len(chosen), int(chosen.sum(axis=1).max(initial=0))), "", object)
-    for row, places in zip(listed, chosen, strict=True):
-        row[: places.sum()] = recommender.items.ids[places]
+def whole(vectors: Any) -> Floats:
+    """Vectors or representations of all items as one array, whatever holds them."""
+    array: Floats = vectors.vectors(np.arange(len(vectors))) if isinstance(vectors, Rows) else vectors
+    return array
+
+
+def _ids(items: Items, chosen: Seen) -> Array:
+    """The ids of each query's items, text [b, any] padded with ""."""
+    counts, (rows, places) = np.diff(chosen.indptr), chosen.pairs()
+    listed = np.full((len(counts), int(counts.max(initial=0))), "", object)
+    listed[rows, np.arange(len(rows)) - chosen.indptr[rows]] = items.ids[places]
     return listed
 
 
@@ -81,8 +83,8 @@ def _lay(folder: Path, recommender: Recommender, graph: bytes, weights: Mapping[
     (folder / "items").mkdir()
     save_array(folder / "items" / "log_popularity.npy", recommender.items.log_popularity)
     for name in ("item_vectors", "item_representations"):
-        if (array := getattr(recommender, name)) is not None:
-            save_array(folder / "items" / f"{name}.npy", array)
+        if (vectors := getattr(recommender, name)) is not None:
+            save_array(folder / "items" / f"{name}.npy", whole(vectors))
     for part, content in weights.items():
         (folder / part).mkdir()
         (folder / part / LOCATION).write_bytes(content)

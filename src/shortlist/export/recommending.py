@@ -19,12 +19,12 @@ from onnx import TensorProto
 
 from shortlist._typing import Array
 from shortlist.errors import ExportError
-from shortlist.export.answers import check_answers
+from shortlist.export.answers import check_answers, whole
 from shortlist.export.composing import Composition, declared_inputs
 from shortlist.export.protos import value_info
 from shortlist.features.history import LISTS
 from shortlist.pipeline.recommender import Recommender
-from shortlist.pipeline.recommender import _free as head_column
+from shortlist.pipeline.slate import head_column
 from shortlist.state.catalogue import Items
 
 MOST_ITEMS = 100_000
@@ -50,10 +50,9 @@ def left_out(recommender: Recommender) -> str:
     """Why there is no such graph of a recommender; "" where there can be one."""
     columns = recommender.schema.candidate
     taken = {"exclude", "bonus", "k"}.intersection(recommender.schema.query)
-    index = getattr(recommender, "index", None)
     if len(recommender.items) > MOST_ITEMS:
         return f"{len(recommender.items)} items are more than {MOST_ITEMS}: search the index"
-    if index is not None and index.kind != "exact":
+    if recommender.index is not None and recommender.index.kind != "exact":
         return "the index is approximate: search it"
     if recommender.raters is not None and any(LISTS[n][0] == "row" for n in columns if n in LISTS):
         return "what an item is to the ranker depends on the request"
@@ -127,7 +126,7 @@ def _scored(g: Composition, recommender: Recommender, vector: str, batch: str, k
     popular = _offered(g, items, popular)
     if recommender.retriever is None or recommender.item_vectors is None:
         return g("Expand", popular, g("Concat", batch, np.array([len(items)]), axis=0)), ""
-    vectors = g.stored("items/item_vectors.npy", recommender.item_vectors)
+    vectors = g.stored("items/item_vectors.npy", whole(recommender.item_vectors))
     scores = g("Gemm", vector, vectors, transB=1)
     if recommender.seen_bonus and recommender.events is not None:
         none = g("Expand", _NOTHING, g("Concat", batch, np.array([len(items) + 1]), axis=0))
@@ -142,8 +141,7 @@ def _scored(g: Composition, recommender: Recommender, vector: str, batch: str, k
 
 def _offered(g: Composition, items: Items, scores: str) -> str:
     """The scores, never of items that are no longer offered."""
-    retired = getattr(items, "retired", None)
-    return scores if retired is None or not retired.any() else g("Where", retired, _NEVER, scores)
+    return scores if items.retired is None else g("Where", items.retired, _NEVER, scores)
 
 
 def _log_sum_exp(g: Composition, scores: str) -> str:
@@ -169,7 +167,7 @@ def _ranked(
 ) -> dict[str, str]:
     """Each head's predictions of the candidates, float [b, f], NaN where there is none."""
     assert recommender.item_representations is not None
-    items = g.stored("items/item_representations.npy", recommender.item_representations)
+    items = g.stored("items/item_representations.npy", whole(recommender.item_representations))
     shape = g("Shape", found.positions)
     beside = g("Expand", g("Unsqueeze", query, np.array([1])), g("Concat", shape, np.array([1]), axis=0))
     given = {
