@@ -91,11 +91,18 @@ class RequestError(ShortlistError, ValueError):
 
 class FilterError(RequestError):
     """A predicate cannot be understood, or does not fit the columns. text: all of it; position: where in it,
-    from 0. The message names the place, counted from 1."""
+    from 0; query: whose it is, where it is of one among several. The message counts characters from 1."""
 
-    def __init__(self, message: str, *, text: str, position: int, hint: str = "") -> None:
-        super().__init__(f"where, character {position + 1}: {message}", hint=hint)
-        self.text, self.position = text, position
+    def __init__(
+        self, message: str, *, text: str, position: int, hint: str = "", query: int | None = None
+    ) -> None:
+        place = "where" if query is None else f"where[{query}]"
+        super().__init__(f"{place}, character {position + 1}: {message}", hint=hint)
+        self.reason, self.text, self.position, self.query = message, text, position, query
+
+    def of_query(self, query: int) -> FilterError:
+        """The same, said of one query."""
+        return FilterError(self.reason, text=self.text, position=self.position, hint=self.hint, query=query)
 
 
 class MissingExtra(ShortlistError):

@@ -1,12 +1,13 @@
-"""From a request to the columns both sides of a model read, and to the items that may be returned."""
+"""From a request to the columns both sides of a model read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from shortlist._typing import Array, Bools, Columns, Longs
+from shortlist._typing import Array, Columns, Longs
 from shortlist.data.coded import Column
 from shortlist.errors import RequestError
 from shortlist.features.columns import ColumnType
@@ -26,8 +27,10 @@ from shortlist.pipeline.histories import TOLD, Told, checked, require_seconds
 from shortlist.state.catalogue import Items
 from shortlist.state.users import Users
 
-Ids = Iterable[str | int] | str | int
-"""One item id or several."""
+Ids = Iterable[Any] | str | int
+"""Item ids, or one; for all queries, or a list (or None) for each."""
+Where = Sequence[str | None] | str
+"""A predicate on the items' columns, or one (or None) for each query."""
 
 
 def read_queries(request: Request, schema: Schema, users: Users, items: Items | None = None) -> Columns:
@@ -128,30 +131,20 @@ def candidate_columns(
     return out
 
 
-def allowed_items(items: Items, exclude: Ids | None, only: Ids | None) -> Bools:
-    """True [N] where an item may be returned. RequestError for an unknown id in `only`."""
-    allowed = np.ones(len(items), np.bool_)
-    if only is not None:
-        ids = _id_list("only", only)
-        positions = items.positions(ids)
-        for unknown in ids[positions < 0]:
-            items.position(unknown)
-        allowed[:] = False
-        allowed[positions] = True
-    if exclude is not None:
-        positions = items.positions(_id_list("exclude", exclude))
-        allowed[positions[positions >= 0]] = False
-    return allowed
-
-
 def require_k(k: object) -> None:
     """RequestError where k is not a count."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise RequestError(f"k must be a whole number of at least 1, got {k!r}")
 
 
-def _id_list(name: str, ids: Ids) -> Array:
-    listed = [ids] if isinstance(ids, str | int) else list(ids)
+def is_list(value: object) -> bool:
+    """Whether a value holds others: no text, and not one id."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+
+
+def id_list(name: str, ids: Any) -> Array:
+    """Item ids, or one, as texts: object [n]. RequestError, saying `name`, where one is no id."""
+    listed = list(ids) if is_list(ids) else [ids]
     out = np.empty(len(listed), object)
     for row, value in enumerate(listed):
         if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
