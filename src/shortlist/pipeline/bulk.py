@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -166,7 +166,7 @@ def similar_all(
     return write(Target(Path(path), question, len(items)), blocks, force=force, tell=tell)
 
 
-def in_order(work: Callable[[int], T], tasks: Iterable[int], threads: int = 0) -> Iterator[T]:
+def in_order(work: Callable[[int], T], tasks: Iterable[int], threads: int = 0) -> Generator[T, None, None]:
     """The work on each task, in their order; a task more than there are threads is begun ahead."""
     threads = threads or min(8, os.cpu_count() or 1)
     if threads == 1:

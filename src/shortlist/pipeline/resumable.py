@@ -113,6 +113,7 @@ def _write(target: Target, file: BinaryIO, blocks: Blocks, force: bool, tell: Te
             tell(lines[-1].answers, target.total)
         groups = [line.group for line in lines]
         _append(file, parquet.footer(groups) if ending == ".parquet" else b"")
+        os.fsync(file.fileno())
         done = Written(target.total, sum(group["rows"] for group in groups), file.tell(), resumed)
         _append(journal, msgspec.json.encode({"whole": done._asdict()}) + b"\n")
     if os.name == "nt":
@@ -278,9 +279,9 @@ def _csv(columns: Mapping[str, list[Any]], *, header: bool) -> bytes:
 
 
 def _append(file: BinaryIO, data: bytes) -> None:
+    """Given to the system, so that a kill loses nothing of it; of a power cut the checksums tell."""
     file.write(data)
     file.flush()
-    os.fsync(file.fileno())
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -288,6 +289,7 @@ def _replace(path: Path, data: bytes) -> None:
     fresh = path.with_name(f"{path.name}.new")
     with fresh.open("wb") as file:
         _append(file, data)
+        os.fsync(file.fileno())
     os.replace(fresh, path)
 
 
