@@ -22,8 +22,10 @@ import pytest
 from shortlist import bundle
 from shortlist._typing import MISSING_INT, Columns
 from shortlist.bundle import Part
+from shortlist.bundle.manifest import digest
 from shortlist.errors import BundleCorrupted, BundleError, BundleVersion, RequestError
 from shortlist.export.graphs import export_graphs
+from shortlist.export.packing import pack
 from shortlist.features.encoder import Encoder
 from shortlist.features.schema import Schema
 from shortlist.models.build import build
@@ -85,8 +87,8 @@ def make(models: dict[str, Model]) -> tuple[Recommender, dict[str, Part]]:
         net, tables = build(model, encoder.sizes, means={"rating": 3.5}, seed=3)
         tables = {k: jnp.asarray(RNG.normal(size=t.shape), jnp.float32) for k, t in tables.items()}
         scorers[name] = JaxScorer(net, tables, encoder)
-        graphs = export_graphs(net, tables, encoder, queries=QUERIES, candidates=ITEM_COLUMNS)
-        parts[name] = Part(graphs, encoder)
+        graphs, weights = pack(export_graphs(net, tables, encoder, queries=QUERIES, candidates=ITEM_COLUMNS))
+        parts[name] = Part(graphs, encoder, weights)
     user, item = np.nonzero(SEEN)
     recommender = Recommender.of(
         Items.of(ITEM_COLUMNS["item_id"], ITEM_COLUMNS, SEEN.sum(0)),
@@ -168,7 +170,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_manifest_says_what_it_is(saved: Path) -> None:
     manifest = bundle.verify(saved)
     assert manifest == bundle.inspect(saved)
-    assert manifest["format"] == 1
+    assert (manifest["format"], manifest["minor"]) == (2, 0)
     assert manifest["sizes"] == {"items": NUM_ITEMS, "users": NUM_USERS, "seen": int(SEEN.sum())}
     assert manifest["provenance"] == {"recipe": {"seed": 3}, "data": {"name": "synthetic"}, "licence": "CC0"}
     assert manifest["pipeline"] == {
@@ -282,7 +284,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], Any], *, forge: bool = F
     plain = json.loads((path / "manifest.json").read_bytes())
     change(plain)
     if forge:
-        plain["digest"] = bundle._digest(plain)
+        plain["digest"] = digest(plain)
     (path / "manifest.json").write_text(json.dumps(plain))
 
 
@@ -305,8 +307,8 @@ def test_what_a_later_version_adds_is_ignored(copy: Path) -> None:
 
 
 def test_a_newer_format_is_refused(copy: Path) -> None:
-    edit(copy, lambda m: m.update(format=2, something="new"))
-    with pytest.raises(BundleVersion, match="format 2, newer than 1"):
+    edit(copy, lambda m: m.update(format=3, something="new"))
+    with pytest.raises(BundleVersion, match="format 3, newer than 2"):
         bundle.load(copy)
 
 

@@ -23,6 +23,7 @@ from shortlist.cli import (
     train,
     tune,
     validate,
+    verify,
 )
 from shortlist.cli.console import EXIT_CODES, Verbs
 
@@ -79,6 +80,7 @@ app.command(epilog=score.EXAMPLES)(score.score)
 app.command(epilog=similar.EXAMPLES)(similar.similar)
 app.command(epilog=export.EXAMPLES)(export.export)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
+app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.add_typer(items.app, name="items")
 app.command(epilog=reproduce.EXAMPLES)(reproduce.reproduce)
 app.add_typer(runs.app, name="runs")
