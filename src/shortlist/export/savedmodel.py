@@ -14,8 +14,6 @@ Calling the model itself takes what `serving_default` takes and gives what a mod
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from shortlist._typing import Array, Columns, Floats
+from shortlist.bundle.placing import written
 from shortlist.errors import ExportError, MissingExtra
+from shortlist.export.parity import require_equal
 from shortlist.export.savedmodel_call import Call
 from shortlist.export.savedmodel_features import Tensor
 from shortlist.export.savedmodel_program import Program, aggregate_widths
@@ -34,8 +34,6 @@ from shortlist.models.scorer import JaxScorer
 from shortlist.state.catalogue import Items
 from shortlist.state.users import Users
 
-TOLERANCE = 1e-5
-"""The largest difference from JAX a signature may show, relative above 1."""
 SIGN = "saved_model.pb"
 
 
@@ -66,19 +64,14 @@ def write(
             f"{folder} is there already and is no SavedModel, so it is not replaced",
             hint="choose another path, or remove it",
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        program = Program(tf, net, tables, encoder)
-        module, signatures = program.module(Call(tf, encoder, items, users))
+    program = Program(tf, net, tables, encoder)
+    module, signatures = program.module(Call(tf, encoder, items, users))
+
+    def into(fresh: Path) -> None:
         tf.saved_model.save(module, str(fresh), signatures=signatures)
         _compare(tf, fresh, JaxScorer(net, tables, encoder), queries, candidates)
-        fresh.chmod(0o755)  # mkdtemp's is private
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+
+    written(folder, into)
 
 
 def tensorflow() -> Any:
@@ -115,7 +108,7 @@ def _compare(tf: Any, folder: Path, scorer: JaxScorer, queries: Columns, candida
             given = {column: tensor(tf, both[column][rows], spec) for column, spec in read.items()}
             found = signatures[name](**given)
             for output, want in outputs.items():
-                _require_equal(name, output, want[rows], found[output].numpy())
+                require_equal(name, output, want[rows], found[output].numpy())
 
 
 def tensor(tf: Any, column: Array, spec: Any) -> Tensor:
@@ -123,22 +116,3 @@ def tensor(tf: Any, column: Array, spec: Any) -> Tensor:
     return tf.constant(
         column.tolist() if column.dtype.kind == "O" else column, spec.dtype, shape=column.shape
     )
-
-
-def _require_equal(signature: str, output: str, want: Array, have: Array) -> None:
-    if want.shape != have.shape:
-        raise ExportError(
-            f"signature '{signature}' gives {output} of shape {have.shape}, JAX of shape {want.shape}"
-        )
-    if not np.isfinite(want).all():
-        raise ExportError(
-            f"the model gives {output} that is not finite, so signature '{signature}' cannot be checked",
-            hint="look for a diverged training run",
-        )
-    difference = np.abs(have - want) / np.maximum(1, np.abs(want))
-    largest = float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0))
-    if largest > TOLERANCE:
-        raise ExportError(
-            f"signature '{signature}' differs from JAX by {largest:.2g} in {output}, more than {TOLERANCE:g}",
-            hint="this is a bug of the export; a tower of your own may use an operation in an unusual way",
-        )
