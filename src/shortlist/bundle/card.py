@@ -108,8 +108,9 @@ def _figures(made: Mapping[str, Any]) -> Iterator[str]:
         ["", *map(shown, names)],
         [[shown(row.get("name")), *(_estimate(_known(row, "figures", n)) for n in names)] for row in rows],
     )
+    yield ""
     for sentence in _texts(_known(made, "evaluation", "verdicts")):
-        yield f"- {shown(sentence)}" if sentence else ""
+        yield f"- {shown(sentence)}"
     yield from _lost(made)
 
 

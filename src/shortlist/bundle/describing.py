@@ -86,7 +86,7 @@ def _index(recommender: Recommender) -> dict[str, Any] | None:
         return dict(index.describe())
     if recommender.item_vectors is None:
         return None
-    return {"kind": "exact", "n": len(recommender.items), "recall": 1.0}
+    return {"kind": "exact", "items": len(recommender.items), "recall": 1.0}
 
 
 def request_of(recommender: Recommender) -> list[dict[str, Any]]:

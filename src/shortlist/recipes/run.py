@@ -20,6 +20,7 @@ from shortlist.api.fitting import Fitted, Progress, fit
 from shortlist.api.preparing import prepare
 from shortlist.api.sources import beside, read_data, split_data
 from shortlist.data.dataset import Dataset, describe
+from shortlist.data.fingerprint import fingerprint
 from shortlist.data.splits import Split
 from shortlist.errors import RecipeError, did_you_mean
 from shortlist.evaluation.report import Report
@@ -143,9 +144,8 @@ def run(
         clock.lap("fit on all rows")
     tell("writing the bundle", 0, 1)
     with _appearing(output) as folder:
-        replace(recommender, provenance=recommender.provenance | {"metrics": _metrics(report)}).save(
-            folder / "bundle"
-        )
+        judged = {"metrics": _metrics(report), "evaluation": _judgement(report)}
+        replace(recommender, provenance=recommender.provenance | judged).save(folder / "bundle")
         (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
         if resolved.reasons:
             said = "".join(f"{reason}\n" for reason in resolved.reasons)
@@ -223,7 +223,12 @@ def _provenance(resolved: Resolved, fitted: Fitted) -> dict[str, Any]:
     return {
         "recipe": recipe.to_dict(),
         **inferred,
-        "data": {"name": data.name, "licence": data.licence, "described": describe(data)},
+        "data": {
+            "name": data.name,
+            "licence": data.licence,
+            "fingerprint": fingerprint(data),
+            "described": describe(data),
+        },
         "split": resolved.split.describe(),
         "seed": recipe.training.seed,
         "seconds": fitted.seconds,
@@ -249,6 +254,23 @@ def _metrics(report: Report) -> list[dict[str, Any]]:
         {"name": entry["name"], "role": entry["role"], "figures": entry["figures"]}
         for entry in report.to_dict()["entries"]
     ]
+
+
+def _judgement(report: Report) -> dict[str, Any]:
+    """What is said of the figures, and those of the model on parts of the test rows, for the model card."""
+    plain = report.to_dict()
+    ours = [entry["name"] for entry in plain["entries"] if entry["role"] == "model"]
+    return {
+        "protocol": plain["protocol"],
+        "headline": plain["headline"],
+        "verdicts": [verdict["sentence"] for verdict in plain["verdicts"]],
+        "slices": [
+            {"name": part["name"], "rows": part["num_rows"], "figures": part["figures"].get(ours[0], {})}
+            for part in plain["slices"]
+            if ours
+        ],
+        "warnings": list(report.warnings),
+    }
 
 
 def _write_report(folder: Path, report: Report, title: str) -> None:
