@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from shortlist.errors import DataError, RequestError
+from shortlist.index.exact import ExactIndex
 from shortlist.pipeline.bulk import fingerprint, in_order, recommend_all, shortlists, similar_all
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.stages import Utility
@@ -38,7 +39,13 @@ def same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(
     "filters",
-    [{}, {"filter_seen": False}, {"exclude": ITEM_IDS[:9]}, {"only": ITEM_IDS[5:20], "exclude": "i14"}],
+    [
+        {},
+        {"filter_seen": False},
+        {"exclude": ITEM_IDS[:9]},
+        {"only": ITEM_IDS[5:20], "exclude": "i14"},
+        {"where": "year > 99"},
+    ],
 )
 def test_every_user_gets_what_they_get_alone(
     joint: Recommender, tmp_path: Path, filters: dict[str, Any]
@@ -133,6 +140,42 @@ def test_neighbours_are_those_of_each_item(joint: Recommender, tmp_path: Path, k
         assert mine["score"].to_list() == pytest.approx(sorted(score.values(), reverse=True), abs=1e-6)
         for name, value in zip(mine["neighbour_id"], mine["score"], strict=True):
             assert score.get(name, min(score.values())) == pytest.approx(value, abs=1e-6)
+
+
+def test_removed_items_are_nobodys_neighbours(joint: Recommender, tmp_path: Path) -> None:
+    fewer = joint.remove_items(ITEM_IDS[3:9])
+    similar_all(fewer, tmp_path / "x.parquet", 5)
+    found = pl.read_parquet(tmp_path / "x.parquet")
+    left = ITEM_IDS[:3] + ITEM_IDS[9:]
+    assert found["item_id"].unique(maintain_order=True).to_list() == left
+    assert set(found["neighbour_id"]) <= set(left)
+    alone = fewer.similar_items("i14", 5)
+    assert found.filter(item_id="i14")["score"].to_list() == pytest.approx(alone["score"].tolist(), abs=1e-6)
+
+
+class Nearly(ExactIndex):
+    """An index that says it is approximate, and counts what it was asked."""
+
+    asked = 0
+
+    @property
+    def kind(self) -> str:
+        return "ann"
+
+    def search(self, *given: Any, **more: Any) -> Any:
+        Nearly.asked += 1
+        return super().search(*given, **more)
+
+
+def test_neighbours_come_out_of_an_approximate_index(joint: Recommender, tmp_path: Path) -> None:
+    assert joint.item_vectors is not None
+    near = replace(joint, index=Nearly.of(joint.item_vectors))
+    similar_all(near, tmp_path / "x.parquet", 2)
+    assert Nearly.asked > 0
+    found = pl.read_parquet(tmp_path / "x.parquet")
+    for item in ITEM_IDS:
+        alone, mine = near.similar_items(item, 2), found.filter(item_id=item)
+        assert mine["score"].to_list() == pytest.approx(alone["score"].tolist(), abs=1e-6)
 
 
 def test_neighbours_without_vectors(ranker_only: Recommender, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ EXAMPLES = examples(
     "shortlist recommend runs/demo --user 42 --user 7 --exclude 50,181 --json",
     "shortlist recommend runs/demo --user 42 --timestamp 1998-04-01T20:00 --keep-seen",
     "shortlist recommend runs/demo --user visitor --history 50,181 --context 'history_rating=5|3'",
+    "shortlist recommend runs/demo --user 42 --where \"year >= 1990 and 'Comedy' in genres\"",
     "shortlist recommend runs/demo --all-users -o shortlists.parquet",
     "shortlist recommend runs/demo --users chosen.csv -k 20 -o shortlists.csv",
 )
@@ -42,6 +43,13 @@ def recommend(
     context_: Context = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="ID,...", help="Never these items.")] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="ID,...", help="Only these items.")] = None,
+    where: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="Only items of which this is true, such as \"year >= 1990 and 'Comedy' in genres\".",
+        ),
+    ] = "",
     keep_seen: Annotated[bool, typer.Option("--keep-seen", help="Items the user had may return.")] = False,
     all_users: Annotated[
         bool, typer.Option("--all-users", help="Of every user the bundle knows, into a file.")
@@ -82,7 +90,12 @@ def recommend(
         columns["history"] = told
     if strange := [name for name in (*(told or ()), *(excluded or ())) if name not in known]:
         note(f"not in the catalogue, so without effect: {', '.join(strange)}", quiet=quiet)
-    filters: dict[str, Any] = {"filter_seen": not keep_seen, "exclude": excluded, "only": ids(only, known)}
+    filters: dict[str, Any] = {
+        "filter_seen": not keep_seen,
+        "exclude": excluded,
+        "only": ids(only, known),
+        "where": where or None,
+    }
     if output is not None:
         from shortlist.pipeline.bulk import recommend_all
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from shortlist import __version__
-from shortlist._typing import Array, Bools, Floats, Index, Longs
+from shortlist._typing import Array, Floats, Index, Ints, Longs
 from shortlist.data.parquet import Columns, Texts
 from shortlist.errors import RequestError
 from shortlist.index.exact import ExactIndex
@@ -32,9 +32,13 @@ from shortlist.state.seen import Seen
 _ROWS = 1 << 16  # rows of a block, at most
 _USERS = 1 << 12  # users of a block, at most
 _SCORES = 1 << 28  # scores a block computes, about: what a kill loses at most takes seconds
+NEAR = 4  # times k are compared exactly, of what an approximate index finds nearest
 _SIDE = ("user_id", "item_id", "rank", "score", "retrieval_score", "source")
 
 T = TypeVar("T")
+Near = Callable[[Longs], tuple[Floats, Ints]]
+"""Positions [b] -> all items' vectors at length 1, and the positions [b, w] near to each, itself not among
+them."""
 
 
 def shortlists(
@@ -80,6 +84,7 @@ def recommend_all(
     filter_seen: bool = True,
     exclude: Ids | None = None,
     only: Ids | None = None,
+    where: str | None = None,
     threads: int = 0,
     block: int = 0,
     force: bool = False,
@@ -104,29 +109,22 @@ def recommend_all(
     ids = _known(recommender) if users is None else users
     if not ids:
         raise RequestError("there are no users to recommend to", hint="give their ids in users")
-    filters = {"exclude": _listed(exclude), "only": _listed(only)}
+    lists = {"exclude": _listed(exclude), "only": _listed(only)}
+    filters = {**lists, "where": where, "filter_seen": filter_seen}
     size = block or _users_each(recommender, k)
     question = {
         "answers": "shortlists",
         **_asked(recommender, path, identity, k, size),
         "users": _digest(ids),
         "filter_seen": filter_seen,
-        **{name: _digest(ids) for name, ids in filters.items() if ids is not None},
+        **{name: _digest(listed) for name, listed in lists.items() if listed is not None},
+        "where": where,
         "context": json.loads(json.dumps(dict(context or {}), default=str)),
     }
 
     def blocks(done: int) -> Iterator[tuple[int, Columns]]:
         left = ids[done:]
-        slates = shortlists(
-            recommender,
-            left,
-            k,
-            context=context,
-            threads=threads,
-            block=size,
-            filter_seen=filter_seen,
-            **filters,
-        )
+        slates = shortlists(recommender, left, k, context=context, threads=threads, block=size, **filters)
         for start, slate in zip(range(0, len(left), size), slates, strict=True):
             asked = left[start : start + size]
             yield len(asked), _shortlist_columns(slate, asked)
@@ -150,16 +148,15 @@ def similar_all(
     What `Recommender.similar_items` says of each item. Arguments and errors are those of `recommend_all`.
     """
     require_k(k)
-    index, unit = _by_cosine(recommender)
-    items = _offered(recommender)
-    size = block or max(1, min(_USERS, _ROWS // k, _SCORES // len(unit)))
+    near, looked_at = _nearest(recommender, k)
+    retired = recommender.items.retired
+    items = np.arange(len(recommender.items)) if retired is None else np.flatnonzero(~retired)
+    size = block or max(1, min(_USERS, _ROWS // k, _SCORES // max(1, looked_at)))
     question = {"answers": "neighbours", **_asked(recommender, path, identity, k, size)}
 
     def blocks(done: int) -> Iterator[tuple[int, Columns]]:
         starts = range(done, len(items), size)
-        found = in_order(
-            lambda at: _neighbours(recommender, index, unit, items[at : at + size], k), starts, threads
-        )
+        found = in_order(lambda at: _neighbours(recommender, near, items[at : at + size], k), starts, threads)
         for start, columns in zip(starts, found, strict=True):
             yield len(items[start : start + size]), columns
 
@@ -213,49 +210,48 @@ def _ids(ids: Array, positions: Array) -> Texts:
     return Texts(codes, ids[used].tolist())
 
 
-def _neighbours(recommender: Recommender, index: Index, unit: Floats, items: Longs, k: int) -> Columns:
-    """The k items nearest to each of some: by an index, then by their exact cosines."""
-    itself = Seen(np.arange(len(items) + 1), items.astype(np.int32))
-    retired = _retired(recommender)
-    allow = None if retired is None else ~retired
-    found = index.search(unit[items], min(k, len(unit)), exclude=itself, allow=allow).positions
+def _neighbours(recommender: Recommender, near: Near, items: Longs, k: int) -> Columns:
+    """The k items nearest to each of some, as `similar_items` finds them."""
+    own, found = near(items)
     row, place = np.nonzero(found >= 0)
     others = found[row, place]
-    cosines = np.einsum("nd,nd->n", unit[items[row]], unit[others])
+    cosines = np.einsum("nd,nd->n", own[items[row]], own[others])
     order = np.lexsort((others, -cosines, row))
+    rank = np.arange(len(row)) - np.searchsorted(row, row) + 1
+    kept = rank <= k
     ids = recommender.items.ids
     return {
-        "item_id": Texts(row, ids[items].tolist()),
-        "neighbour_id": _ids(ids, others[order]),
-        "rank": (place + 1).astype(np.int32),
-        "score": cosines[order],
+        "item_id": Texts(row[kept], ids[items].tolist()),
+        "neighbour_id": _ids(ids, others[order][kept]),
+        "rank": rank[kept].astype(np.int32),
+        "score": cosines[order][kept],
     }
 
 
-def _by_cosine(recommender: Recommender) -> tuple[Index, Floats]:
-    """An index that orders by cosine, and the items' vectors at length 1: the recommender's approximate one
-    where its vectors are that long already (to a thousandth), else an exact one."""
-    vectors = recommender.item_vectors
-    if vectors is None:
-        vectors = recommender.item_representations
-    if vectors is None:
+def _nearest(recommender: Recommender, k: int) -> tuple[Near, int]:
+    """What finds the items near to others, and how many items it looks at a query.
+
+    An approximate index finds a few times k by inner product; without one every cosine is computed. Raises
+    RequestError where there are no vectors.
+    """
+    index, retired = recommender.index, recommender.items.retired
+    stored = recommender.item_vectors
+    stored = recommender.item_representations if stored is None else stored
+    if stored is None:
         raise RequestError("this recommender has no item vectors to compare")
+    vectors = np.asarray(stored)
     lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
     unit = np.asarray(vectors / lengths, np.float32)
-    own = getattr(recommender, "index", None)
-    if own is not None and own.kind != "exact" and np.abs(lengths - 1).max() < 1e-3:
-        return own, unit
-    return ExactIndex.of(unit), unit
+    allow = None if retired is None else ~retired
+    approximate = index is not None and index.kind != "exact"
+    searched: Index = index if index is not None and approximate else ExactIndex.of(unit)
+    queries, width = (vectors, NEAR * k) if approximate else (unit, min(k, len(unit)))
 
+    def near(items: Longs) -> tuple[Floats, Ints]:
+        itself = Seen(np.arange(len(items) + 1), items.astype(np.int32))
+        return unit, searched.search(queries[items], width, allow=allow, exclude=itself).positions
 
-def _offered(recommender: Recommender) -> Longs:
-    retired = _retired(recommender)
-    return np.arange(len(recommender.items)) if retired is None else np.flatnonzero(~retired)
-
-
-def _retired(recommender: Recommender) -> Bools | None:
-    found: Bools | None = getattr(recommender.items, "retired", None)
-    return found
+    return near, len(unit) // 16 if approximate else len(unit)
 
 
 # What was asked
@@ -278,10 +274,10 @@ def fingerprint(recommender: Recommender) -> str:
     digest.update(repr((recommender.utility, recommender.num_retrieved, recommender.seen_bonus)).encode())
     for ids in (recommender.items.vocabulary.values, recommender.users.vocabulary.values):
         digest.update(_digest(ids).encode())
-    seen, retired = recommender.users.seen, _retired(recommender)
+    seen, retired = recommender.users.seen, recommender.items.retired
     arrays = (recommender.item_vectors, recommender.item_representations, seen.indptr, seen.indices, retired)
     for array in arrays:
-        digest.update(b"-" if array is None else np.ascontiguousarray(array).data)
+        digest.update(b"-" if array is None else np.ascontiguousarray(np.asarray(array)).data)
     return digest.hexdigest()
 
 
@@ -293,7 +289,7 @@ def _digest(ids: Sequence[Any]) -> str:
     return f"{len(ids)} ids {digest.hexdigest()[:16]}"
 
 
-def _listed(ids: Ids | None) -> list[str | int] | None:
+def _listed(ids: Ids | None) -> list[Any] | None:
     if ids is None:
         return None
     return [ids] if isinstance(ids, str | int) else list(ids)
