@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from shortlist.api.stored import Stored as Stored
     from shortlist.api.warming import warm_start as warm_start
     from shortlist.bundle import load as load
+    from shortlist.bundle.live import open_live as open_live
     from shortlist.data import datasets as datasets
     from shortlist.data import splits as splits
     from shortlist.data.dataset import Dataset as Dataset
     from shortlist.data.splits import Split as Split
     from shortlist.errors import ShortlistError as ShortlistError
     from shortlist.models.towers import register_tower as register_tower
+    from shortlist.pipeline.live import Live as Live
     from shortlist.pipeline.recommender import Recommender as Recommender
     from shortlist.pipeline.slate import Slate as Slate
     from shortlist.recipes.infer import infer as infer
@@ -72,6 +74,7 @@ _HOMES = {
     "Fitted": "shortlist.api.fitting",
     "History": "shortlist.specs.features",
     "Id": "shortlist.specs.features",
+    "Live": "shortlist.pipeline.live",
     "MultiTask": "shortlist.specs.models",
     "Normalize": "shortlist.specs.features",
     "Process": "shortlist.specs.aggregates",
@@ -97,6 +100,7 @@ _HOMES = {
     "fit": "shortlist.api.fitting",
     "infer": "shortlist.recipes.infer",
     "load": "shortlist.bundle",
+    "open_live": "shortlist.bundle.live",
     "register_task": "shortlist.tasks.ranking",
     "register_tower": "shortlist.models.towers",
     "warm_start": "shortlist.api.warming",

@@ -41,6 +41,11 @@ def add_items(
     """The recommender with the items of a table; see `Recommender.add_items`."""
     source = recommender.provenance.get("recipe", {}).get("data", {})
     given = read_items(table, recommender.items, recommender.schema, item, source)
+    return added(recommender, given, replace_known=replace_known)
+
+
+def added(recommender: Recommender, given: Columns, *, replace_known: bool = False) -> Recommender:
+    """The recommender with items that were read."""
     places = _places(given["item_id"], recommender.items, replace_known=replace_known)
     known = _present(recommender.items, places)
     if not known.all():

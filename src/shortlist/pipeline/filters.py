@@ -34,8 +34,8 @@ class Group(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The filters of a request. exclude: a row a query. listed: the most ids that `only` names; None: it names
-    none."""
+    """The filters of a request. exclude: a row a query. listed: the most ids that `only` names; None: there
+    is no `only`."""
 
     groups: list[Group]
     exclude: Seen | None
