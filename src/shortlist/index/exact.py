@@ -21,6 +21,7 @@ from shortlist.state.storage import save_array, save_json
 
 _BLOCK_SCORES = 1 << 22  # scores held at once: 16 MiB in float32, near what a core's caches like
 
+_FEW = 8  # one allowed item in so many: looking at their vectors alone is faster from there on
 _CACHED_SCORES = 1 << 18  # 1 MiB: what a core's own cache holds
 
 
@@ -64,6 +65,10 @@ class ExactIndex:
     ) -> Found:
         """See `Index.search`. Raises RequestError for k < 1, DataError for shapes that do not fit or NaN."""
         require_search(self, queries, k, allow, exclude, bonus)
+        if allow is not None and not log_z:
+            places = np.flatnonzero(allow)
+            if len(places) * _FEW <= len(self):
+                return Found(*self.among(queries, k, self._present(places), exclude, bonus))
         positions = np.full((len(queries), k), -1, np.int32)
         best = np.full((len(queries), k), -np.inf, np.float32)
         total = np.empty(len(queries), np.float32) if log_z else None
@@ -77,6 +82,32 @@ class ExactIndex:
                 scores[row, item] = -np.inf
             positions[part], best[part] = top_k(scores, k, mask)
         return Found(positions, best, total)
+
+    def among(
+        self,
+        queries: Floats,
+        k: int,
+        places: Longs,
+        exclude: Relation | None = None,
+        bonus: tuple[Relation, float] | None = None,
+    ) -> tuple[Ints, Floats]:
+        """The same search among these places alone, ascending [m]: only their vectors are looked at."""
+        positions = np.full((len(queries), k), -1, np.int32)
+        best = np.full((len(queries), k), -np.inf, np.float32)
+        if not len(places):
+            return positions, best
+        vectors = self.rows.vectors(places)
+        for part in blocks(len(queries), _height(len(places))):
+            scores = queries[part] @ vectors.T
+            if bonus is not None:
+                row, column = _columns(bonus[0], part, places)
+                scores[row, column] += np.float32(bonus[1])
+            if exclude is not None:
+                row, column = _columns(exclude, part, places)
+                scores[row, column] = -np.inf
+            found, best[part] = top_k(scores, k)
+            positions[part] = np.where(found >= 0, places[found], -1)
+        return positions, best
 
     def log_z(self, queries: Floats, bonus: tuple[Relation, float] | None = None) -> Floats:
         """See `Index.log_z`."""
@@ -122,10 +153,22 @@ class ExactIndex:
             scores[row, item] += np.float32(bonus[1])
         return scores
 
+    def _present(self, places: Longs) -> Longs:
+        removed = self.rows.removed
+        return places[~np.isin(places, removed)] if len(removed) else places
+
     def _log_z(self, scores: Floats) -> Floats:
         if len(self.rows.removed):
             scores[:, self.rows.removed] = -np.inf  # they are found no more either
         return log_sum_exp(scores)
+
+
+def _columns(relation: Relation, part: slice, places: Longs) -> tuple[Longs, Longs]:
+    """The pairs of a relation whose items are among the places, as (row, place's number)."""
+    row, item = pairs(relation, part)
+    column = np.minimum(np.searchsorted(places, item), len(places) - 1)
+    there = places[column] == item
+    return row[there], column[there]
 
 
 def require_search(

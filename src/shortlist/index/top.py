@@ -139,3 +139,19 @@ def _best_positions(scores: Array, k: int) -> Longs:
         room = k - np.count_nonzero(scores[row] > edge[row])
         keep[row, tied[room:]] = False
     return np.nonzero(keep)[1].reshape(num_rows, k)
+
+
+def top_of_pairs(rows: Longs, positions: Longs, scores: Floats, num_rows: int, k: int) -> tuple[Ints, Floats]:
+    """`top_k` of scattered (row, position, score) triples [n], none of them twice."""
+    there = scores > -np.inf
+    if not there.all():
+        rows, positions, scores = rows[there], positions[there], scores[there]
+    order = np.argsort(rows, kind="stable")
+    counts = np.bincount(rows, minlength=num_rows)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    widest = max(int(counts.max(initial=0)), 1)
+    keys = np.full((num_rows, widest), _NO_KEY)
+    places = np.arange(len(order)) + np.repeat(np.arange(num_rows) * widest - starts, counts)
+    keys.reshape(-1)[places] = _keys(scores[order], positions[order])
+    keys.sort(axis=1)
+    return _decoded(keys[:, :k], k)
