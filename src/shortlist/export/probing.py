@@ -37,7 +37,7 @@ def _probed(column: Array, width: int) -> Array:
     rows = np.full((_GIVEN + STRANGE, width), _missing(column), column.dtype)
     rows[:_GIVEN, : column.shape[1]] = given
     for row, values in enumerate(_strange_lists(column), _GIVEN):
-        listed = list(islice(cycle(values), width if len(values) > 1 else len(values)))
+        listed = list(islice(cycle(values), width if len(values) > 2 else len(values)))
         rows[row, : len(listed)] = listed
     return rows
 
@@ -68,7 +68,7 @@ def _strange(column: Array) -> Array:
 
 
 def _strange_lists(column: Array) -> list[list[object]]:
-    """Lists of strange values: more than one fill the row, one stands alone."""
+    """Lists of strange values: more than two are repeated until they fill the row."""
     flat = column.ravel()
     if column.dtype.kind == "O":
         known = [*dict.fromkeys(text for text in flat if text)][:100] or ["known"]
