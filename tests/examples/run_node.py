@@ -51,8 +51,11 @@ def bundle(request: pytest.FixtureRequest, split: Any, tmp_path_factory: pytest.
     """The joint recipe without a past, one with histories and bags, and a model with all lists there are."""
     from shortlist.recipes.run import find_recipe
 
-    model = everything() if request.param == "everything" else find_recipe(request.param).model
-    fitted = sl.fit(model, split, epochs=1, batch_size=1000)
+    model, training = everything(), sl.Training(batch_size=1000, optimizer=sl.Adam(0.01))
+    if request.param != "everything":
+        recipe = find_recipe(request.param)
+        model, training = recipe.model, recipe.training
+    fitted = sl.fit(model, split, training=training, epochs=1)
     folder = tmp_path_factory.mktemp(request.param) / "bundle"
     fitted.recommender(rating_weight=0.5 if fitted.model.heads else 0.0).save(folder)
     return folder
