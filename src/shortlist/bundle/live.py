@@ -171,14 +171,13 @@ def _compacted(folder: Path, close: Callable[[], None], version: Version) -> tup
 
     try:
         written(folder, write)
+        sync_folder(folder.parent)
+        close()
+        opened = _opened(folder, Lock(folder / LOCK, locks[0].handle))
     except BaseException:
         for lock in locks:
             lock.release()
         raise
-    sync_folder(folder.parent)
-    close()
-    lock = Lock(folder / LOCK, locks[0].handle)
-    opened = _opened(folder, lock)
     return opened.now, opened.store
 
 

@@ -68,7 +68,7 @@ def _log_p(
     return log_p
 
 
-_NEAR = 4  # times k are compared exactly, of what an approximate index finds nearest
+NEAR = 4  # times k are compared exactly, of what an approximate index finds nearest
 
 
 def similar_items(recommender: Recommender, item_id: str | int, k: int) -> Table:
@@ -80,7 +80,7 @@ def similar_items(recommender: Recommender, item_id: str | int, k: int) -> Table
         raise RequestError(f"item {item_id!r} was removed from the catalogue", hint="add it again first")
     if index is not None and index.kind != "exact":
         own = index.vectors(np.array([position]))
-        found = index.search(own, _NEAR * k + 1).positions[0]
+        found = index.search(own, NEAR * k + 1).positions[0]
         places = np.sort(found[found >= 0]).astype(np.int64)
         vectors = index.vectors(places)
     else:
