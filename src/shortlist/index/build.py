@@ -176,7 +176,7 @@ def _recall(index: AnnIndex, queries: Floats, mask: Bools | None, right: Ints, n
 def overlap(found: Ints, right: Ints) -> float:
     """Share of the right positions [b, k] that were found [b, k]; padding (-1) counts for nothing."""
     hits = sum(len(np.intersect1d(a[a >= 0], b[b >= 0])) for a, b in zip(found, right, strict=True))
-    return float(hits / max(1, np.count_nonzero(right >= 0)))
+    return float(hits / max(1, int(np.count_nonzero(right >= 0))))
 
 
 def _exact_best(index: AnnIndex, queries: Floats, k: int, masks: list[Bools | None]) -> list[Ints]:

@@ -6,13 +6,11 @@ Vectors are divided into lists by their nearest centre (k-means); within a list 
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -50,14 +48,14 @@ def _one_thread() -> Iterator[Any]:
 class Lists:
     """Inverted lists of the vectors 0..M-1. They never change, and threads may search them at once.
 
-    inner: faiss' IndexIVFScalarQuantizer. centres [L, d]. list_of: the list of each vector [M]. file: what
-    it was read from, kept open: the lists are mapped from it.
+    inner: faiss' IndexIVFScalarQuantizer. centres [L, d]. list_of: the list of each vector [M]. file: the
+    bytes it was read from, mapped, whatever becomes of their name.
     """
 
     inner: Any = field(repr=False)
     centres: Floats = field(repr=False)
     list_of: Array = field(repr=False)
-    file: BinaryIO | None = field(default=None, repr=False)
+    file: Array | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.list_of)
@@ -106,9 +104,7 @@ class Lists:
         if self.file is None:
             faiss().write_index(self.inner, str(path))
         else:  # faiss would write where the mapped file lies instead of what is in it
-            with os.fdopen(os.dup(self.file.fileno()), "rb") as source, path.open("wb") as target:
-                source.seek(0)
-                shutil.copyfileobj(source, target, 1 << 22)
+            self.file.tofile(path)
         np.save(folder / "list_of.npy", self.list_of, allow_pickle=False)
 
 
@@ -144,13 +140,12 @@ def load_lists(folder: Path) -> Lists:
     Raises BundleCorrupted where the file holds no such lists, OSError where it is missing.
     """
     package, path = faiss(), folder / "lists.faiss"
-    file = path.open("rb")
+    file = np.memmap(path, np.uint8, "r")
     try:
         inner = package.read_index(str(path), package.IO_FLAG_MMAP | package.IO_FLAG_READ_ONLY)
         package.downcast_InvertedLists(inner.invlists).prefetch_nthread = 0  # else 32 threads a search
         centres = _centres(package, inner)
     except (RuntimeError, AttributeError) as error:
-        file.close()
         raise BundleCorrupted(f"{path} holds no inverted lists") from error
     list_of = np.asarray(np.load(folder / "list_of.npy", mmap_mode="r", allow_pickle=False))
     if len(list_of) != inner.ntotal:
