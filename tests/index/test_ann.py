@@ -171,7 +171,7 @@ def test_searches_are_right_while_snapshots_change(ann: AnnIndex, queries: Float
     wrong: list[str] = []
 
     def search() -> None:
-        for turn in range(25):
+        for turn in range(50):
             index = newest[0]
             positions = index.search(queries[turn : turn + 2], K).positions
             if np.isin(positions, index.exact.rows.removed).any() or positions.max() >= len(index):
@@ -184,13 +184,14 @@ def test_searches_are_right_while_snapshots_change(ann: AnnIndex, queries: Float
     for thread in threads:
         thread.start()
     rng = np.random.default_rng(0)
-    for _ in range(25):
+    while any(thread.is_alive() for thread in threads):
         index = newest[0]
         places = np.append(rng.integers(0, N, 3), len(index))
         newest[0] = index.updated(places, queries[rng.integers(0, 60, 4)]).without(rng.integers(0, N, 5))
     for thread in threads:
         thread.join()
     assert not wrong, wrong[0]
+    assert len(newest[0]) > N + 10
 
 
 def test_what_is_chosen(vectors: Floats) -> None:
