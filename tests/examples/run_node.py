@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -132,6 +133,18 @@ def test_a_bundle_without_the_graph_is_refused_with_its_reason(
     (tmp_path / "bundle" / "recommend.onnx").unlink()
     done = language(str(tmp_path / "bundle"), "--user", "42")
     assert done.returncode != 0 and "a good reason" in done.stderr
+
+
+def test_the_guide_is_right(bundle: Path) -> None:
+    page = (ROOT / "docs" / "guides" / "other-languages.md").read_text("utf-8")
+    (shown,) = re.findall(r"^```js\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    node(str(bundle), "--user", "42")  # copies the files it imports
+    (NODE / "guide.mjs").write_text(shown.replace("runs/demo", str(bundle)), "utf-8")
+    done = run(["node", "guide.mjs"])
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = [line.split() for line in done.stdout.splitlines()]
+    want = sl.load(bundle).recommend("42", 10).columns
+    np.testing.assert_allclose([float(score) for _, score in found], want["score"], atol=1e-5)
 
 
 def test_python_has_neither_shortlist_nor_jax() -> None:

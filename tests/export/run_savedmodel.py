@@ -7,6 +7,7 @@ not named test_*, so that only a command which names it runs it.
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from shortlist.export.savedmodel_features import ENCODERS, Features
 from shortlist.features.encoder import Side
 from shortlist.features.fitted import Buckets, Fitted, fit_feature
 from shortlist.features.history import Recent, Total
+from shortlist.recipes.run import find_recipe
 from shortlist.recipes.tutorials import as_printed
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own
@@ -115,6 +117,22 @@ def test_many_rows_known_and_unknown_are_scored_alike(tutorial: tuple[str, Any, 
     np.testing.assert_allclose(titled["rating"].numpy()[:, 0], expected, atol=1e-5)
     ranked = model.signatures["rank"](user_id=np.array(users), item_id=np.array(films))["rating"]
     np.testing.assert_allclose(ranked.numpy(), expected, atol=1e-5)
+
+
+def test_the_guide_is_right(tf: Any, split: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = find_recipe("ml100k-ids")
+    fitted = sl.fit(recipe.model, split, training=recipe.training, epochs=1)
+    write_savedmodel(fitted, tmp_path / "savedmodel")
+    page = Path(__file__).parents[2] / "docs" / "guides" / "other-languages.md"
+    (shown,) = re.findall(r"^```py\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(shown, page.name, "exec"), names)
+    recommender = fitted.recommender()
+    (place,) = np.flatnonzero(recommender.items.columns["title"] == "Speed (1994)")
+    row = {"user_id": "42", "item_id": recommender.items.ids[place], "timestamp": TIME}
+    np.testing.assert_allclose(names["rating"][0], recommender.score([row]).columns["rating"], atol=1e-5)
+    assert names["user"].shape == names["film"].shape
 
 
 def test_features_encode_as_numpy_does(tf: Any) -> None:
