@@ -17,6 +17,7 @@ from shortlist.errors import BundleCorrupted, DataError, MissingExtra, RequestEr
 from shortlist.index import build as building
 from shortlist.index.ann import AnnIndex
 from shortlist.index.build import build, choose, overlap
+from shortlist.index.build import rebuilt as build_again
 from shortlist.index.exact import ExactIndex
 from shortlist.state.seen import Seen
 
@@ -203,6 +204,15 @@ def test_what_is_chosen(vectors: Floats) -> None:
         choose(10, 64, "near")
     with pytest.raises(RequestError, match="recall is 1"):
         build(vectors, "ann", recall=1.0)
+
+
+def test_an_index_is_made_again_of_other_vectors(ann: AnnIndex, vectors: Floats) -> None:
+    again = build_again(ann.without(np.array([3])), vectors + np.float32(0.001))
+    assert again.kind == "ann" and again.removed.tolist() == [3] and again.describe()["target"] == 0.9
+    exact = build_again(ExactIndex.of(vectors).without(np.array([4])), vectors)
+    assert exact.kind == "exact" and exact.removed.tolist() == [4]
+    with pytest.raises(DataError, match=r"3000 items.* 2 vectors"):
+        build_again(exact, vectors[:2])
 
 
 def test_vectors_that_cannot_be_divided_are_named(vectors: Floats) -> None:

@@ -73,6 +73,9 @@ def test_a_snapshot_stays_as_it_was_and_copies_no_rows() -> None:
     before = first.search(small(rng, 2), 5)
     second = first.updated(np.array([2]), small(rng, 1)).without(np.array([1]))
     assert second.rows.base is first.rows.base
+    assert np.array_equal(np.asarray(second.rows), second.vectors(np.arange(30)))
+    assert np.array_equal(second.rows[1:4], second.rows[np.arange(1, 4)])
+    assert np.asarray(first.rows) is first.rows.base and second.rows.T.shape == (4, 30)
     rng = np.random.default_rng(0)
     small(rng, 30)
     assert np.array_equal(first.search(small(rng, 2), 5).positions, before.positions)

@@ -103,6 +103,10 @@ class AnnIndex:
     def kind(self) -> str:
         return "ann"
 
+    @property
+    def removed(self) -> Longs:
+        return self.exact.removed
+
     def __len__(self) -> int:
         return len(self.exact)
 

@@ -22,6 +22,7 @@ EXACT_ITEMS = 100_000  # exact search answers in about a millisecond up to here
 _NUMBERS_A_MS = 6e6  # numbers of item vectors an exact search reads in a millisecond, one query at a time
 _SHARES = (1.0, 0.5, 0.2, 0.05, 0.015)  # of the items allowed, that the lists are tuned for
 _FEW = 12_000  # items allowed that are faster searched exactly
+_RECALL = 0.95
 _MARGIN = 0.01  # above the target, since other queries will be asked
 _DEPTH = 100  # the k of recall
 _WORK = 2.5e8  # scores computed to tune on, and again to measure
@@ -50,7 +51,7 @@ def build(
     kind: str = "auto",
     *,
     queries: Floats | None = None,
-    recall: float = 0.95,
+    recall: float = _RECALL,
     latency_ms: float | None = None,
     seed: int = 0,
 ) -> Index:
@@ -96,6 +97,15 @@ def build(
     measured = _measured(index, asked[half:])
     took = round(time.perf_counter() - start, 2)
     return replace(index, tuned=msgspec.structs.replace(measured, seconds=took), _known={})
+
+
+def rebuilt(index: Index, vectors: Floats, *, queries: Floats | None = None) -> Index:
+    """An index of other vectors of the same items [N, d], as this one was asked for: its kind, its target, and
+    what is removed from it. Raises as `build`, and DataError for another number of vectors."""
+    if len(vectors) != len(index):
+        raise DataError(f"the index is of {len(index)} items, but there are {len(vectors)} vectors")
+    recall = index.describe().get("target", _RECALL)
+    return build(vectors, index.kind, queries=queries, recall=recall).without(index.removed)
 
 
 def _require_vectors(vectors: Floats) -> bool:

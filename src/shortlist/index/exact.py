@@ -50,6 +50,10 @@ class ExactIndex:
     def kind(self) -> str:
         return "exact"
 
+    @property
+    def removed(self) -> Longs:
+        return self.rows.removed
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from numpy.typing import DTypeLike
+
 from shortlist._typing import Array, Bools, Floats, Ints, Longs, Relation
 from shortlist.errors import DataError
 
@@ -49,6 +51,32 @@ class Rows:
     def width(self) -> int:
         """Numbers a vector."""
         return int(self.base.shape[1])
+
+    # As NumPy sees it
+
+    ndim = 2
+    dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), self.width
+
+    @property
+    def T(self) -> Floats:  # noqa: N802
+        return np.asarray(self).T
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> Array:
+        """All vectors [N, d]; the rows themselves where nothing has changed."""
+        whole = self.vectors(np.arange(len(self))) if len(self.places) else np.asarray(self.base)
+        if copy and whole is self.base:
+            whole = whole.copy()
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def __getitem__(self, at: Longs | slice) -> Floats:
+        """The vectors of positions, or of a slice of them."""
+        if not len(self.places):
+            return np.asarray(self.base[at])
+        return self.vectors(np.arange(len(self))[at])
 
     def vectors(self, positions: Longs) -> Floats:
         """The vectors of these positions [n, d]. DataError for one outside 0..N-1."""
