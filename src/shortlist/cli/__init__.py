@@ -12,6 +12,7 @@ from shortlist.cli import (
     doctor,
     evaluate,
     export,
+    index,
     init,
     inspect,
     items,
@@ -82,6 +83,7 @@ app.command(epilog=export.EXAMPLES)(export.export)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.add_typer(items.app, name="items")
+app.add_typer(index.app, name="index")
 app.command(epilog=reproduce.EXAMPLES)(reproduce.reproduce)
 app.add_typer(runs.app, name="runs")
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)

@@ -126,9 +126,11 @@ class Live:
             self.now = self.store.changed(self.now) or self.now
             return self.now.number
 
-    def compact(self) -> int:
+    def compact(self, change: Callable[[Recommender], Recommender] | None = None) -> int:
         """Write the bundle anew with all operations in it, in the place of the one there was, and begin an
         empty journal; the version, which stays. What is interrupted leaves all as it was.
+
+        change: what to make of the recommender first, such as giving it another index of the same items.
 
         Raises BundleError where this was opened to read or the bundle cannot be written.
         """
@@ -136,7 +138,8 @@ class Live:
             if self.store.compact is None:
                 raise BundleError(f"{self.path} was opened to read", hint="open_live(..., write=True)")
             self.store.still()
-            self.now, self.store = self.store.compact(self.now)
+            recommender = self.now.recommender if change is None else change(self.now.recommender)
+            self.now, self.store = self.store.compact(Version(self.now.number, recommender))
             return self.now.number
 
     def close(self) -> None:
