@@ -40,11 +40,7 @@ def manifest_of(
         pipeline=pipeline_of(recommender),
         index=_index(recommender),
         recommend=recommend,
-        sizes={
-            "items": len(recommender.items),
-            "users": len(recommender.users),
-            "seen": len(recommender.users.seen),
-        },
+        sizes=_sizes(recommender),
         size=sum(file.bytes for file in files.values()),
         provenance=provenance,
         files=dict(files),
@@ -60,6 +56,12 @@ def pipeline_of(recommender: Recommender) -> Pipeline:
         recommender.seen_bonus,
         recommender.seen_as_of,
     )
+
+
+def _sizes(recommender: Recommender) -> dict[str, int]:
+    items, users = recommender.items, recommender.users
+    retired = {"retired": len(items) - items.num_present} if items.retired is not None else {}
+    return {"items": len(items), **retired, "users": len(users), "seen": len(users.seen)}
 
 
 def _versions() -> dict[str, str]:
@@ -81,7 +83,7 @@ def _licence(provenance: Mapping[str, Any]) -> dict[str, str]:
 
 def _index(recommender: Recommender) -> dict[str, Any] | None:
     """The index that retrieval searches; None where there is no retrieval."""
-    index = getattr(recommender, "index", None)
+    index = recommender.index
     if index is not None:
         return dict(index.describe())
     if recommender.item_vectors is None:

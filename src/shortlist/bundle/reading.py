@@ -109,9 +109,8 @@ def checked(folder: Path, *, content: bool = True) -> Manifest:
 
 
 def _loaded(folder: Path) -> Recommender:
-    manifest = checked(folder)
     try:
-        return _recommender(folder, manifest)
+        return _recommender(folder, checked(folder))
     except UNREADABLE as error:
         raise BundleCorrupted(f"{folder}: {error}", hint=AGAIN) from error
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from shortlist._typing import Array
 from shortlist.bundle.graphs import RECOMMEND
-from shortlist.bundle.manifest import AGAIN
+from shortlist.bundle.manifest import AGAIN, MANIFEST
 from shortlist.bundle.reading import UNREADABLE, checked, encoder_of, folder_of, inspect, load
 from shortlist.errors import BundleCorrupted, RequestError
 from shortlist.pipeline.onnx_graphs import open_session
@@ -49,6 +49,10 @@ def _problems(folder: Path, recommender: Recommender) -> Iterator[str]:
         encoder = scorer.stored.folder / "encoder.json"
         if encoder_of(scorer.stored.folder).content_hash != scorer.encoder_hash:
             yield f"{encoder}: not the encoder the manifest names"
+        for side in ("query", "candidate"):
+            read = {i.name for i in scorer.session(side).get_inputs()}
+            if lacking := read - set(getattr(recommender.schema, side)):
+                yield f"{folder / MANIFEST}: its schema lacks {sorted(lacking)}, which {side}.onnx reads"
         for graph in sorted(scorer.graphs):
             yield from _of_graph(scorer.stored.files[graph].path, scorer.session(graph))
     if checked(folder, content=False).recommend.graph is not None:
@@ -115,7 +119,7 @@ def _zeros(kind: str, shape: list[Any]) -> Array:
 
 
 def _of_index(folder: Path, recommender: Recommender) -> Iterator[str]:
-    index, vectors = getattr(recommender, "index", None), recommender.item_vectors
+    index, vectors = recommender.index, recommender.item_vectors
     if index is None or vectors is None:
         return
     place = folder / "index"
@@ -126,12 +130,13 @@ def _of_index(folder: Path, recommender: Recommender) -> Iterator[str]:
     own = np.asarray(vectors[rows], np.float32)
     if not np.allclose(index.vectors(rows), own, rtol=_CLOSE, atol=_CLOSE):
         yield f"{place} holds other vectors than {folder / 'items/item_vectors.npy'}"
-    k = min(10, len(vectors))
-    found = index.search(own, k).positions
-    best = np.argsort(-(own @ vectors.T), axis=1, kind="stable")[:, :k]
-    alive = found >= 0
+    retired = recommender.items.retired
+    alive = np.ones(len(vectors), np.bool_) if retired is None else ~retired
+    k = min(10, int(alive.sum()))
+    found = index.search(own, k, allow=alive).positions
+    best = np.argsort(np.where(alive, -(own @ np.asarray(vectors).T), np.inf), axis=1, kind="stable")[:, :k]
     share = np.mean([len(set(f) & set(b)) / k for f, b in zip(found.tolist(), best.tolist(), strict=True)])
-    if alive.all() and share < (1.0 if index.kind == "exact" else _FOUND):
+    if k and share < (1 - 1 / _SAMPLE if index.kind == "exact" else _FOUND):
         yield f"{place} finds {share:.0%} of the nearest items of {len(rows)} items"
 
 

@@ -105,7 +105,7 @@ def _write_state(recommender: Recommender, folder: Path) -> None:
     if recommender.aggregates:
         plain = {name: aggregates.to_dict() for name, aggregates in recommender.aggregates.items()}
         save_json(folder / "users" / "aggregates.json", plain)
-    index = getattr(recommender, "index", None)
+    index = recommender.index
     vectors = recommender.item_vectors
     if index is not None:
         index.save(folder / "index")
