@@ -26,7 +26,7 @@ def probe(columns: Columns, longest: int = 0) -> Columns:
     Vectors lie just outside of their known range: further out, float32 itself would blur the comparison.
     """
     lists = [column.shape[1] for column in columns.values() if _is_list(column)]
-    width = max([longest, *lists]) + 2
+    width = max([longest, len(TIMES), *lists]) + 2
     return {name: _probed(column, width) for name, column in columns.items()}
 
 
