@@ -31,7 +31,13 @@ def manifest(saved: Path) -> Manifest:
                 {"name": "Shortlist", "role": "model", "figures": figures},
             ],
             "evaluation": {"headline": ["rmse", "filtered ndcg@10 (user)"], "verdicts": ["it loses"]},
-            "weights": {"type": "bfloat16", "rmse": 0.9501},
+            "weights": {
+                "type": "int8",
+                "bytes": 1000,
+                "float32_bytes": 4000,
+                "measured_on": "held-out rows",
+                "metrics": {"rmse": {"before": 0.95, "after": 0.9501, "low": 0.0, "high": 0.0002}},
+            },
         },
         licence={"bundle": "MIT", "data": ""},
     )
@@ -50,7 +56,8 @@ def test_it_says_what_the_manifest_says(manifest: Manifest) -> None:
         "| popular | - | - |",
         "| Shortlist | 0.9500 (0.9000 to 1.0000) | 0.2500 |",
         "- it loses",
-        "Weights: type: bfloat16, rmse: 0.9501.",
+        "Tables in int8: 1,000 bytes of 4,000.\nWhat that costs, on held-out rows:",
+        "| rmse | 0.9500 | 0.9501 | 0.0000 to 0.0002 |",
         "com.microsoft: Tokenizer",
         "the ids of 25 users",
     ):
@@ -63,6 +70,13 @@ def test_a_bundle_without_provenance_has_a_card(manifest: Manifest) -> None:
     assert text.startswith("# Model card\n") and "None were measured" in text
 
 
+def test_what_was_left_out_is_said(manifest: Manifest) -> None:
+    without = {"users": "left out", "weights": {"type": "bf16", "not_measured": "no data"}, "metrics": 3}
+    text = card(msgspec.structs.replace(manifest, provenance=without))
+    assert "What is known of users was left out." in text
+    assert "What that costs was not measured: no data." in text
+
+
 def test_texts_cannot_write_in_it(saved: Path, tmp_path: Path) -> None:
     loaded = bundle.load(saved)
     hostile = {
@@ -71,7 +85,7 @@ def test_texts_cannot_write_in_it(saved: Path, tmp_path: Path) -> None:
         "evaluation": {"headline": [HOSTILE], "verdicts": [HOSTILE, 3], "slices": "?", "warnings": {}},
         "split": HOSTILE,
         "seed": HOSTILE,
-        "weights": {HOSTILE: HOSTILE},
+        "weights": {"type": HOSTILE, "bytes": HOSTILE, "metrics": {HOSTILE: HOSTILE}, "warnings": [HOSTILE]},
         "created": HOSTILE,
         "intended_use": HOSTILE,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from shortlist.bundle.manifest import Graph, Manifest
@@ -20,7 +21,7 @@ def card(manifest: Manifest) -> str:
         (f"# Model card{': ' if name else ''}{shown(name)}", _summary(manifest)),
         ("## Intended use", _use(made)),
         ("## Data and licence", _data(manifest)),
-        ("## Figures", _figures(made)),
+        ("## Figures", chain(_figures(made), _lost(made))),
         ("## Limits", _limits(manifest)),
         ("## How to ask", _asking(manifest)),
         ("## Sizes and versions", _sizes(manifest)),
@@ -92,7 +93,7 @@ def _data(manifest: Manifest) -> Iterator[str]:
     }
     for name, value in facts.items():
         if value not in (None, ""):
-            yield f"- {name}: {f'{value:,}' if isinstance(value, int) else shown(value)}"
+            yield f"- {name}: {_counted(value)}"
 
 
 def _figures(made: Mapping[str, Any]) -> Iterator[str]:
@@ -111,15 +112,37 @@ def _figures(made: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for sentence in _texts(_known(made, "evaluation", "verdicts")):
         yield f"- {shown(sentence)}"
-    yield from _lost(made)
 
 
 def _lost(made: Mapping[str, Any]) -> Iterator[str]:
-    """What smaller numbers in the weights cost."""
+    """What smaller numbers in the tables cost."""
     weights = made.get("weights")
-    if isinstance(weights, Mapping):
-        told = ", ".join(f"{shown(name)}: {shown(value)}" for name, value in weights.items())
-        yield f"\nWeights: {told}."
+    if not isinstance(weights, Mapping):
+        return
+    size, of = (_counted(weights.get(name)) for name in ("bytes", "float32_bytes"))
+    yield f"\nTables in {shown(weights.get('type'))}: {size} bytes of {of}."
+    metrics = weights.get("metrics")
+    if isinstance(metrics, Mapping):
+        on = weights.get("measured_on")
+        yield f"What that costs{f', on {shown(on)}' if on else ''}:\n"
+        rows = [
+            [shown(name), *(_number(_known(found, key)) for key in ("before", "after")), _between(found)]
+            for name, found in metrics.items()
+        ]
+        yield from _table(("", "before", "after", "difference, 95 % interval"), rows)
+    elif weights.get("not_measured"):
+        yield f"What that costs was not measured: {shown(weights['not_measured'])}."
+    for warning in _texts(weights.get("warnings")):
+        yield f"\n{shown(warning)}"
+
+
+def _counted(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else shown(value)
+
+
+def _between(found: Any) -> str:
+    low, high = _known(found, "low"), _known(found, "high")
+    return "-" if low is None or high is None else f"{_number(low)} to {_number(high)}"
 
 
 def _headline(made: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -129,11 +152,10 @@ def _headline(made: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _estimate(found: Any) -> str:
-    value, low, high = (_known(found, key) for key in ("value", "low", "high"))
+    value, between = _known(found, "value"), _between(found)
     if value is None:
         return "-"
-    between = f" ({_number(low)} to {_number(high)})" if low is not None and high is not None else ""
-    return _number(value) + between
+    return _number(value) + ("" if between == "-" else f" ({between})")
 
 
 def _number(value: Any) -> str:
@@ -206,8 +228,11 @@ def _sizes(manifest: Manifest) -> Iterator[str]:
 
 def _privacy(manifest: Manifest) -> Iterator[str]:
     count = manifest.sizes.get("users", 0)
-    yield f"`users/` holds the ids of {count:,} users, what is stored of them and what each has seen; the"
-    yield "graphs hold their ids where the model reads these."
+    if manifest.provenance.get("users") == "left out":
+        yield "What is known of users was left out. The graphs hold their ids where the model reads these."
+    else:
+        yield f"`users/` holds the ids of {count:,} users, what is stored of them and what each has seen; the"
+        yield "graphs hold their ids where the model reads these."
     if any(name.startswith("train/") for name in manifest.files):
         yield "`train/` holds every training row (`shortlist export --serving` leaves it out)."
     yield "Treat the folder as the personal data it is."
