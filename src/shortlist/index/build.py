@@ -100,7 +100,7 @@ def build(
 
 
 def rebuilt(index: Index, vectors: Floats, *, queries: Floats | None = None) -> Index:
-    """An index of other vectors of the same items [N, d], as this one was asked for: its kind, its target, and
+    """An index of other vectors of the same items [N, d], as this one was asked for: its kind, its target and
     what is removed from it. Raises as `build`, and DataError for another number of vectors."""
     if len(vectors) != len(index):
         raise DataError(f"the index is of {len(index)} items, but there are {len(vectors)} vectors")

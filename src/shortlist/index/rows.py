@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-
 from numpy.typing import DTypeLike
 
 from shortlist._typing import Array, Bools, Floats, Ints, Longs, Relation
@@ -62,10 +61,10 @@ class Rows:
         return len(self), self.width
 
     @property
-    def T(self) -> Floats:  # noqa: N802
+    def T(self) -> Floats:
         return np.asarray(self).T
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """All vectors [N, d]; the rows themselves where nothing has changed."""
         whole = self.vectors(np.arange(len(self))) if len(self.places) else np.asarray(self.base)
         if copy and whole is self.base:

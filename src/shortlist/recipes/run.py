@@ -17,6 +17,7 @@ import msgspec
 
 from shortlist.api.evaluating import ALL_ROWS, choose_weight, evaluate
 from shortlist.api.fitting import Fitted, Progress, fit
+from shortlist.api.indexing import about_index, indexed
 from shortlist.api.preparing import prepare
 from shortlist.api.sources import beside, read_data, split_data
 from shortlist.data.dataset import Dataset, describe
@@ -25,7 +26,7 @@ from shortlist.data.splits import Split
 from shortlist.errors import RecipeError, did_you_mean
 from shortlist.evaluation.report import Report
 from shortlist.pipeline.recommender import Recommender
-from shortlist.recipes.infer import infer
+from shortlist.recipes.infer import for_index, infer
 from shortlist.recipes.memory import memory_of
 from shortlist.specs.features import Id
 from shortlist.specs.models import Tower, TwoTower
@@ -38,12 +39,13 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind. seconds: wall time by stage."""
+    """What a run left behind. seconds: wall time by stage. notes: what is to be said of its index."""
 
     output: Path
     report: Report
     bundle: Path
     seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def resolve(recipe: Recipe | Outline) -> Resolved:
     rule = recipe.rule(timed="timestamp" in data.interactions.columns)
     split = split_data(_open(recipe, rule), data)
     found = infer(split, recipe.model)
-    return Resolved(recipe.filled(found.model, found.training, rule), data, split, found.reasons)
+    model, reasons = for_index(found.model, recipe.serving, split.items.height)
+    return Resolved(recipe.filled(model, found.training, rule), data, split, (*found.reasons, *reasons))
 
 
 def _open(outline: Outline, rule: SplitRule) -> Recipe:
@@ -122,6 +125,8 @@ def run(
     clock.lap("fit")
 
     recommender = _serving(recipe, fitted, weight or 0.0, _provenance(resolved, fitted))
+    if recommender.index is not None:
+        clock.lap("index")
     report = evaluate(
         recommender,
         split=split,
@@ -154,7 +159,7 @@ def run(
         _write_metrics(folder / "metrics.jsonl", curves, fitted, clock.seconds)
         _write_report(folder, report, recipe.name or output.name)
     tell("done", 1, 1)
-    return RunResult(output, report, output / "bundle", clock.seconds)
+    return RunResult(output, report, output / "bundle", clock.seconds, tuple(about_index(recommender)))
 
 
 def _require_judge(recipe: Recipe, split: Split) -> None:
@@ -166,9 +171,9 @@ def _require_judge(recipe: Recipe, split: Split) -> None:
 
 
 def _serving(recipe: Recipe, fitted: Fitted, weight: float, provenance: dict[str, Any]) -> Recommender:
-    return fitted.recommender(
-        rating_weight=weight, num_retrieved=recipe.serving.retrieve, provenance=provenance
-    )
+    serving = recipe.serving
+    made = fitted.recommender(rating_weight=weight, num_retrieved=serving.retrieve, provenance=provenance)
+    return indexed(made, serving.index, recall=serving.recall, latency_ms=serving.latency_ms)
 
 
 def shipped_recipes() -> list[str]:

@@ -101,15 +101,24 @@ class Serving(Spec, frozen=True, kw_only=True):
     """How two stages become one list: so many candidates are `retrieved`, then ordered by
     log p(item) + weight * predicted rating. `rating_weight` = None chooses the weight on validation rows.
     all_rows: once it is judged, the model is fitted again on all rows, the test rows among them, and that one
-    is kept."""
+    is kept. index: how the catalogue is searched; "auto" is exact for up to 100,000 items, or as long as that
+    answers within `latency_ms`, and approximate beyond. recall: share of the exact best 100 that an
+    approximate index must find."""
 
     retrieve: int = 100
     rating_weight: float | None = None
     weights: tuple[float, ...] = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
     all_rows: bool = False
+    index: Literal["auto", "exact", "ann"] = "auto"
+    recall: float = 0.95
+    latency_ms: float | None = None
 
     def check(self) -> None:
         positive(self, "retrieve")
+        if not 0 < self.recall < 1:
+            raise SpecError(f"serving.recall must lie in (0, 1), got {self.recall}")
+        if self.latency_ms is not None:
+            positive(self, "latency_ms")
         if self.rating_weight is not None:
             not_negative(self, "rating_weight")
 
