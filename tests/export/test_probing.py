@@ -51,7 +51,7 @@ def test_lists_are_empty_and_longer_than_any_and_as_long_as_one_another() -> Non
         there = (
             column == column if name == "residuals" else column != {"tags": "", "times": MISSING_INT}[name]
         )
-        assert there[-STRANGE:].all(axis=1).any()
+        assert there[-STRANGE:, 7:].all(axis=1).any()
         assert (~there[-STRANGE:]).all(axis=1).any()
     assert UNKNOWN in rows["tags"]
 

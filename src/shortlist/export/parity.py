@@ -35,7 +35,7 @@ def require_equal(graph: str, output: str, want: Array, have: Array) -> None:
 
 
 def difference(want: Array, have: Array) -> float:
-    """The largest difference of two arrays of one shape, in proportion above 16; infinite where `have` is NaN."""
+    """The largest difference of arrays of one shape, in proportion above 16; infinite where `have` is NaN."""
     with np.errstate(invalid="ignore"):
         apart = np.abs(have - want) / np.maximum(1, np.abs(want) / _LARGE)
     return float(np.max(np.where(np.isnan(apart), np.inf, apart), initial=0))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import cycle, islice
-
 import numpy as np
 
 from shortlist._typing import MISSING_INT, Array, Columns
@@ -13,6 +11,7 @@ TIMES = (-2_208_988_800, 4_102_444_800, 2**31, -(2**31) - 1, 2**61, -(2**61))
 """1900, 2100, just outside of int32 and far beyond."""
 NUMBERS = (-1e12, 1e12, -1e30, 1e30, 0.0, 1e-30)
 
+_READ = 500  # rows whose lists are looked through for known values
 _GIVEN = 56
 STRANGE = 8
 """Rows of values that are unknown, missing and extreme, after 56 of those given."""
@@ -36,9 +35,10 @@ def _probed(column: Array, width: int) -> Array:
         return np.concatenate([given, _strange(column)])
     rows = np.full((_GIVEN + STRANGE, width), _missing(column), column.dtype)
     rows[:_GIVEN, : column.shape[1]] = given
-    for row, values in enumerate(_strange_lists(column), _GIVEN):
-        listed = list(islice(cycle(values), width if len(values) > 2 else len(values)))
-        rows[row, : len(listed)] = listed
+    for row, values in enumerate(_strange_lists(column[:_READ].ravel(), width), _GIVEN):
+        rows[row, : len(values)] = values
+        if len(values) > 2:
+            rows[row, -2:] = values[:2]  # beyond what any feature reads
     return rows
 
 
@@ -67,17 +67,25 @@ def _strange(column: Array) -> Array:
     return rows
 
 
-def _strange_lists(column: Array) -> list[list[object]]:
-    """Lists of strange values: more than two are repeated until they fill the row."""
-    flat = column.ravel()
-    if column.dtype.kind == "O":
-        known = [*dict.fromkeys(text for text in flat if text)][:100] or ["known"]
-        return [[UNKNOWN] * 2, [], known, [known[0]], [known[0]] * 2, [UNKNOWN, *known], [UNKNOWN], []]
-    if column.dtype.kind == "i":
-        known = [*flat[flat != MISSING_INT][:100], 0]
-        return [[0] * 2, [], [*known, *TIMES], [known[0]], [known[0]] * 2, [*TIMES], [TIMES[0]], []]
-    known = [*flat[~np.isnan(flat)][:100], 0.0]
-    return [[0.0] * 2, [], known, [known[0]], [known[0]] * 2, [-1.0, *known], [1.0], []]
+def _strange_lists(known: Array, width: int) -> list[list[object]]:
+    """Lists of strange values, none twice: a sum of one vector a thousand times depends on its order."""
+    if known.dtype.kind == "O":
+        texts: list[object] = [*dict.fromkeys(text for text in known if text)] or ["known"]
+        return [
+            [UNKNOWN],
+            [],
+            texts[:width],
+            texts[:1],
+            [UNKNOWN, *texts[: width - 1]],
+            texts[-2:],
+            [],
+            texts[:3],
+        ]
+    if known.dtype.kind == "i":
+        times = [*TIMES, *known[known != MISSING_INT]]
+        return [[0], [], times[:width], times[:1], times[::-1][:width], times[-2:], [], times[:3]]
+    numbers = [1.0, -1.0, *known[~np.isnan(known)]]
+    return [[0.0], [], numbers[:width], numbers[:1], numbers[::-1][:width], numbers[-2:], [], numbers[:3]]
 
 
 def _is_list(column: Array) -> bool:
