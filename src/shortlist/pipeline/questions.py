@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,30 +33,47 @@ Where = Sequence[str | None] | str
 """A predicate on the items' columns, or one (or None) for each query."""
 
 
-def read_queries(request: Request, schema: Schema, users: Users, items: Items | None = None) -> Columns:
-    """A request's columns, user_id always among them; with `items`, item_id and item columns too.
+class Readable(NamedTuple):
+    """What requests may hold: columns and their types, sizes of vectors, and what tells of a past."""
 
-    Besides what the model reads, every stored column and timestamp may be given. A request that tells when
-    its history happened and names no timestamp stands a second after the last event told. RequestError for
-    malformed requests and, with `items`, for a row without item_id.
+    types: dict[str, ColumnType]
+    sizes: Mapping[str, int]
+    told: Mapping[str, ColumnType]
+    scale: tuple[float, float] | None
+    items: bool
+
+    @classmethod
+    def of(cls, schema: Schema, users: Users, items: Items | None = None) -> Readable:
+        """Besides what the model reads, every stored column and timestamp; with `items`, item_id and item
+        columns too."""
+        stored = {**(items.columns if items is not None else {}), **users.columns}
+        types: dict[str, ColumnType] = {name: type_of(column) for name, column in stored.items()}
+        types["timestamp"] = "int"
+        if items is not None:
+            types.update({name: kind for name, kind in schema.candidate.items() if name not in DERIVED})
+        types.update({name: kind for name, kind in schema.query.items() if name not in DERIVED})
+        types["user_id"] = "string"
+        if items is not None:
+            types["item_id"] = "string"
+        told = TOLD if users.past is not None else {}
+        scale = None if users.past is None else users.past.scale
+        return cls(types | told, schema.sizes, told, scale, items is not None)
+
+
+def read_queries(request: Request, readable: Readable) -> Columns:
+    """A request's columns, user_id always among them.
+
+    A request that tells when its history happened and names no timestamp stands a second after the last event
+    told. RequestError for malformed requests and, of items, for a row without item_id.
     """
-    stored = {**(items.columns if items is not None else {}), **users.columns}
-    types: dict[str, ColumnType] = {name: type_of(column) for name, column in stored.items()}
-    types["timestamp"] = "int"
-    if items is not None:
-        types.update({name: kind for name, kind in schema.candidate.items() if name not in DERIVED})
-    types.update({name: kind for name, kind in schema.query.items() if name not in DERIVED})
-    types["user_id"] = "string"
-    if items is not None:
-        types["item_id"] = "string"
-    told = TOLD if users.past is not None else {}
-    columns = read_request(request, types | told, sizes=schema.sizes, whole=told)
+    columns = read_request(request, readable.types, sizes=readable.sizes, whole=readable.told)
     require_seconds("timestamp", columns)
-    if users.past is not None:
-        columns = checked(columns, users.past.scale)
-    if items is not None:
+    if readable.told:
+        columns = checked(columns, readable.scale)
+    if readable.items:
         _require_items(columns)
-    columns.setdefault("user_id", missing_column("string", len(next(iter(columns.values())))))
+    if "user_id" not in columns:
+        columns["user_id"] = missing_column("string", len(next(iter(columns.values()))))
     return columns
 
 
@@ -78,7 +95,17 @@ def query_columns(
     for name, kind in schema.query.items():
         if name in DERIVED:
             continue
-        column = given.get(name, missing_column(kind, len(indices), schema.sizes.get(name, 1)))
+        if (
+            name not in given
+            and name == "timestamp"
+            and name not in users.columns
+            and users.as_of is not None
+        ):
+            out[name] = np.full(len(indices), users.as_of, np.int64)
+            continue
+        column = given.get(name)
+        if column is None:
+            column = missing_column(kind, len(indices), schema.sizes.get(name, 1))
         if name in users.columns:
             column = fill_missing(column, take_rows(users.columns[name], indices))
         if name == "timestamp" and users.as_of is not None:

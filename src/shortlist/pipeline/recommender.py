@@ -24,6 +24,7 @@ from shortlist.pipeline.filters import Filters
 from shortlist.pipeline.histories import Told
 from shortlist.pipeline.questions import (
     Ids,
+    Readable,
     Where,
     candidate_columns,
     read_queries,
@@ -214,9 +215,17 @@ class Recommender:
 
     def read(self, request: Request, *, item: bool = False) -> Asked:
         """The questions of a request; item: of rows that name an item each. Raises RequestError."""
-        columns = read_queries(request, self.schema, self.users, self.items if item else None)
+        columns = read_queries(request, self._rows_readable if item else self._readable)
         users = self.users.indices(columns["user_id"])
         return Asked(columns, users, self.told(columns, users))
+
+    @cached_property
+    def _readable(self) -> Readable:
+        return Readable.of(self.schema, self.users)
+
+    @cached_property
+    def _rows_readable(self) -> Readable:
+        return Readable.of(self.schema, self.users, self.items)
 
     # What answers are made with
 

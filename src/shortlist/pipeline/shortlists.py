@@ -123,6 +123,8 @@ def asked_columns(recommender: Recommender, asked: Asked) -> dict[str, Column]:
 
 def standing(recommender: Recommender, asked: Asked) -> Standing:
     """Where questions stand among the events that training knows."""
+    if recommender.events is None:  # nothing is there to stand among
+        return Standing.of(asked.users, np.zeros(len(asked), np.int64))
     return Standing.of(asked.users, request_times(recommender.users, asked.columns, asked.users))
 
 

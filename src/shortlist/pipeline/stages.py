@@ -14,7 +14,7 @@ import numpy as np
 from shortlist._typing import Bools, Doubles, Floats, Index, Ints, Longs, Relation, Scorer
 from shortlist.errors import RequestError, did_you_mean
 
-_PAIRS = 1 << 13  # pairs ranked at once: what is held of them stays in a core's caches
+_PAIRS = 1 << 12  # pairs ranked at once: what is held of them stays in a core's caches
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,7 @@ def rank(
     """
     rows, columns = np.nonzero(candidates.positions >= 0)
     predictions: dict[str, Floats] = {}
+    plain = isinstance(items, np.ndarray)
     if not len(rows):  # heads have names even of no pair
         first = np.zeros(1, np.int64)
         outputs = scorer.predict(queries[:1], np.asarray(items[first]), aggregates(first, first))
@@ -168,8 +169,12 @@ def rank(
     for start in range(0, len(rows), _PAIRS):
         row, column = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
         positions = candidates.positions[row, column].astype(np.int64)
-        own = np.asarray(items[positions]) if represented is None else represented(row, positions)
-        outputs = scorer.predict(queries[row], own, aggregates(row, positions))
+        if represented is not None:
+            own = represented(row, positions)
+        else:
+            own = np.take(items, positions, axis=0, mode="clip") if plain else np.asarray(items[positions])
+        asked = np.take(queries, row, axis=0, mode="clip")
+        outputs = scorer.predict(asked, own, aggregates(row, positions))
         for head, values in outputs.items():
             if head not in predictions:
                 predictions[head] = np.full(candidates.positions.shape, np.nan, np.float32)
@@ -180,27 +185,36 @@ def rank(
 def order(candidates: Candidates, scores: Doubles, k: int) -> Candidates:
     """The k best by score, descending, then catalogue position."""
     padded = candidates.positions < 0
-    scores = np.where(padded, -np.inf, scores)
-    places = np.where(padded, np.iinfo(np.int32).max, candidates.positions)
+    places = candidates.positions
+    if padded.any():
+        scores = np.where(padded, -np.inf, scores)
+        places = np.where(padded, np.iinfo(np.int32).max, places)
+    if len(scores) == 1:
+        first = np.lexsort((places[0], -scores[0]))[:k]
+        return _taken(candidates, scores, lambda values: values[:, first])
     kept = _near_best(scores, k)
     if kept is None:
-        best = np.lexsort((places, -scores), axis=1)[:, :k]
+        best = np.lexsort((places, -scores), axis=1)
     else:
         near, high = np.take_along_axis(places, kept, 1), np.take_along_axis(scores, kept, 1)
         best = np.take_along_axis(kept, np.lexsort((near, -high), axis=1)[:, :k], 1)
+    return _taken(candidates, scores, lambda values: np.take_along_axis(values, best, 1))
+
+
+def _taken(candidates: Candidates, scores: Doubles, take: Callable[[Any], Any]) -> Candidates:
     return Candidates(
-        np.take_along_axis(candidates.positions, best, 1),
-        np.take_along_axis(candidates.log_p, best, 1),
+        take(candidates.positions),
+        take(candidates.log_p),
         candidates.popular,
-        {head: np.take_along_axis(values, best, 1) for head, values in candidates.predictions.items()},
-        np.take_along_axis(scores, best, 1),
+        {head: take(values) for head, values in candidates.predictions.items()},
+        take(scores),
     )
 
 
 def _near_best(scores: Doubles, k: int) -> Longs | None:
     """Places [b, w] among which the k best of each row are, ties at the edge too; None: all."""
     count = scores.shape[1]
-    if k >= count or len(scores) == 1:  # one row is sorted as quickly
+    if k >= count:
         return None
     edge = np.partition(scores, count - k, axis=1)[:, count - k, None]
     kept = scores >= edge
