@@ -145,6 +145,31 @@ BENCHES = (
         "rows streamed from mapped files larger than the cap on memory (RLIMIT_DATA)",
         "Shortlist itself: the same training of the same rows, all in memory, without a cap",
     ),
+    Bench(
+        "bulk",
+        "users/s",
+        ("our bulk", "bulk"),
+        ("our loop", "bulk-loop"),
+        "recommend_all: the ten best of 18,860 users by the recipe ml100k-ids into Parquet, both stages",
+        "Shortlist itself: a call of Recommender.recommend a user, nothing written",
+    ),
+    Bench(
+        "start",
+        "s of CPU",
+        ("our start", "start"),
+        ("savedmodel start", "start"),
+        "a new process: Python, the bundle loaded and verified, ten items for one user with their ratings",
+        "a new process: TensorFlow, the same model's SavedModel loaded, one rating",
+    ),
+    Bench(
+        "score-savedmodel",
+        "us",
+        ("our scores", "score-savedmodel"),
+        ("savedmodel", "score-savedmodel"),
+        "raw strings to one rating by the bundle's graph `rank` in ONNX Runtime, one thread, batch 1",
+        "the same model's SavedModel on the same strings, one thread, the fastest of three ways to call it",
+        scale=1e6,
+    ),
 )
 
 

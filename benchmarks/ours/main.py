@@ -22,6 +22,10 @@ MODULES = {
     "encode-whole": "encode",
     "out-of-core": "streaming",
     "in-core": "streaming",
+    "bulk": "bulk",
+    "bulk-loop": "bulk",
+    "start": "serving",
+    "score-savedmodel": "serving",
 }
 
 

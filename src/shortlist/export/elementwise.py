@@ -13,7 +13,7 @@ import numpy as np
 
 from shortlist.export.fusions import gelu, masked_rows
 from shortlist.export.graph import Graph, Spec, Value
-from shortlist.export.views import narrow_rows, shaped
+from shortlist.export.views import as_wide, narrow_rows, shaped
 
 Params: TypeAlias = Mapping[str, Any]
 Rule: TypeAlias = Callable[[Graph, Sequence[Value], Spec, Params], Value]
@@ -106,6 +106,13 @@ def _round(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
     return g.op("Mul", [g.op("Sign", args, *out), g.op("Floor", [up], *out)], *out)
 
 
+def _at_least(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
+    x, bound = args
+    if isinstance(bound, np.ndarray) and (wide := as_wide(g, x)) is not x:
+        args = [wide, bound.astype(wide.dtype)]
+    return g.op("GreaterOrEqual", args, *out)
+
+
 def _select(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
     which, result = args[0], args[1]
     if which.dtype == bool and (rows := masked_rows(g, which, args[2], result)) is not None:
@@ -140,12 +147,13 @@ _DIRECT = {
     "log": "Log", "logistic": "Sigmoid", "erf": "Erf", "sin": "Sin", "cos": "Cos", "tan": "Tan",
     "asin": "Asin", "acos": "Acos", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "tanh": "Tanh",
     "asinh": "Asinh", "acosh": "Acosh", "atanh": "Atanh", "eq": "Equal", "lt": "Less", "le": "LessOrEqual",
-    "gt": "Greater", "ge": "GreaterOrEqual", "eq_to": "Equal", "lt_to": "Less", "le_to": "LessOrEqual",
+    "gt": "Greater", "eq_to": "Equal", "lt_to": "Less", "le_to": "LessOrEqual",
 }  # fmt: skip
 
 ELEMENTWISE: dict[str, Rule] = {
     **{name: chain(kind) for name, kind in _DIRECT.items()},
     "mul": _multiply,
+    "ge": _at_least,
     "rsqrt": chain("Sqrt", "Reciprocal"),
     "not": by_type("Not", "BitwiseNot"),
     "and": by_type("And", "BitwiseAnd"),

@@ -45,9 +45,9 @@ def masked_rows(g: Graph, known: Value, rows: Value, otherwise: Value) -> Ref | 
         return None
     asked, limits = _compared(g, known)
     limit = bounds(g, clipped)
-    if limit is None or limit[0] < -1 or asked != clipped or not _is(limits, 0):
+    if limit is None or limit[0] < -1 or asked is None or not _is(limits, 0):
         return None
-    if tuple(known.shape) != (*clipped.shape, 1):
+    if as_wide(g, asked) != as_wide(g, clipped) or tuple(known.shape) != (*clipped.shape, 1):
         return None
     padded = np.concatenate([args[0], np.zeros_like(args[0][:1])])  # type: ignore[index]
     return g.op("Gather", [padded, as_wide(g, clipped)], rows.shape, rows.dtype, axis=0)
