@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shortlist.api.fitting import fit as fit
     from shortlist.api.recommending import combine as combine
     from shortlist.api.stored import Stored as Stored
+    from shortlist.api.savedmodels import write_savedmodel as write_savedmodel
     from shortlist.api.warming import warm_start as warm_start
     from shortlist.bundle import load as load
     from shortlist.bundle.live import open_live as open_live
@@ -105,6 +106,7 @@ _HOMES = {
     "register_tower": "shortlist.models.towers",
     "warm_start": "shortlist.api.warming",
     "tune": "shortlist.recipes.tuning",
+    "write_savedmodel": "shortlist.api.savedmodels",
 }
 _MODULES = {"datasets": "shortlist.data.datasets", "splits": "shortlist.data.splits"}
 

@@ -57,6 +57,7 @@ PUBLIC: list[str] = [
     "register_tower",
     "splits",
     "warm_start",
+    "write_savedmodel",
     "tune",
 ]
 

@@ -29,6 +29,7 @@ TRAINS = {
     "shortlist.api.news",
     "shortlist.api.warming",
     "shortlist.api.recommending",
+    "shortlist.api.savedmodels",
     "shortlist.recipes.accuracy",
     "shortlist.recipes.arrivals",
     "shortlist.recipes.measures",
