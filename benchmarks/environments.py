@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = ROOT / "build" / "bench"
-PEERS = ("torch", "tensorflow")
+PEERS = ("torch", "tensorflow", "ann")
 PINS = {"savedmodel": ROOT / "requirements" / "savedmodel.txt"}
 """Environments that measure nothing: here JAX and TensorFlow together, to write a SavedModel."""
 

@@ -47,6 +47,8 @@ KEEP_MEMORY = (
     ("MALLOC_TOP_PAD_", "268435456"),
 )
 
+ONE_THREAD = (("OMP_NUM_THREADS", "1"), ("OPENBLAS_NUM_THREADS", "1"))
+
 PROGRAMS = {
     "ours": Program("ours/main.py", "project"),
     "our tables": Program("ours/main.py", "project"),  # gigabytes: in a process of their own
@@ -68,6 +70,10 @@ PROGRAMS = {
     "tfrs": Program("peers/tfrs_main.py", "tensorflow"),
     # by itself: after other work in the process FactorizedTopK was seen to take longer
     "tfrs evaluation": Program("peers/tfrs_main.py", "tensorflow"),
+    # one query at a time, on one thread
+    "our index": Program("ours/main.py", "project", ONE_THREAD),
+    "scann": Program("peers/ann_main.py", "ann", ONE_THREAD),
+    "usearch": Program("peers/ann_main.py", "ann"),  # which is told; its building may use all
     "our tutorials": Program("ours/tutorials.py", "project"),
     "growth": Program("ours/growth.py", "project"),
     "tfrs tutorials": Program("peers/tutorials.py", "tensorflow"),

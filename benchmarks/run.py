@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ann_data import write_vectors
 from benches import BENCHES, small_entries
 from bulk_data import write_bulk
 from encode_data import write_rows
@@ -70,6 +71,8 @@ def compare(wanted: list[str], rounds: int, *, full: bool) -> None:
         write_bulk(BUILD / "data" / "bulk")
     if "out-of-core" in wanted:
         write_store(BUILD / "data" / "stored")
+    if "ann-million" in wanted:
+        write_vectors(BUILD / "data" / "ann")
     if full:
         write(over_runs([one_run(wanted, rounds, again=True) for _ in range(FULL_RUNS)]), RESULTS)
     else:  # what is measured is kept, should the rest be interrupted
