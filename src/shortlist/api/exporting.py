@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist import bundle
-from shortlist._typing import Scorer
+from shortlist._typing import Index, Scorer
 from shortlist.bundle import Part, Writer
 from shortlist.errors import BundleError, MissingExtra
 from shortlist.pipeline.onnx_graphs import WEIGHTS, Graphs
@@ -163,11 +163,21 @@ def _served(recommender: Recommender, parts: Mapping[str, Part], place: Path) ->
     )
     return replace(
         recommender,
+        index=_index(recommender, made),
         retriever=made.retriever,
         ranker=made.ranker,
         item_vectors=made.item_vectors,
         item_representations=made.item_representations,
     )
+
+
+def _index(before: Recommender, after: Recommender) -> Index | None:
+    """The index of the vectors as they are now, of the kind and recall it was built for."""
+    if before.index is None or after.item_vectors is None:
+        return before.index
+    from shortlist.index.build import rebuilt
+
+    return rebuilt(before.index, after.item_vectors)
 
 
 # Without users
