@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -14,7 +15,7 @@ import pytest
 
 from shortlist.errors import ExportError, UnsupportedPrimitive
 from shortlist.export.builder import GraphBuilder
-from shortlist.export.primitives import SUPPORTED
+from shortlist.export.primitives import CALLS, SUPPORTED
 from shortlist.features.history import GAP_BUCKETS
 from shortlist.models.crosses import CrossLayers, DotInteractions
 from shortlist.models.sequence import build_encoder
@@ -480,6 +481,12 @@ def test_unsupported_uses_of_supported_primitives_are_named():
 def test_supported_is_sorted_and_complete_for_the_models_here():
     assert list(SUPPORTED) == sorted(set(SUPPORTED))
     assert {"dot_general", "gather", "scan", "jit", "select_n", "top_k", "broadcast_in_dim"} <= set(SUPPORTED)
+
+
+def test_the_guide_lists_what_is_supported():
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "custom.md").read_text(encoding="utf-8")
+    listed = guide.split("These primitives of JAX")[1].split("```")[1].removeprefix("text").split(",")
+    assert [name.strip() for name in listed] == [name for name in SUPPORTED if name not in CALLS]
 
 
 def test_hand_made_encoder_nodes_and_lowered_functions_share_one_graph():
