@@ -12,6 +12,7 @@ from shortlist._typing import Floats
 from shortlist.errors import RequestError
 from shortlist.index.exact import ExactIndex
 from shortlist.pipeline.stages import Candidates, Popular, Utility, order, rank, retrieve
+from shortlist.state.catalogue import Items
 from shortlist.state.seen import Seen
 
 RNG = np.random.default_rng(0)
@@ -51,7 +52,8 @@ def test_where_no_item_is_left_nothing_is_found() -> None:
 
 
 def test_popular_items_are_the_same_for_all() -> None:
-    found = Popular.of(np.log([0.1, 0.5, 0.1, 0.3])).candidates(2, 3)
+    items = Items.of(["a", "b", "c", "d"], {}, [1, 5, 1, 3])
+    found = Popular.of(items).candidates(2, 3)
     assert found.positions.tolist() == [[1, 3, 0]] * 2
     assert found.popular.all()
 
@@ -63,12 +65,15 @@ def test_popular_items_are_those_a_sort_leaves(data: st.DataObject) -> None:
     bools = st.lists(st.booleans(), min_size=num, max_size=num)
     allow, retired = np.array(data.draw(bools)), np.array(data.draw(bools))
     hidden = np.array(data.draw(st.lists(bools, min_size=3, max_size=3)))
-    found = Popular.of(np.log(counts), retired).candidates(3, k, allow=allow, exclude=relation(hidden))
+    items = Items.of([str(i) for i in range(num)], {}, counts - 1).without(np.flatnonzero(retired))
+    found = Popular.of(items).candidates(3, k, allow=allow, exclude=relation(hidden))
     for row in range(3):
         left = [i for i in range(num) if allow[i] and not retired[i] and not hidden[row, i]]
         want = sorted(left, key=lambda i: (-counts[i], i))[:k]
         assert found.positions[row].tolist() == want + [-1] * (k - len(want))
-        np.testing.assert_allclose(found.log_p[row][: len(want)], np.log(counts[want]), rtol=1e-6)
+        np.testing.assert_allclose(
+            found.log_p[row][: len(want)], np.log(counts[want] / counts.sum()), rtol=1e-5
+        )
 
 
 def test_ranking_skips_padding() -> None:

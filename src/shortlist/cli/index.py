@@ -14,7 +14,6 @@ from shortlist.cli.export import SIGN
 from shortlist.cli.folders import bundle_folder, require_free
 
 if TYPE_CHECKING:
-    from shortlist._typing import Index
     from shortlist.pipeline.recommender import Recommender
 
 app = typer.Typer(
@@ -63,47 +62,36 @@ def build(
     or not at all, and who has it open keeps what there was. An approximate index is tuned and measured on the
     vectors of the bundle's own users.
     """
-    from dataclasses import replace
-
+    from shortlist.api.indexing import about_index, indexed
     from shortlist.bundle.live import open_live
+    from shortlist.errors import RequestError
 
-    def indexed(recommender: Recommender) -> Recommender:
-        made = _built(recommender, str(kind), recall, latency_ms)
-        return replace(recommender, index=made if made.kind != "exact" else None)
+    said: list[str] = []
+
+    def change(recommender: Recommender) -> Recommender:
+        if recommender.item_vectors is None:
+            raise RequestError(
+                "this bundle has no item vectors to search", hint="its model does not retrieve"
+            )
+        made = indexed(recommender, str(kind), recall=recall, latency_ms=latency_ms)
+        said.extend(about_index(made))
+        return made
 
     folder = bundle_folder(bundle)
     if output is None:
         with open_live(folder) as live:
-            live.compact(indexed)
+            live.compact(change)
     else:
         require_free(output, force=force, sign=SIGN)
-        indexed(open_live(folder, write=False).recommender).save(output)
+        change(open_live(folder, write=False).recommender).save(output)
     facts = _facts(output or folder)
     if json:
         out_json(facts)
         return
     out(str(output or folder))
-    note(f"{facts['kind']} index of {facts['items']:,} items, recall {facts['recall']:.4g}", quiet=quiet)
-
-
-def _built(recommender: Recommender, kind: str, recall: float, latency_ms: float | None) -> Index:
-    import numpy as np
-
-    from shortlist.errors import RequestError
-    from shortlist.index.build import build as build_index
-
-    if recommender.item_vectors is None:
-        raise RequestError("this bundle has no item vectors to search", hint="its model does not retrieve")
-    users = recommender.users.vocabulary.values
-    some = np.random.default_rng(0).permutation(len(users))[:_QUERIES]
-    asked = recommender.query_vectors([users[at] for at in some]) if len(some) > 1 else None
-    vectors = np.asarray(recommender.item_vectors)
-    made = build_index(vectors, kind, queries=asked, recall=recall, latency_ms=latency_ms)
-    retired = recommender.items.retired
-    return made if retired is None else made.without(np.flatnonzero(retired))
-
-
-_QUERIES = 1024  # users an approximate index is tuned and measured on
+    note(f"{facts['kind']} index of {facts['items']:,} items", quiet=quiet)
+    for line in said:
+        note(line, quiet=quiet)
 
 
 @app.command(

@@ -95,21 +95,9 @@ def query_columns(
     for name, kind in schema.query.items():
         if name in DERIVED:
             continue
-        if (
-            name not in given
-            and name == "timestamp"
-            and name not in users.columns
-            and users.as_of is not None
-        ):
-            out[name] = np.full(len(indices), users.as_of, np.int64)
-            continue
-        column = given.get(name)
-        if column is None:
-            column = missing_column(kind, len(indices), schema.sizes.get(name, 1))
-        if name in users.columns:
-            column = fill_missing(column, take_rows(users.columns[name], indices))
-        if name == "timestamp" and users.as_of is not None:
-            column = fill_missing(column, np.full(len(indices), users.as_of, column.dtype))
+        column = _asked(name, kind, schema.sizes.get(name, 1), users, given, indices)
+        if name == "timestamp" and users.as_of is not None and (gone := is_missing(column)).any():
+            column = np.where(gone, np.array(users.as_of, column.dtype), column)
         out[name] = column
     lengths = {name: schema.sizes.get(name, 1) for name in schema.query if name in DERIVED}
     if not lengths:
@@ -121,6 +109,16 @@ def query_columns(
     times = request_times(users, given, indices)
     stored = events.columns(lengths, Standing.of(indices, times, places))
     return out | (stored if told is None else told.columns(events, lengths, times, stored))
+
+
+def _asked(name: str, kind: ColumnType, size: int, users: Users, given: Columns, indices: Longs) -> Array:
+    """A column as given, else as stored of each user, else missing."""
+    stored, column = users.columns.get(name), given.get(name)
+    if column is None and stored is not None and type_of(stored) == kind:
+        return take_rows(stored, indices)
+    if column is None:
+        column = missing_column(kind, len(indices), size)
+    return column if stored is None else fill_missing(column, take_rows(stored, indices))
 
 
 def request_times(users: Users, given: Columns, indices: Longs) -> Longs:

@@ -246,7 +246,20 @@ class Recommender:
     @cached_property
     def popular(self) -> Popular:
         """What users get whom the model cannot answer."""
-        return Popular.of(self.items.log_popularity, self.items.retired)
+        return Popular.of(self.items)
+
+    @cached_property
+    def lengths(self) -> Floats:
+        """Of the vectors that `similar_items` compares, none of them 0: float32 [N]."""
+        vectors = self.item_vectors if self.item_vectors is not None else self.item_representations
+        if vectors is None:
+            raise RequestError("this recommender has no item vectors to compare")
+        parts = [
+            np.linalg.norm(np.asarray(vectors[start : start + _LISTED]), axis=1)
+            for start in range(0, len(vectors), _LISTED)
+        ]
+        lengths: Floats = np.maximum(np.concatenate(parts), np.float32(1e-12))
+        return lengths
 
     # What is known of the past
 

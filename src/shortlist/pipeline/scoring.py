@@ -11,6 +11,7 @@ from shortlist.data.coded import Table as CodedTable
 from shortlist.errors import RequestError
 from shortlist.features.log import Standing
 from shortlist.features.requests import Request
+from shortlist.index.rows import Rows
 from shortlist.index.top import top_k
 from shortlist.pipeline.questions import candidate_columns, require_k
 from shortlist.pipeline.shortlists import Asked, asked_columns, standing, vectors_of
@@ -82,18 +83,18 @@ def similar_items(recommender: Recommender, item_id: str | int, k: int) -> Table
         own = index.vectors(np.array([position]))
         found = index.search(own, NEAR * k + 1).positions[0]
         places = np.sort(found[found >= 0]).astype(np.int64)
-        vectors = index.vectors(places)
+        products = index.vectors(places) @ own[0]
+        lengths = np.maximum(np.linalg.norm(index.vectors(places), axis=1), 1e-12)
+        cosines = products / (lengths * max(float(np.linalg.norm(own)), 1e-12))
     else:
-        stored = recommender.item_vectors
+        lengths = recommender.lengths
+        stored: Any = recommender.item_vectors
         stored = recommender.item_representations if stored is None else stored
-        if stored is None:
-            raise RequestError("this recommender has no item vectors to compare")
-        vectors = np.asarray(stored)
-        own, places = vectors[position : position + 1], np.arange(len(vectors))
-    length = max(float(np.linalg.norm(own)), 1e-12)
-    cosines = (vectors @ own[0]) / (np.maximum(np.linalg.norm(vectors, axis=1), 1e-12) * length)
+        own, places = stored[np.array([position])], np.arange(len(items))
+        products = stored.scores(own)[0] if isinstance(stored, Rows) else stored @ own[0]
+        cosines = products / (lengths * lengths[position])
     others = places != position if items.retired is None else (places != position) & ~items.retired[places]
-    best, scores = top_k(cosines[None], min(k, len(vectors)), others)
+    best, scores = top_k(cosines[None], min(k, len(places)), others)
     kept = best[0] >= 0
     ranks = np.arange(1, kept.sum() + 1, dtype=np.int32)
     return Table({"item_id": items.ids[places[best[0][kept]]], "score": scores[0][kept], "rank": ranks})

@@ -96,10 +96,12 @@ def _shortlist(
     representation = found = None
     if recommender.retriever is not None and recommender.searcher is not None:
         representation, _ = both = recommender.retriever.encode_query(query)
-        bonus = recommender.bonus(at, told)
-        found = retrieve(
-            recommender.searcher, vectors_of(both), fetch, allow=group.allow, exclude=hidden, bonus=bonus
-        )
+        vectors = vectors_of(both)
+        if known.any():
+            bonus = recommender.bonus(at, told)
+            found = retrieve(
+                recommender.searcher, vectors, fetch, allow=group.allow, exclude=hidden, bonus=bonus
+            )
     if found is None or not known.all():
         popular = recommender.popular.candidates(len(users), fetch, allow=group.allow, exclude=hidden)
         found = popular if found is None else choose(known, found, popular)

@@ -13,6 +13,7 @@ import numpy as np
 
 from shortlist._typing import Bools, Doubles, Floats, Index, Ints, Longs, Relation, Scorer
 from shortlist.errors import RequestError, did_you_mean
+from shortlist.state.catalogue import Items
 
 _PAIRS = 1 << 12  # pairs ranked at once: what is held of them stays in a core's caches
 
@@ -70,9 +71,7 @@ def retrieve(
     """
     positions, scores, log_z = index.search(queries, k, allow=allow, exclude=exclude, bonus=bonus, log_z=True)
     assert log_z is not None
-    with np.errstate(invalid="ignore"):  # of no item at all
-        log_p = scores - log_z[:, None]
-    log_p[positions < 0] = -np.inf
+    log_p = scores - np.maximum(log_z, np.finfo(np.float32).min)[:, None]  # which is -inf of no item at all
     return Candidates(positions, log_p, np.zeros(len(queries), np.bool_))
 
 
@@ -87,10 +86,10 @@ class Popular:
     log_popularity: Floats
 
     @classmethod
-    def of(cls, log_popularity: Doubles, retired: Bools | None = None) -> Popular:
-        """Of all items but the retired [N]."""
-        scores = log_popularity.astype(np.float32)
-        order = np.argsort(-scores, kind="stable").astype(np.int32)
+    def of(cls, items: Items) -> Popular:
+        """Of all items but the retired."""
+        order, retired = items.by_popularity, items.retired
+        scores = items.log_popularity.astype(np.float32)
         return cls(order if retired is None else order[~retired[order]], scores)
 
     def candidates(

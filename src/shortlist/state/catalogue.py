@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from shortlist._typing import MISSING_INT, Array, Bools, Columns, Doubles, Longs
+from shortlist._typing import MISSING_INT, Array, Bools, Columns, Doubles, Ints, Longs
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError, RequestError, did_you_mean
 from shortlist.state.growing import Growing, appended
@@ -58,6 +58,11 @@ class Items:
         return np.array([*self.vocabulary.values, None], object)[:-1]
 
     @cached_property
+    def by_popularity(self) -> Ints:
+        """Positions of all items, the most popular first (as float32), then by position: int32 [N]."""
+        return np.argsort(-self.log_popularity.astype(np.float32), kind="stable").astype(np.int32)
+
+    @cached_property
     def num_present(self) -> int:
         """How many items may be recommended: all but the retired."""
         return len(self) - (0 if self.retired is None else int(self.retired.sum()))
@@ -100,6 +105,9 @@ class Items:
         popularity = _longer(self.log_popularity, least, room, "log_popularity")
         made = Items(vocabulary, grown, popularity, _without(self.retired, count, places))
         made.__dict__["ids"] = _longer(self.ids, ids, room, "ids")
+        if "by_popularity" in self.__dict__:  # new ones are least popular, and last of these
+            later = np.arange(len(self), count, dtype=np.int32)
+            made.__dict__["by_popularity"] = np.append(self.by_popularity, later)
         made._room.update(room)
         made._texts.update(
             (name, texts.updated(grown[name], places if name in columns else new))
@@ -113,6 +121,8 @@ class Items:
         retired[places] = True
         made = replace(self, retired=retired)
         made.__dict__["ids"] = self.ids
+        if "by_popularity" in self.__dict__:
+            made.__dict__["by_popularity"] = self.by_popularity
         made._room.update(self._room)
         made._texts.update(list(self._texts.items()))
         return made
