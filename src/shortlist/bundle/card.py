@@ -55,7 +55,7 @@ def _summary(manifest: Manifest) -> Iterator[str]:
         yield f"and answers with the best of {weighed if head.rating_weight else 'these'}."
     else:
         yield f"It orders the {order.num_retrieved} most popular items by the predicted {shown(head.head)}."
-    yield f"Made with Shortlist {shown(manifest.shortlist)}, {shown(manifest.created)}."
+    yield f"Made with Shortlist {shown(manifest.shortlist)}; `manifest.json` says when."
 
 
 def _index(index: Mapping[str, Any]) -> str:

@@ -16,10 +16,10 @@ EXAMPLES = examples("shortlist verify runs/demo", "shortlist verify export --jso
 
 
 def verify(bundle: Bundle, json: Json = False) -> None:
-    """Check every file of a bundle, run every graph once, and ask it one question.
+    """Check every file and graph of a bundle, and ask it.
 
-    Exit code 1 where anything is wrong; the message names the file. With --json: whole, and the problem or
-    what was checked.
+    Checksums, every graph run on a row, arrays and index against each other, one answer. Exit code 1 where
+    anything is wrong; the message names the file. With --json: whole, and the problem or what was checked.
     """
     from shortlist import bundle as bundles
 
