@@ -216,6 +216,10 @@ def test_importing_a_serving_module_loads_no_jax() -> None:
             assert not libraries(reached(module)) & LEARNING_LIBRARIES, module
 
 
+def test_a_bundle_and_onnx_are_enough_to_compose_its_graph() -> None:
+    assert not libraries(reached("shortlist.export.recommending")) & LEARNING_LIBRARIES
+
+
 @pytest.mark.parametrize("name", sorted(NO_TABLES))
 def test_a_bundle_is_loaded_without_polars(name: str) -> None:
     for module in modules():
