@@ -133,6 +133,25 @@ def test_files_without_users(tmp_path: Path, name: str, data: bytes, said: str) 
 
 
 @pytest.mark.slow
+def test_memory_does_not_grow_with_the_users(run: Path, tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from shortlist.cli import app\n"
+        "app(sys.argv[1:], standalone_mode=False)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    most = []
+    for count in (10_000, 200_000):
+        listed = tmp_path / f"{count}.txt"
+        listed.write_text("\n".join(str(n % NUM_USERS) for n in range(count)))
+        words = ["recommend", str(run), "--users", str(listed), "-o", str(tmp_path / f"{count}.parquet")]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, timeout=300
+        )
+        most.append(int(done.stdout.split()[-1]) / (1024 if sys.platform == "linux" else 1024**2))
+    assert most[1] < most[0] + 32, f"MiB with 10,000 and 200,000 users: {most}"  # the list takes some 15
+
+
+@pytest.mark.slow
 def test_a_command_killed_at_many_moments(cli: Cli, run: Path, tmp_path: Path) -> None:
     """40,000 users, killed for good as soon as more is written than before, until nothing is left to do."""
     listed = tmp_path / "users.txt"
