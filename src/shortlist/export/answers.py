@@ -29,7 +29,10 @@ _KNOWN = 3  # users asked about, beside one whom nobody knows
 def recommend_inputs(
     recommender: Recommender, queries: Request, k: int, *, filter_seen: bool = True
 ) -> Columns:
-    """What the graph is to be given so that it answers as `Recommender.recommend(queries, k)` does."""
+    """What the graph is to be given so that it answers as `Recommender.recommend(queries, k)` does.
+
+    A request's time may be among it though the graph does not read it: lists of past items were made with it.
+    """
     asked, items = recommender.read(queries), recommender.items
     at, count = standing(recommender, asked), len(asked)
     inputs: Columns = {n: np.asarray(column) for n, column in asked_columns(recommender, asked).items()}
@@ -70,8 +73,10 @@ def check_answers(recommender: Recommender, graph: bytes, weights: Mapping[str, 
         _lay(Path(folder), recommender, graph, weights)
         session = _opened(Path(folder) / "recommend.onnx")
         names = [declared.name for declared in session.get_outputs()]
+        read = {declared.name for declared in session.get_inputs()}
         for k in (min(10, len(recommender.items)), len(recommender.items)):
-            found = session.run(names, recommend_inputs(recommender, users, k))
+            inputs = recommend_inputs(recommender, users, k)
+            found = session.run(names, {name: x for name, x in inputs.items() if name in read})
             slate = recommender.recommend(users, k)
             for query in range(len(users)):
                 want = slate.of(query).columns

@@ -97,7 +97,8 @@ def _known(g: Composition, recommender: Recommender) -> str:
     if "user_id" not in recommender.schema.query:
         return ""
     users = list(recommender.users.vocabulary.values)
-    one = {"keys_strings": users, "values_int64s": [1] * len(users), "default_int64": 0}
+    slots = [1] * len(users) or [0]  # where users were left out, nobody is known by name
+    one = {"keys_strings": users or [""], "values_int64s": slots, "default_int64": 0}
     known = g("LabelEncoder", g("Unsqueeze", "user_id", np.array([1])), domain="ai.onnx.ml", **one)
     for name in g.inputs:
         if name in LISTS and LISTS[name][1] in ("items", "distinct"):
