@@ -191,6 +191,16 @@ def dies(done: int) -> Iterator[tuple[int, dict[str, Any]]]:
     raise Killed
 
 
+def test_a_run_that_wrote_nothing_leaves_nothing(whole: tuple[str, bytes], tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        write(target(tmp_path, whole[0], where="wrong"), dies)
+    assert list(tmp_path.iterdir()) == []
+    asked = target(tmp_path, whole[0])
+    asked.journal.write_text('{"question": {"k": 11}}\n')  # killed for good before its first block
+    write(asked, blocks)
+    assert asked.path.read_bytes() == whole[1]
+
+
 def test_a_partial_file_of_nobody_knows_whom_is_kept(tmp_path: Path) -> None:
     asked = target(tmp_path)
     asked.partial.write_text("somebody's")

@@ -72,15 +72,7 @@ def recommend(
     With --all-users or --users the shortlists go into a file: user_id, item_id, rank, score and what the
     model predicts. A run that was killed goes on where it was, when the same is asked again.
     """
-    if bool(user) + all_users + (users is not None) != 1 or bool(user) == (output is not None):
-        fail(
-            "recommend needs --user, or --all-users (or --users FILE) and --output",
-            "shortlist recommend BUNDLE --user 42",
-        )
-        raise typer.Exit(USAGE)
-    if output is not None and history:
-        fail("--history is what one user did: it goes with --user")
-        raise typer.Exit(USAGE)
+    _require_one(bool(user), all_users, users is not None, file=output is not None, history=bool(history))
     chosen = None if users is None else read_users(users)
     recommender = load(bundle)
     known = recommender.items.vocabulary
@@ -101,15 +93,27 @@ def recommend(
 
         if strangers := sum(name not in recommender.users.vocabulary for name in chosen or ()):
             note(f"{strangers:,} of {len(chosen or ()):,} users are not known", quiet=quiet)
-        shared = typed(recommender, columns)
-        options: dict[str, Any] = {"users": chosen, "context": shared, "threads": threads, "force": force}
-        answer = partial(recommend_all, k=k, **options, **filters)
+        filters |= {"users": chosen, "context": typed(recommender, columns), "threads": threads}
+        answer = partial(recommend_all, k=k, force=force, **filters)
         write_answers(bundle, output, "users", answer, json=json, quiet=quiet, recommender=recommender)
         return
     asked = user or []
     queries = [typed(recommender, {"user_id": name, **columns}) for name in asked]
     slate = recommender.recommend(queries, k, **filters)
     _show(recommender, titled(recommender, slate.to_dicts()), asked, json=json, quiet=quiet)
+
+
+def _require_one(user: bool, all_users: bool, users: bool, *, file: bool, history: bool) -> None:
+    """Leave where it is not one of --user, --all-users and --users, the latter two with --output."""
+    if user + all_users + users != 1 or user == file:
+        fail(
+            "recommend needs --user, or --all-users (or --users FILE) and --output",
+            "shortlist recommend BUNDLE --user 42",
+        )
+        raise typer.Exit(USAGE)
+    if file and history:
+        fail("--history is what one user did: it goes with --user")
+        raise typer.Exit(USAGE)
 
 
 def _show(

@@ -138,8 +138,13 @@ def _locked(target: Target, *, force: bool) -> Iterator[BinaryIO]:
     """The partial file, which no other run writes until the block ends."""
     with open(os.open(target.partial, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
         _lock(target, file)
-        _require_free(target.path, force=force)
-        yield file
+        try:
+            _require_free(target.path, force=force)
+            yield file
+        finally:  # a run that ends before its first block, by a wrong question say, leaves nothing
+            if not os.fstat(file.fileno()).st_size and target.partial.exists():
+                target.journal.unlink(missing_ok=True)
+                target.partial.unlink()
 
 
 def _lock(target: Target, file: BinaryIO) -> None:
@@ -166,17 +171,14 @@ def _begun(target: Target, file: BinaryIO, *, force: bool) -> list[_Line]:
             )
         return _begin(target, file)
     head, *told = target.journal.read_bytes().split(b"\n")[:-1] or [b""]
-    asked = _decoded(head)
-    differing = _differing(asked, target.question)
-    if differing and not force:
+    differing = _differing(_decoded(head), target.question)
+    lines = _whole(told, file)
+    if differing and os.fstat(file.fileno()).st_size and not force:
         raise DataError(
             f"{target.journal} is of an interrupted run that was asked something else: {differing}",
             hint="ask the same to go on with it, or start anew with --force, or give another --output",
         )
-    if differing:
-        return _begin(target, file)
-    lines = _whole(told, file)
-    if not lines:
+    if differing or not lines:
         return _begin(target, file)
     file.truncate(lines[-1].end)
     file.seek(lines[-1].end)
