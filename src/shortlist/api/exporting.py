@@ -105,7 +105,7 @@ def _export(module: str) -> Any:
 def _complete(manifest: Mapping[str, Any]) -> bool:
     """Whether the graph that recommends is there, or can not be made."""
     recommend = manifest["recommend"]
-    return recommend["graph"] is not None or not _can_write()
+    return recommend.get("graph") is not None or not _can_write()
 
 
 def _can_write() -> bool:
