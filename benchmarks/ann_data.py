@@ -57,6 +57,18 @@ def _unit(vectors: Floats) -> Floats:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def of_many_lengths(items: Floats, seed: int = 6) -> Floats:
+    """The same vectors with lengths as towers may learn them: log-normal, spread by 0.5."""
+    lengths = np.exp(0.5 * np.random.default_rng(seed).standard_normal((len(items), 1)))
+    return (items * lengths).astype(np.float32)
+
+
+def best(items: Floats, queries: Floats, k: int = 100) -> NDArray[np.int64]:
+    """The exact best of each query, in any order."""
+    parts = [queries[start : start + 20] @ items.T for start in range(0, len(queries), 20)]
+    return np.concatenate([np.argpartition(part, -k, axis=1)[:, -k:] for part in parts])
+
+
 def held_out(queries: Floats) -> Floats:
     """The queries that every side is measured on; the others are for tuning."""
     return queries[-1_000:]
@@ -65,11 +77,7 @@ def held_out(queries: Floats) -> Floats:
 def write_right(folder: Path, k: int = 100) -> None:
     """right.npy: the positions of the exact best 100 of every held-out query, in any order."""
     items, queries = np.load(folder / "items.npy"), held_out(np.load(folder / "queries.npy"))
-    right = np.empty((len(queries), k), np.int32)
-    for start in range(0, len(queries), 20):
-        scores = queries[start : start + 20] @ items.T
-        right[start : start + 20] = np.argpartition(scores, -k, axis=1)[:, -k:]
-    np.save(folder / "right.npy", right)
+    np.save(folder / "right.npy", best(items, queries, k).astype(np.int32))
 
 
 def recall(found: NDArray[np.int64], right: NDArray[np.int32]) -> float:

@@ -177,7 +177,7 @@ BENCHES = (
         ("scann", "ann-million"),
         "the best 100 of a million for one query, p50: faiss lists tuned to a recall of 0.95, exact scores",
         "ScaNN tuned to the same recall on the same vectors, its best scored again in float32",
-        (("usearch", "usearch"),),
+        (("usearch", "usearch"), ("usearch", "usearch-lengths")),
         scale=1e3,
         rounds=3,
     ),

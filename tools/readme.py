@@ -22,6 +22,7 @@ PAGES = (
     "docs/performance.md",
     "docs/accuracy.md",
     "docs/guides/cold-start.md",
+    "docs/guides/large-catalogues.md",
 )
 PART = re.compile(
     r"(<!-- (?P<name>[\w-]+): written by `make readme` -->\n)(?P<old>.*?)(<!-- end of (?P=name) -->)",
@@ -161,6 +162,41 @@ def speed(_: str) -> str:
     return f"{table(['benchmark', 'ours', 'peer', 'unit', 'ratio'], rows, right=1)}\n{on}.\n"
 
 
+def nearest(part: str, old: str) -> str:
+    """What was measured of a million items' search; what stands there before it was."""
+    found = {row["bench"]: row["detail"] for row in read("benchmarks/results/latest.json")}
+    if "ann-million" not in found:
+        return old
+    detail = found["ann-million"]
+    ours, once = detail["ours"], detail["once"]
+    if part == "peers":
+        exact, graph = ours["exact"], once["usearch usearch"]["usearch"]
+        told = {"exact (NumPy)": exact, "approximate (faiss `IVF,SQ8`)": ours, "ScaNN": detail["peer"]}
+        rows = [_searcher(name, one) for name, one in (told | {"usearch HNSW": graph}).items()]
+        return table(["index", "recall@100", "p50 ms", "p99 ms", "memory MiB", "build s"], rows, right=1)
+    if part == "filters":
+        rows = [
+            [f"{one['share']:.1%} of {one['drawn']}", f"{one['allowed']:,}", f"{one['recall']:.3f}"]
+            + [f"{one[name]:.2f}" for name in ("p50_ms", "p99_ms", "p50_ms_of_new_masks")]
+            for one in ours["filters"]
+        ]
+        return table(
+            ["allowed", "items", "recall@100", "p50 ms", "p99 ms", "p50 ms, new mask"], rows, right=1
+        )
+    lists, graph = ours["lengths"], once["usearch usearch-lengths"]["usearch-lengths"]["recall"]
+    rows = [
+        [name, f"{lists[key]['recall_at_the_first']:.3f}", str(lists[key]["nprobe"]), f"{graph[key]:.3f}"]
+        for name, key in (("one length", "one"), ("many lengths", "many"))
+    ]
+    header = ["100,000 vectors of", "recall of as many lists", "lists the target takes", "recall of HNSW"]
+    return table(header, rows, right=1)
+
+
+def _searcher(name: str, one: Mapping[str, Any]) -> list[str]:
+    times = [f"{one[key]:.2f}" for key in ("p50_ms", "p99_ms")]
+    return [name, f"{one['recall']:.3f}", *times, f"{one['memory_mib']:.0f}", f"{one['build_seconds']:.0f}"]
+
+
 def precision(_: str) -> str:
     """Figures of the experiments in both precisions."""
     rows = [
@@ -298,6 +334,9 @@ def writers() -> dict[str, Callable[[str], str]]:
         "demo": demo,
         "speed": speed,
         "precision": precision,
+        "nearest-peers": lambda old: nearest("peers", old),
+        "nearest-filters": lambda old: nearest("filters", old),
+        "nearest-lengths": lambda old: nearest("lengths", old),
         "accuracy": accuracy,
         "arrivals-users": lambda _: arrivals("new-users"),
         "arrivals-items": lambda _: arrivals("new-items"),

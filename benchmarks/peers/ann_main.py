@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ann_data import WIDTH, held_out, recall
+from ann_data import WIDTH, best, held_out, of_many_lengths, recall
 from clock import STATUS, emit, folder, run_named
 
 K, TARGET, TUNING = 100, 0.96, 200
@@ -31,9 +31,7 @@ class _Vectors:
         queries = np.load(place / "queries.npy")
         self.queries, self.right = held_out(queries), np.load(place / "right.npy")
         self.tuning = queries[:TUNING]
-        self.best = np.concatenate(
-            [np.argpartition(part @ self.items.T, -K, axis=1)[:, -K:] for part in np.split(self.tuning, 10)]
-        )
+        self.best = best(self.items, self.tuning)
 
 
 def _resident() -> float:
@@ -51,10 +49,11 @@ def _measured(name: str, build: Callable[[Any], Search], sizes: Sequence[Any], *
         tried = recall(np.stack([search(q, size) for q in vectors.tuning]), vectors.best)
         if tried >= TARGET:
             break
-    found, seconds = [], []
+    found, seconds, used = [], [], []
     for query in vectors.queries:
-        start = time.perf_counter()
+        start, before = time.perf_counter(), time.thread_time()
         found.append(search(query, size))
+        used.append((time.thread_time() - before) * 1e3)
         seconds.append(time.perf_counter() - start)
     emit(
         name,
@@ -62,6 +61,8 @@ def _measured(name: str, build: Callable[[Any], Search], sizes: Sequence[Any], *
         recall=round(recall(np.stack(found), vectors.right), 4),
         p50_ms=round(statistics.median(seconds) * 1e3, 4),
         p99_ms=round(float(np.quantile(seconds, 0.99)) * 1e3, 4),
+        p50_cpu_ms=round(statistics.median(used), 4),
+        p99_cpu_ms=round(float(np.quantile(used, 0.99)), 4),
         memory_mib=round(memory, 1),
         share_of_float32=round(memory * 2**20 / vectors.items.nbytes, 3),
         build_seconds=round(took, 1),
@@ -110,6 +111,22 @@ def usearch() -> None:
     )
 
 
+def usearch_lengths() -> None:
+    """The first 100,000 vectors, of one length and of many, in the same graph."""
+    from usearch.index import Index
+
+    place, found = folder() / "ann", {}
+    items = np.load(place / "items.npy", mmap_mode="r")[:100_000]
+    asked = held_out(np.load(place / "queries.npy"))[:TUNING]
+    for name, vectors in (("one", np.asarray(items)), ("many", of_many_lengths(items))):
+        index = Index(ndim=WIDTH, metric="ip", dtype="f32", connectivity=16, expansion_add=128)
+        index.add(np.arange(len(vectors)), vectors)
+        index.expansion_search = 200
+        keys = np.stack([index.search(q, K, threads=1).keys for q in asked]).astype(np.int64)
+        found[name] = round(recall(keys, best(vectors, asked)), 4)
+    emit("usearch-lengths", found["many"], recall=found, setting=200)
+
+
 if __name__ == "__main__":
     assert Path(os.environ["BENCH_DATA"]).exists()
-    run_named({"ann-million": scann, "usearch": usearch}, sys.argv[1:])
+    run_named({"ann-million": scann, "usearch": usearch, "usearch-lengths": usearch_lengths}, sys.argv[1:])
