@@ -178,6 +178,19 @@ def test_pickles_are_never_read(copy: Path) -> None:
         bundle.load(copy)
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["{'descr': '<f8', 'fortran_order': (", "{'descr': '<f8'}", "{'a': 1, 2}", "]" * 9, "9" * 20_000],
+)
+def test_an_array_with_another_header_is_told(copy: Path, header: str) -> None:
+    drop_recommend(copy)
+    start = b"\x93NUMPY\x01\x00" + min(len(header), 65_535).to_bytes(2, "little")
+    (copy / "items" / "log_popularity.npy").write_bytes(start + header.encode() + bytes(480))
+    forge(copy, "items/log_popularity.npy")
+    with pytest.raises(BundleCorrupted):
+        bundle.load(copy)
+
+
 def forge(copy: Path, name: str) -> None:
     content = (copy / name).read_bytes()
     entry = {"bytes": len(content), "sha256": sha256(content).hexdigest()}

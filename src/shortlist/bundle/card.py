@@ -60,7 +60,8 @@ def _summary(manifest: Manifest) -> Iterator[str]:
 
 def _index(index: Mapping[str, Any]) -> str:
     recall = index.get("recall")
-    measured = f", measured recall {_number(recall)}" if isinstance(recall, float) else ""
+    at = f"@{shown(index['recall_k'])}" if "recall_k" in index else ""
+    measured = f", measured recall{at} {_number(recall)}" if isinstance(recall, float) else ""
     return f"{shown(index.get('kind', 'exact'))} search{measured}"
 
 

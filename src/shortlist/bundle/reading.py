@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from functools import partial
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import msgspec
@@ -32,6 +33,8 @@ UNREADABLE = (
     TypeError,
     AttributeError,
     OverflowError,
+    SyntaxError,
+    TokenError,  # of a .npy file's header
     DataError,
     SpecError,
     msgspec.MsgspecError,

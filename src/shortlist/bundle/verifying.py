@@ -12,7 +12,7 @@ from shortlist._typing import Array
 from shortlist.bundle.graphs import RECOMMEND
 from shortlist.bundle.manifest import AGAIN, MANIFEST
 from shortlist.bundle.reading import UNREADABLE, checked, encoder_of, folder_of, inspect, load
-from shortlist.errors import BundleCorrupted, RequestError
+from shortlist.errors import BundleCorrupted
 from shortlist.pipeline.onnx_graphs import open_session
 from shortlist.pipeline.onnx_scorer import OnnxScorer
 from shortlist.pipeline.recommender import Recommender
@@ -144,7 +144,7 @@ def _of_answer(folder: Path, recommender: Recommender) -> Iterator[str]:
     user = recommender.users.vocabulary.values[0] if len(recommender.users) else ""
     try:
         answer = recommender.recommend({"user_id": str(user)}, k=1, filter_seen=False)
-    except RequestError as error:
+    except Exception as error:  # ONNX Runtime's own errors share no public base
         yield f"{folder} does not answer: {error}"
         return
     if not len(answer) or not np.isfinite(np.asarray(answer["score"], np.float64)).all():

@@ -89,8 +89,10 @@ def open_session(model: bytes | Path, name: str) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
+        path_or_bytes = str(model) if isinstance(model, Path) else model
+        # without a fallback, of which it would print
         return onnxruntime.InferenceSession(
-            str(model) if isinstance(model, Path) else model, options, providers=["CPUExecutionProvider"]
+            path_or_bytes, options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
     except Exception as error:  # ONNX Runtime's own errors share no public base
         raise BundleCorrupted(
