@@ -23,16 +23,17 @@ from shortlist._typing import Array, Floats, Index, Ints, Longs
 from shortlist.data.parquet import Columns, Texts
 from shortlist.errors import RequestError
 from shortlist.index.exact import ExactIndex
+from shortlist.pipeline.blas import one_thread
 from shortlist.pipeline.questions import Ids, require_k
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.resumable import Target, Tell, Written, require_ending, write
+from shortlist.pipeline.scoring import NEAR
 from shortlist.pipeline.slate import Slate
 from shortlist.state.seen import Seen
 
 _ROWS = 1 << 16  # rows of a block, at most
 _USERS = 1 << 12  # users of a block, at most
 _SCORES = 1 << 28  # scores a block computes, about: what a kill loses at most takes seconds
-NEAR = 4  # times k are compared exactly, of what an approximate index finds nearest
 _SIDE = ("user_id", "item_id", "rank", "score", "retrieval_score", "source")
 
 T = TypeVar("T")
@@ -164,12 +165,14 @@ def similar_all(
 
 
 def in_order(work: Callable[[int], T], tasks: Iterable[int], threads: int = 0) -> Generator[T, None, None]:
-    """The work on each task, in their order; a task more than there are threads is begun ahead."""
+    """The work on each task, in their order; a task more than there are threads is begun ahead.
+    NumPy's products keep to one thread each meanwhile."""
     threads = threads or min(8, os.cpu_count() or 1)
     if threads == 1:
-        yield from map(work, tasks)
+        with one_thread():
+            yield from map(work, tasks)
         return
-    with ThreadPoolExecutor(threads, "bulk") as pool:
+    with one_thread(), ThreadPoolExecutor(threads, "bulk") as pool:
         waiting: deque[Future[T]] = deque()
         try:
             for task in tasks:
