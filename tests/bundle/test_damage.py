@@ -180,7 +180,7 @@ def test_pickles_are_never_read(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["{'descr': '<f8', 'fortran_order': (", "{'descr': '<f8'}", "{'a': 1, 2}", "]" * 9, "9" * 20_000],
+    ["{'descr': '<f8', 'fortran_order': (", "{'descr': '<f8'}", "{'a': 1, 2}", "9" * 20_000],
 )
 def test_an_array_with_another_header_is_told(copy: Path, header: str) -> None:
     drop_recommend(copy)
