@@ -71,11 +71,15 @@ def cases(joint: Fitted, custom: Fitted, past: Fitted) -> dict[str, Case]:
         ),
         "retrieval": (sl.combine(joint), *named(retrieval=one)),
         "ranking": (sl.combine(ranking=custom, num_retrieved=40), *named(ranking=two)),
+        "mixed": (
+            sl.combine(past, joint, rating_weight=1.0, num_retrieved=20),
+            *named(retrieval=three, ranking=one),
+        ),
         "past": (sl.combine(past, past, rating_weight=0.5, num_retrieved=20), *three),
     }
 
 
-NAMES = ["joint", "apart", "retrieval", "ranking", "past"]
+NAMES = ["joint", "apart", "retrieval", "ranking", "mixed", "past"]
 
 
 @pytest.fixture
@@ -175,12 +179,16 @@ def test_what_is_excluded_never_comes_and_fewer_may_be_left(
     assert (found["item_id"][1] != "").all()
 
 
+@pytest.mark.parametrize("name", ["past", "mixed"])
 def test_a_told_history_makes_a_stranger_known(
-    cases: dict[str, Case], opened: Callable[..., ort.InferenceSession]
+    name: str, cases: dict[str, Case], opened: Callable[..., ort.InferenceSession]
 ) -> None:
-    recommender = cases["past"][0]
-    session, ids = opened(recommender, "past"), recommender.items.ids
+    recommender = cases[name][0]
+    session, ids = opened(recommender, name), recommender.items.ids
     queries = [{"user_id": STRANGER, "history": ids[:4].tolist()}, {"user_id": STRANGER}]
+    source = recommender.recommend(queries, 9)["source"]
+    assert set(source[:9]) == {"retrieval"}
+    assert set(source[9:]) == ({"popular"} if name == "mixed" else {"retrieval"})  # that reads no user_id
     require_same(recommender, asked(session, recommend_inputs(recommender, queries, 9)), queries, 9)
 
 
@@ -203,6 +211,22 @@ def test_of_equal_scores_the_first_of_the_catalogue_comes_first(
             assert len(zero) > 1
             got = found["item_id"][query][: len(want)]
             assert [i for i in got if i in set(tied.items.ids[zero])] == tied.items.ids[zero].tolist()
+
+
+def test_of_equal_predictions_the_first_of_the_catalogue_comes_first(
+    cases: dict[str, Case], opened: Callable[..., ort.InferenceSession]
+) -> None:
+    recommender = cases["ranking"][0]
+    assert recommender.item_representations is not None
+    alike = np.arange(len(recommender.items)) % 2 == 0
+    representations = np.where(alike[:, None], np.float32(0), recommender.item_representations)
+    tied = replace(recommender, item_representations=representations)
+    found = asked(opened(tied, "ranking"), recommend_inputs(tied, tied.users.vocabulary.values[:5], 40))
+    for ids in found["item_id"]:
+        places = tied.items.positions(ids[ids != ""])
+        equal = places[places % 2 == 0]
+        assert len(equal) > 5 and (np.diff(equal) > 0).all()  # whose popularity, the first order, differs
+        assert (np.diff(tied.items.log_popularity[equal]) > 0).any()
 
 
 def test_weights_and_items_are_read_where_they_lie(cases: dict[str, Case]) -> None:
