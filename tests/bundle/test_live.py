@@ -304,3 +304,16 @@ def test_what_killed_processes_told_of_is_there_however_often(copy: Path) -> Non
         name = f"p{number}"
         last = killed(copy, name, draw.randrange(60), compact=draw.choice([0, 2, 5, 11]))
         assert_all_there(copy, name, last)
+
+
+def test_a_reader_begins_anew_where_a_journal_got_shorter(live: Live, copy: Path) -> None:
+    """What a failing disk does: a record was there, could not be flushed, and was taken back."""
+    live.remove_items("m1")
+    size = (copy / JOURNAL).stat().st_size
+    live.remove_items("m2")
+    reader = open_live(copy, write=False)
+    assert reader.version == 2
+    live.close()
+    with (copy / JOURNAL).open("r+b") as file:
+        file.truncate(size)
+    assert reader.refresh() == 1 and "m2" in offered(reader.recommender)

@@ -207,9 +207,10 @@ class _Reader:
             return self._anew()
         path = self.folder / JOURNAL
         try:
-            if not path.is_file() or path.stat().st_size == self.end:
+            size = path.stat().st_size if path.is_file() else 0
+            if size == self.end:
                 return None
-            if self.end == 0:  # there was none when it was opened
+            if self.end == 0 or size < self.end:  # there was none, or the disk failed and it was put back
                 return self._anew()
             found = read(path, self.end, version.number + 1)
             later = replayed(version, found.records, str(path))

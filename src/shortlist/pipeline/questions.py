@@ -85,11 +85,13 @@ def query_columns(
     events: Events | None = None,
     places: Longs | None = None,
     told: Told | None = None,
+    times: Longs | None = None,
 ) -> dict[str, Column]:
     """The query side's columns: as given, else as stored of each user, else the default, else missing.
 
     What is made of past events is made of `events` as of each row's time; places: int64 [n], which event of
-    the log a row is (-1: none), so that it does not see itself.
+    the log a row is (-1: none), so that it does not see itself. times: those of `request_times`, where they
+    are known.
     """
     out: dict[str, Column] = {}
     for name, kind in schema.query.items():
@@ -106,7 +108,7 @@ def query_columns(
         raise RequestError(
             f"this recommender holds no past events, but its model reads {next(iter(lengths))!r}"
         )
-    times = request_times(users, given, indices)
+    times = request_times(users, given, indices) if times is None else times
     stored = events.columns(lengths, Standing.of(indices, times, places))
     return out | (stored if told is None else told.columns(events, lengths, times, stored))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist._typing import Array, Bools, Columns, Floats, Index, Longs, Scorer
+from shortlist._typing import Array, Columns, Floats, Index, Longs, Scorer
 from shortlist.errors import BundleError, RequestError
 from shortlist.features.history import DERIVED, LISTS, Events
 from shortlist.features.log import Log, Standing
@@ -33,7 +33,7 @@ from shortlist.pipeline.questions import (
 )
 from shortlist.pipeline.scoring import score, similar_items
 from shortlist.pipeline.shortlists import Asked, asked_columns, shortlists, vectors_of
-from shortlist.pipeline.slate import Slate, Table, head_column
+from shortlist.pipeline.slate import Slate, Table
 from shortlist.pipeline.stages import Aggregator, Popular, Utility, no_aggregates
 from shortlist.specs.features import AsOf
 from shortlist.state.catalogue import Items
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from shortlist.features.aggregates import Aggregates
 
 _LISTED = 1 << 13  # pairs whose lists of raters are held at once
-_free = head_column
 
 Vectors = Any
 """Rows of numbers: float32 [N, d], or `index.rows.Rows` where a large catalogue has changed."""
@@ -217,7 +216,10 @@ class Recommender:
         """The questions of a request; item: of rows that name an item each. Raises RequestError."""
         columns = read_queries(request, self._rows_readable if item else self._readable)
         users = self.users.indices(columns["user_id"])
-        return Asked(columns, users, self.told(columns, users))
+        if self.events is None:
+            return Asked(columns, users, np.zeros(len(users), np.int64))
+        times = request_times(self.users, columns, users)
+        return Asked(columns, users, times, Told.of(columns, self.items, times))
 
     @cached_property
     def _readable(self) -> Readable:
@@ -308,12 +310,6 @@ class Recommender:
 
         return representations
 
-    def told(self, columns: Columns, users: Longs) -> Told | None:
-        """The histories that requests tell."""
-        if self.events is None:
-            return None
-        return Told.of(columns, self.items, request_times(self.users, columns, users))
-
     def taken(self, users: Longs, told: Told | None) -> Seen:
         """What each query's user has taken: in the training rows, or in the history told."""
         taken = self.users.seen.rows(users)
@@ -328,11 +324,6 @@ class Recommender:
         if told is not None:
             had = had.replaced(told.rows, _visible(told.log, told.standing(at.times), self.seen_as_of))
         return had, self.seen_bonus
-
-    def had_before(self, at: Standing, told: Told | None = None) -> Bools | None:
-        """The items of `bonus` as a mask, bool [n, N]."""
-        bonus = self.bonus(at, told)
-        return None if bonus is None else bonus[0].mask(np.arange(len(at.users)), len(self.items))
 
     @cached_property
     def _over(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from shortlist.features.requests import Request
 from shortlist.index.rows import Rows
 from shortlist.index.top import top_k
 from shortlist.pipeline.questions import candidate_columns, require_k
-from shortlist.pipeline.shortlists import Asked, asked_columns, standing, vectors_of
+from shortlist.pipeline.shortlists import Asked, asked_columns, vectors_of
 from shortlist.pipeline.slate import Table, head_column
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def score(recommender: Recommender, rows: Request) -> Table:
     columns, users, told = asked.columns, asked.users, asked.told
     query = asked_columns(recommender, asked)
     positions = recommender.items.positions(columns["item_id"])
-    at = standing(recommender, asked)
+    at = Standing.of(users, asked.times)
     mirrored = Standing.of(positions, at.times)
     candidate = candidate_columns(
         recommender.items, recommender.schema, columns, positions, recommender.raters, mirrored

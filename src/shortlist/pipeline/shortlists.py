@@ -14,7 +14,7 @@ from shortlist.errors import RequestError
 from shortlist.features.log import Standing
 from shortlist.pipeline.filters import Chosen, Group
 from shortlist.pipeline.histories import Told
-from shortlist.pipeline.questions import query_columns, request_times
+from shortlist.pipeline.questions import query_columns
 from shortlist.pipeline.slate import Slate, head_column
 from shortlist.pipeline.stages import Candidates, choose, order, rank, retrieve
 from shortlist.state.seen import Seen
@@ -29,10 +29,12 @@ Rows = slice | Longs
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Questions that were read: their columns, users int64 [n] (-1 unknown), and the histories they tell."""
+    """Questions that were read: their columns, users int64 [n] (-1 unknown), times int64 [n] (zeros where no
+    model reads events), and the histories they tell."""
 
     columns: Columns
     users: Longs
+    times: Longs
     told: Told | None = None
 
     def __len__(self) -> int:
@@ -40,7 +42,8 @@ class Asked:
 
     def __getitem__(self, rows: Rows) -> Asked:
         told = None if self.told is None else self.told[rows]
-        return Asked({name: column[rows] for name, column in self.columns.items()}, self.users[rows], told)
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        return Asked(columns, self.users[rows], self.times[rows], told)
 
 
 def shortlists(recommender: Recommender, asked: Asked, chosen: Chosen, k: int, *, filter_seen: bool) -> Slate:
@@ -90,7 +93,7 @@ def _shortlist(
 ) -> Candidates:
     """One block of queries of one filter; hidden: what each may not get."""
     users, columns, told = asked.users, asked.columns, asked.told
-    at = standing(recommender, asked)
+    at = Standing.of(users, asked.times)
     query = asked_columns(recommender, asked)
     known = _answerable(recommender, users, told)
     representation = found = None
@@ -120,14 +123,9 @@ def _shortlist(
 def asked_columns(recommender: Recommender, asked: Asked) -> dict[str, Column]:
     """The query side's columns, with what is stored of the users."""
     schema, users, events = recommender.schema, recommender.users, recommender.events
-    return query_columns(schema, users, asked.columns, asked.users, events, told=asked.told)
-
-
-def standing(recommender: Recommender, asked: Asked) -> Standing:
-    """Where questions stand among the events that training knows."""
-    if recommender.events is None:  # nothing is there to stand among
-        return Standing.of(asked.users, np.zeros(len(asked), np.int64))
-    return Standing.of(asked.users, request_times(recommender.users, asked.columns, asked.users))
+    return query_columns(
+        schema, users, asked.columns, asked.users, events, told=asked.told, times=asked.times
+    )
 
 
 def _answerable(recommender: Recommender, users: Longs, told: Told | None) -> Bools:

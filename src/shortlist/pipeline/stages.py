@@ -158,16 +158,17 @@ def rank(
     represented: rows of queries and positions, int64 [n] each -> the items' representations [n, r], where
     they depend on the query.
     """
-    rows, columns = np.nonzero(candidates.positions >= 0)
+    there = np.flatnonzero(candidates.positions >= 0)
+    shape, every = candidates.positions.shape, candidates.positions.reshape(-1)
     predictions: dict[str, Floats] = {}
     plain = isinstance(items, np.ndarray)
-    if not len(rows):  # heads have names even of no pair
+    if not len(there):  # heads have names even of no pair
         first = np.zeros(1, np.int64)
         outputs = scorer.predict(queries[:1], np.asarray(items[first]), aggregates(first, first))
-        predictions = {head: np.full(candidates.positions.shape, np.nan, np.float32) for head in outputs}
-    for start in range(0, len(rows), _PAIRS):
-        row, column = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
-        positions = candidates.positions[row, column].astype(np.int64)
+        predictions = {head: np.full(shape, np.nan, np.float32) for head in outputs}
+    for start in range(0, len(there), _PAIRS):
+        at = there[start : start + _PAIRS]
+        row, positions = at // shape[1], every[at].astype(np.int64)
         if represented is not None:
             own = represented(row, positions)
         else:
@@ -176,8 +177,8 @@ def rank(
         outputs = scorer.predict(asked, own, aggregates(row, positions))
         for head, values in outputs.items():
             if head not in predictions:
-                predictions[head] = np.full(candidates.positions.shape, np.nan, np.float32)
-            predictions[head][row, column] = values
+                predictions[head] = np.full(shape, np.nan, np.float32)
+            predictions[head].reshape(-1)[at] = values
     return replace(candidates, predictions=predictions)
 
 

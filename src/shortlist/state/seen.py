@@ -35,6 +35,9 @@ class Seen:
         user, item = user[known], item[known]
         if user.size and user.max() >= num_users:
             raise DataError(f"seen pairs name user {user.max()}, but there are {num_users} users")
+        if num_users == 1:
+            own = np.unique(item).astype(np.int32)
+            return cls(np.array([0, len(own)]), own)
         width = int(item.max()) + 1 if item.size else 1
         keys = user * width + item
         keys.sort()  # ten times faster on many pairs than np.unique, which looks for repeats first
