@@ -91,10 +91,15 @@ def _data(manifest: Manifest) -> Iterator[str]:
             if value is not None
         ),
         "Trained on": made.get("trained_on"),
+        "Went on with later events": _times(made.get("warm_starts")),
     }
     for name, value in facts.items():
         if value not in (None, ""):
             yield f"- {name}: {_counted(value)}"
+
+
+def _times(steps: Any) -> str:
+    return f"{len(steps)} times" if isinstance(steps, list) else ""
 
 
 def _figures(made: Mapping[str, Any]) -> Iterator[str]:
