@@ -33,6 +33,7 @@ MOST_ITEMS = 100_000
 Graphs = Mapping[str, Mapping[str, bytes]]
 """The graphs of each part of a bundle ("model", or "retrieval" and "ranking", or one of these), by name."""
 
+_STAGES = (("retrieval", "model", "ranking"), ("ranking", "model", "retrieval"))
 _NEVER, _NOTHING = np.array(-np.inf, np.float32), np.array(0, np.float32)
 _TEXTS, _NUMBERS, _DOUBLES = np.dtype(object), np.dtype(np.float32), np.dtype(np.float64)
 _FLOAT, _LONG, _DOUBLE = TensorProto.FLOAT, TensorProto.INT64, TensorProto.DOUBLE
@@ -74,15 +75,16 @@ def recommend_graph(
     if reason:
         raise ExportError(f"no graph can recommend here: {reason}")
     g = Composition()
-    encoded = [g.inline(own["query"], part) for part, own in graphs.items()]
-    batch = g("Shape", encoded[0]["representation"], start=0, end=1)
+    encoded = {part: g.inline(own["query"], part) for part, own in graphs.items()}
+    first, last = (next(part for part in order if part in graphs) for order in _STAGES)
+    batch = g("Shape", encoded[first]["representation"], start=0, end=1)
     g.input(value_info("k", np.dtype(np.int64), (1,)))
     known = _known(g, recommender)
-    found = _retrieved(g, recommender, encoded[0].get("vector", ""), batch, known)
+    found = _retrieved(g, recommender, encoded[first].get("vector", ""), batch, known)
     heads: dict[str, str] = {}
     if recommender.ranker is not None:
-        [*_, (part, own)] = graphs.items()
-        heads = _ranked(g, recommender, found, encoded[-1]["representation"], own["pairs"], part)
+        query, pairs = encoded[last]["representation"], graphs[last]["pairs"]
+        heads = _ranked(g, recommender, found, query, pairs, last)
     _answer(g, recommender, found, known, heads)
     graph = g.finish("recommend", {})
     check_answers(recommender, graph, weights or {})
