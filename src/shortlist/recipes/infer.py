@@ -83,11 +83,17 @@ def infer(split: Split, goal: Goal | Auto = "two-stage", *, seed: int = 42) -> I
     return Inferred(model, _training(plan.sizes, seed), reasons)
 
 
+def approximate(model: ModelSpec, serving: Serving, num_items: int) -> bool:
+    """Whether so many items of a model will be searched approximately."""
+    width = model.candidate.out or max(model.candidate.table_dims, default=1)
+    kind = choose_index(num_items, width, serving.index, serving.latency_ms)
+    return model.retrieval is not None and kind == "ann"
+
+
 def for_index(model: ModelSpec, serving: Serving, num_items: int) -> tuple[ModelSpec, tuple[str, ...]]:
     """An inferred model as its index needs it, and why: vectors of one length where it is approximate."""
     task = model.retrieval
-    width = model.candidate.out or max(model.candidate.table_dims, default=1)
-    if task is None or choose_index(num_items, width, serving.index, serving.latency_ms) == "exact":
+    if task is None or not approximate(model, serving, num_items):
         return model, ()
     suited = replace(
         task, normalize=True, temperature=_TEMPERATURE, learned_temperature=True, item_bias=False

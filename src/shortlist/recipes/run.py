@@ -25,8 +25,9 @@ from shortlist.data.fingerprint import fingerprint
 from shortlist.data.splits import Split
 from shortlist.errors import RecipeError, did_you_mean
 from shortlist.evaluation.report import Report
+from shortlist.index.ivf import faiss
 from shortlist.pipeline.recommender import Recommender
-from shortlist.recipes.infer import for_index, infer
+from shortlist.recipes.infer import approximate, for_index, infer
 from shortlist.recipes.memory import memory_of
 from shortlist.specs.features import Id
 from shortlist.specs.models import Tower, TwoTower
@@ -93,8 +94,8 @@ def run(
     together; test rows are looked at once, at the end. That model is kept, or with `serving.all_rows` one
     that was then fitted on all rows, of which the report says nothing. The directory appears when everything
     in it is complete. Raises RecipeError where `output` exists and `force` is not set, NotEnoughMemory,
-    with the arithmetic, before anything is fitted where the run cannot fit, and whatever reading, fitting
-    and exporting raise.
+    with the arithmetic, before anything is fitted where the run cannot fit, MissingExtra there where an
+    approximate index has no faiss, and whatever reading, fitting and exporting raise.
     """
     output = Path(output)
     _check_output(output, force)
@@ -104,6 +105,8 @@ def run(
     resolved = resolve(recipe)
     recipe, data, split = resolved.recipe, resolved.data, resolved.split
     _require_judge(recipe, split)
+    if approximate(recipe.model, recipe.serving, split.items.height):
+        faiss()  # a run of hours would else end without its index
     memory_of(recipe, split, prepare(recipe.model, split)).require()
     clock.lap("data")
 
