@@ -15,10 +15,11 @@ from shortlist._typing import Array, Columns, Floats
 from shortlist.errors import ExportError
 from shortlist.export.packing import LOCATION
 from shortlist.export.parity import require_same_answers
+from shortlist.features.log import Standing
 from shortlist.features.requests import Request
 from shortlist.index.rows import Rows
 from shortlist.pipeline.recommender import Recommender
-from shortlist.pipeline.shortlists import asked_columns, standing
+from shortlist.pipeline.shortlists import asked_columns
 from shortlist.state.catalogue import Items
 from shortlist.state.seen import Seen
 from shortlist.state.storage import save_array
@@ -34,7 +35,7 @@ def recommend_inputs(
     A request's time may be among it though the graph does not read it: lists of past items were made with it.
     """
     asked, items = recommender.read(queries), recommender.items
-    at, count = standing(recommender, asked), len(asked)
+    at, count = Standing.of(asked.users, asked.times), len(asked)
     inputs: Columns = {n: np.asarray(column) for n, column in asked_columns(recommender, asked).items()}
     taken = recommender.taken(asked.users, asked.told)
     inputs["exclude"] = _ids(items, taken) if filter_seen else np.full((count, 0), "", object)
