@@ -96,7 +96,7 @@ def usearch() -> None:
     from usearch.index import Index
 
     def build(items: Any) -> Search:
-        index = Index(ndim=WIDTH, metric="ip", dtype="bf16", connectivity=16, expansion_add=128)
+        index = Index(ndim=WIDTH, metric="ip", dtype="bf16", connectivity=16, expansion_add=64)
         index.add(np.arange(len(items)), items)
 
         def search(query: Any, size: int) -> Any:
@@ -107,7 +107,7 @@ def usearch() -> None:
 
     sizes = (100, 130, 160, 200, 250, 300, 400, 500, 700, 1000)
     _measured(
-        "usearch", build, sizes, what="expansion of the search; 16 neighbours, expansion 128 in building"
+        "usearch", build, sizes, what="expansion of the search; 16 neighbours, expansion 64 in building"
     )
 
 
