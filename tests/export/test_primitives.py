@@ -405,7 +405,9 @@ def gelu_and_its_lookalikes(_, x):
     x = x["x"]
     other = x[::-1]
     gate = 0.5 * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    return x * gate, gate * x, other * gate, x * (0.5 * (1 + jnp.tanh(0.8 * (x + 0.044715 * x**3))))
+    fifth = 0.5 * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**5)))
+    steep = 0.5 * (1 + jnp.tanh(0.8 * (x + 0.044715 * x**3)))
+    return x * gate, gate * x, other * gate, x * fifth, x * steep
 
 
 def test_gelu_becomes_one_operator_and_what_only_looks_like_it_does_not():
