@@ -263,3 +263,22 @@ def test_no_text_ends_in_another_error(text: str) -> None:
         parse(text)
     except FilterError as error:
         assert 0 <= error.position <= len(text)
+
+
+@pytest.mark.parametrize("column", ["my col", "price", "genre"])
+def test_every_comparison_of_every_value_is_python_s(column: str) -> None:
+    """Whole numbers with floats and the other way round, near 2**53 and at the ends of 64 bits too."""
+    held = {"my col": WHOLE, "price": FLOATS, "genre": TEXTS}[column]
+    blank: dict[str, Any] = {"genre": None, "my col": None, "price": None, "tags": []}
+    rows = [{**blank, column: value} for value in (*held, None)]
+    items = catalogue(rows)
+    near = [value + step for value in WHOLE for step in (-1, 1)] + [-(2**63), 2**63, 2**70, -1e300, BIG + 3]
+    for value in TEXTS if column == "genre" else WHOLE + FLOATS + near:
+        for sign, says in OPERATORS.items():
+            right = [row[column] is not None and says(row[column], value) for row in rows]
+            turned = [row[column] is not None and not says(row[column], value) for row in rows]
+            text = f"{NAMES[column]} {sign} {written(value)}"
+            assert mask(text, items).tolist() == right, text
+            assert mask(f"not {text}", items).tolist() == turned, text
+            mirror = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}.get(sign, sign)
+            assert mask(f"{written(value)} {mirror} {NAMES[column]}", items).tolist() == right, text
