@@ -89,7 +89,8 @@ def test_after_many_operations_it_is_what_was_said_last(
             if not names:
                 continue
             years = [draw.randrange(300) for _ in names]
-            rec = rec.add_items({"item_id": names, "year": years}, replace=kind == "replace")
+            table = {"item_id": names, "year": years, "title": [f"Of {year % 3}" for year in years]}
+            rec = rec.add_items(table, replace=kind == "replace")
             there |= dict(zip(names, years, strict=True))
             gone -= {*names}
         snapshots.append((rec, dict(there)))
@@ -110,8 +111,11 @@ def assert_is(rec: Recommender, there: dict[str, int]) -> None:
     told = rec.score(asked)
     np.testing.assert_allclose(slate["rating"], told["rating"], atol=1e-5)
     np.testing.assert_allclose(slate["retrieval_score"], told["log_p"], atol=1e-5)
-    shown = {row["item_id"]: row["year"] for row in slate.with_items(["year"])}
-    assert shown == there
+    shown = slate.with_items(["year", "title"])
+    assert dict(zip(shown["item_id"], shown["year"], strict=True)) == there
+    first = {row["item_id"] for row in shown if row["title"] == "Of 1"}
+    assert set(rec.recommend("u3", where="title == 'Of 1'", **EVERY)["item_id"]) == first
+    assert all(there[name] % 3 == 1 for name in first)
 
 
 class Approximate(ExactIndex):
