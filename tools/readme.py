@@ -162,6 +162,36 @@ def speed(_: str) -> str:
     return f"{table(['benchmark', 'ours', 'peer', 'unit', 'ratio'], rows, right=1)}\n{on}.\n"
 
 
+def serving(old: str) -> str:
+    """A bundle at work beside TensorFlow's SavedModel of the same model."""
+    found = {row["bench"]: row for row in read("benchmarks/results/latest.json")}
+    if not {"start", "score-savedmodel"} <= found.keys():
+        return old
+    begun, scored = found["start"], found["score-savedmodel"]
+    sides = ("ours", "peer")
+    times = [scored["detail"][side] for side in sides]
+    rows = [
+        ["first answer of a new process, s of CPU", *(f"{begun[side]:.2f}" for side in sides)],
+        ["memory of that process, MB", *(f"{begun['detail'][side]['rss_mb']:.0f}" for side in sides)],
+        ["raw strings to one rating, us", *(f"{scored[side]:.0f}" for side in sides)],
+        ["to 100 ratings, us", *(f"{one['batch_100']['p50_us']:.0f}" for one in times)],
+    ]
+    return table(["", "bundle", "SavedModel"], rows, right=1)
+
+
+def smaller(_: str) -> str:
+    """What smaller tables save and lose; the share of the tables' bytes and the 95 % intervals."""
+    rows = []
+    for one in read("benchmarks/results/weights.json"):
+        metrics = one.get("metrics", {})
+        lost = [metrics.get(name) for name in ("rmse", "filtered ndcg@10 (user)")]
+        told = [f"{m['difference']:+.5f} ({m['low']:+.5f} to {m['high']:+.5f})" if m else "" for m in lost]
+        sizes_kb = [f"{one[name] / 1000:,.0f}" for name in ("bytes", "bundle_bytes")]
+        rows.append([f"`{one['recipe']}`", one["weights"], *sizes_kb, *told])
+    header = ["recipe", "tables", "tables, kB", "bundle, kB", "RMSE", "NDCG@10 of retrieval, filtered"]
+    return table(header, rows, right=2)
+
+
 def nearest(part: str, old: str) -> str:
     """What was measured of a million items' search; what stands there before it was."""
     found = {row["bench"]: row["detail"] for row in read("benchmarks/results/latest.json")}
@@ -333,6 +363,8 @@ def writers() -> dict[str, Callable[[str], str]]:
         "predictions": predictions,
         "demo": demo,
         "speed": speed,
+        "serving": serving,
+        "smaller-weights": smaller,
         "precision": precision,
         "nearest-peers": lambda old: nearest("peers", old),
         "nearest-filters": lambda old: nearest("filters", old),

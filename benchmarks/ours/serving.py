@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from clock import emit, folder
+from clock import emit, folder, peak_memory
 
 HEAVY = ("jax", "polars", "pandas", "scipy", "onnx")
 REPEATS, TURNS = 200, 15
@@ -25,7 +25,7 @@ def start() -> None:
     emit(
         "start",
         used.ru_utime + used.ru_stime,
-        rss_mb=round(used.ru_maxrss / 1024, 1),
+        rss_mb=peak_memory(),
         wall_s=round(wall, 4),
         answers=len(answer),
         absent=[name for name in HEAVY if name not in sys.modules],

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from clock import emit, folder, run_named
+from clock import emit, folder, peak_memory, run_named
 
 REPEATS, WARM = 1500, 200
 
@@ -26,7 +26,7 @@ def start() -> None:
     emit(
         "start",
         used.ru_utime + used.ru_stime,
-        rss_mb=round(used.ru_maxrss / 1024, 1),
+        rss_mb=peak_memory(),
         wall_s=round(wall, 4),
         rating=float(rating[0]),
     )
