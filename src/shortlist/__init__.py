@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from shortlist.api.comparing import compare as compare
     from shortlist.api.encoding import encode as encode
     from shortlist.api.evaluating import evaluate as evaluate
+    from shortlist.api.exporting import export_bundle as export_bundle
     from shortlist.api.fitting import Fitted as Fitted
     from shortlist.api.fitting import fit as fit
     from shortlist.api.recommending import combine as combine
@@ -98,6 +99,7 @@ _HOMES = {
     "compare": "shortlist.api.comparing",
     "encode": "shortlist.api.encoding",
     "evaluate": "shortlist.api.evaluating",
+    "export_bundle": "shortlist.api.exporting",
     "fit": "shortlist.api.fitting",
     "infer": "shortlist.recipes.infer",
     "load": "shortlist.bundle",

@@ -49,6 +49,7 @@ PUBLIC: list[str] = [
     "datasets",
     "encode",
     "evaluate",
+    "export_bundle",
     "fit",
     "infer",
     "load",
