@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from shortlist.api.fitting import Fitted as Fitted
     from shortlist.api.fitting import fit as fit
     from shortlist.api.recommending import combine as combine
-    from shortlist.api.stored import Stored as Stored
     from shortlist.api.savedmodels import write_savedmodel as write_savedmodel
+    from shortlist.api.stored import Stored as Stored
     from shortlist.api.warming import warm_start as warm_start
     from shortlist.bundle import load as load
     from shortlist.bundle.live import open_live as open_live
