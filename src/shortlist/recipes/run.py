@@ -152,12 +152,12 @@ def run(
         clock.lap("fit on all rows")
     tell("writing the bundle", 0, 1)
     with _appearing(output) as folder:
-        judged = {"metrics": _metrics(report), "evaluation": _judgement(report)}
-        replace(recommender, provenance=recommender.provenance | judged).save(folder / "bundle")
+        replace(recommender, provenance=recommender.provenance | _judged(report)).save(folder / "bundle")
         (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
         if resolved.reasons:
-            said = "".join(f"{reason}\n" for reason in resolved.reasons)
-            (folder / "inferred.txt").write_text(said, encoding="utf-8")
+            (folder / "inferred.txt").write_text(
+                "".join(f"{r}\n" for r in resolved.reasons), encoding="utf-8"
+            )
         clock.lap("export")
         _write_metrics(folder / "metrics.jsonl", curves, fitted, clock.seconds)
         _write_report(folder, report, recipe.name or output.name)
@@ -262,6 +262,11 @@ def _metrics(report: Report) -> list[dict[str, Any]]:
         {"name": entry["name"], "role": entry["role"], "figures": entry["figures"]}
         for entry in report.to_dict()["entries"]
     ]
+
+
+def _judged(report: Report) -> dict[str, Any]:
+    """The figures, and how they came about."""
+    return {"metrics": _metrics(report), "evaluation": _judgement(report)}
 
 
 def _judgement(report: Report) -> dict[str, Any]:
