@@ -154,10 +154,7 @@ def run(
     with _appearing(output) as folder:
         replace(recommender, provenance=recommender.provenance | _judged(report)).save(folder / "bundle")
         (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
-        if resolved.reasons:
-            (folder / "inferred.txt").write_text(
-                "".join(f"{r}\n" for r in resolved.reasons), encoding="utf-8"
-            )
+        _write_reasons(folder, resolved.reasons)
         clock.lap("export")
         _write_metrics(folder / "metrics.jsonl", curves, fitted, clock.seconds)
         _write_report(folder, report, recipe.name or output.name)
@@ -284,6 +281,12 @@ def _judgement(report: Report) -> dict[str, Any]:
         ],
         "warnings": list(report.warnings),
     }
+
+
+def _write_reasons(folder: Path, reasons: tuple[str, ...]) -> None:
+    if reasons:
+        said = "".join(f"{reason}\n" for reason in reasons)
+        (folder / "inferred.txt").write_text(said, encoding="utf-8")
 
 
 def _write_report(folder: Path, report: Report, title: str) -> None:
