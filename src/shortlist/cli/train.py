@@ -116,6 +116,8 @@ def train(
         out_json({"output": str(result.output), "seconds": result.seconds, **result.report.to_dict()})
     else:
         out(result.report.table())
+    for said in result.notes:
+        note(said, quiet=quiet)
     note(f"wrote {result.output}; next: shortlist recommend {result.output} --user ID", quiet=quiet)
 
 
