@@ -15,7 +15,6 @@ from shortlist.cli import (
     index,
     init,
     inspect,
-    items,
     recommend,
     reproduce,
     runs,
@@ -82,7 +81,6 @@ app.command(epilog=similar.EXAMPLES)(similar.similar)
 app.command(epilog=export.EXAMPLES)(export.export)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
 app.command(epilog=verify.EXAMPLES)(verify.verify)
-app.add_typer(items.app, name="items")
 app.add_typer(index.app, name="index")
 app.command(epilog=reproduce.EXAMPLES)(reproduce.reproduce)
 app.add_typer(runs.app, name="runs")

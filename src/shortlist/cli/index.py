@@ -121,12 +121,14 @@ def add(
     column stand as `Drama|War`, a vector as `[0.5, 1]`.
     """
     from shortlist.bundle.live import open_live
+    from shortlist.pipeline.arrivals import ADDED, UPDATED
 
     with open_live(bundle_folder(bundle)) as live:
-        before = live.recommender.items
+        before = live.recommender
         version = live.add_items(str(items), item=item, replace=replace)
-        after = live.recommender.items
-    _say(version, after.num_present, after.num_present - before.num_present, "added", json=json, quiet=quiet)
+        after = live.recommender
+    counts = {name: _more(count, before, after) for name, count in (("added", ADDED), ("updated", UPDATED))}
+    _say(version, after.items.num_present, counts, json=json, quiet=quiet)
 
 
 @app.command(epilog=examples("shortlist index remove runs/shop --item 50 --item 181"))
@@ -145,17 +147,21 @@ def remove(
         before = live.recommender.items
         version = live.remove_items(item)
         after = live.recommender.items
-    _say(
-        version, after.num_present, before.num_present - after.num_present, "removed", json=json, quiet=quiet
-    )
+    gone = before.num_present - after.num_present
+    _say(version, after.num_present, {"removed": gone}, json=json, quiet=quiet)
 
 
-def _say(version: int, items: int, changed: int, what: str, *, json: bool, quiet: bool) -> None:
+def _more(count: str, before: Recommender, after: Recommender) -> int:
+    return int(after.provenance.get(count, 0) - before.provenance.get(count, 0))
+
+
+def _say(version: int, items: int, counts: dict[str, int], *, json: bool, quiet: bool) -> None:
     if json:
-        out_json({"version": version, "items": items, what: changed})
+        out_json({"version": version, "items": items, **counts})
         return
     out(str(version))
-    note(f"{changed:,} items {what}, {items:,} in all; this is version {version}", quiet=quiet)
+    changed = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    note(f"items: {changed or 'none changed'}; {items:,} in all; this is version {version}", quiet=quiet)
 
 
 @app.command(epilog=examples("shortlist index stats runs/shop", "shortlist index stats runs/shop --json"))
