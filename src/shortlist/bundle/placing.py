@@ -25,9 +25,21 @@ def written(path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(fresh)
         fresh.chmod(0o755)  # mkdtemp's is private
+        _flush(fresh)
         _put(fresh, path)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Have all of it on the disk before it takes its name: a loss of power leaves the old folder or the new."""
+    for where, _, files in os.walk(folder):
+        for name in (*files, "") if os.name == "posix" else files:  # "": the folder's own list of names
+            handle = os.open(os.path.join(where, name), os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def _put(fresh: Path, path: Path) -> None:

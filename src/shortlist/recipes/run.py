@@ -236,6 +236,7 @@ def _provenance(resolved: Resolved, fitted: Fitted) -> dict[str, Any]:
         },
         "split": resolved.split.describe(),
         "seed": recipe.training.seed,
+        **({"licence": recipe.licence} if recipe.licence else {}),
         "seconds": fitted.seconds,
     }
 

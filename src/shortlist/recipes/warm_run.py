@@ -146,7 +146,7 @@ def _provenance(
 ) -> dict[str, Any]:
     """That of the bundle it went on from, and from which it went on, how."""
     kept: dict[str, Any] = {
-        name: before.provenance[name] for name in ("data", "seed") if name in before.provenance
+        name: before.provenance[name] for name in ("data", "seed", "licence") if name in before.provenance
     }
     training = fitted.training
     step = {

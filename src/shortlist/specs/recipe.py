@@ -24,7 +24,8 @@ class DataSource(Spec, frozen=True, kw_only=True):
     of types of events, each of which counts what event_weights says; those of 0 are left out. time_unit: of
     the times, "s", "ms", "us", "ns", "yyyymmdd" or a strptime pattern ("" finds out). user_key, item_key: the
     columns of the ids in `users` and `items`, where they are called otherwise there. lists: columns of texts
-    that hold several values, with the sign between these. delimiter: of text files ("" finds out).
+    that hold several values, with the sign between these. delimiter: of text files ("" finds out). licence:
+    of the tables, for whoever gets a bundle made of them.
     """
 
     dataset: str = ""
@@ -44,6 +45,7 @@ class DataSource(Spec, frozen=True, kw_only=True):
     item_key: str = ""
     lists: dict[str, str] = msgspec.field(default_factory=dict)
     delimiter: str = ""
+    licence: str = ""
 
     def check(self) -> None:
         if bool(self.dataset) == bool(self.interactions):
@@ -142,7 +144,7 @@ def _check_name(name: str) -> None:
 
 
 class Recipe(Spec, frozen=True, kw_only=True):
-    """One run. tune: what a search may change of it (see `specs.tuning`)."""
+    """One run. tune: what a search may change of it (see `specs.tuning`). licence: of its bundle."""
 
     data: DataSource
     model: ModelSpec
@@ -152,6 +154,7 @@ class Recipe(Spec, frozen=True, kw_only=True):
     evaluation: Evaluation = msgspec.field(default_factory=Evaluation)
     serving: Serving = msgspec.field(default_factory=Serving)
     tune: dict[str, Any] | None = None
+    licence: str = ""
     format: Literal[1] = 1
 
     def check(self) -> None:
@@ -175,6 +178,7 @@ class Outline(Spec, frozen=True, kw_only=True):
     evaluation: Evaluation = msgspec.field(default_factory=Evaluation)
     serving: Serving = msgspec.field(default_factory=Serving)
     tune: dict[str, Any] | None = None
+    licence: str = ""
     format: Literal[1] = 1
 
     def check(self) -> None:
@@ -208,6 +212,7 @@ class Outline(Spec, frozen=True, kw_only=True):
             evaluation=self.evaluation,
             serving=self.serving,
             tune=self.tune,
+            licence=self.licence,
         )
 
 
