@@ -32,7 +32,7 @@ def written(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _flush(folder: Path) -> None:
-    """Have all of it on the disk before it takes its name: a loss of power leaves the old folder or the new."""
+    """Have all of it on the disk before it takes its name: after a loss of power it is the old or the new."""
     for where, _, files in os.walk(folder):
         for name in (*files, "") if os.name == "posix" else files:  # "": the folder's own list of names
             handle = os.open(os.path.join(where, name), os.O_RDONLY if os.name == "posix" else os.O_RDWR)
