@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from shortlist.data.splits import Split as Split
     from shortlist.errors import ShortlistError as ShortlistError
     from shortlist.models.towers import register_tower as register_tower
+    from shortlist.pipeline.bulk import recommend_all as recommend_all
+    from shortlist.pipeline.bulk import similar_all as similar_all
     from shortlist.pipeline.live import Live as Live
     from shortlist.pipeline.recommender import Recommender as Recommender
     from shortlist.pipeline.slate import Slate as Slate
@@ -104,8 +106,10 @@ _HOMES = {
     "infer": "shortlist.recipes.infer",
     "load": "shortlist.bundle",
     "open_live": "shortlist.bundle.live",
+    "recommend_all": "shortlist.pipeline.bulk",
     "register_task": "shortlist.tasks.ranking",
     "register_tower": "shortlist.models.towers",
+    "similar_all": "shortlist.pipeline.bulk",
     "warm_start": "shortlist.api.warming",
     "tune": "shortlist.recipes.tuning",
     "write_savedmodel": "shortlist.api.savedmodels",

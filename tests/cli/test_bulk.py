@@ -24,7 +24,7 @@ Cli = Callable[..., Any]
 
 
 def rows(slate: Any) -> list[dict[str, Any]]:
-    return [{n: row[n] for n in ("user_id", "item_id", "rank", "score", "rating")} for row in slate]
+    return [{n: row[n] for n in ("user_id", "item_id", "rank", "score", "rating", "source")} for row in slate]
 
 
 def test_every_user_the_bundle_knows(cli: Cli, run: Path, tmp_path: Path) -> None:

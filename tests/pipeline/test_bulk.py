@@ -19,7 +19,7 @@ from shortlist.pipeline.stages import Utility
 
 from .conftest import ITEM_IDS, USER_IDS
 
-COLUMNS = ["user_id", "item_id", "rank", "score", "rating"]
+COLUMNS = ["user_id", "item_id", "rank", "score", "rating", "source"]
 
 
 def table(path: Path) -> list[dict[str, Any]]:

@@ -20,13 +20,13 @@ import numpy as np
 
 from shortlist import __version__
 from shortlist._typing import Array, Floats, Index, Ints, Longs
-from shortlist.data.parquet import Columns, Texts
+from shortlist.data.blocks import Columns, Texts, require_ending
 from shortlist.errors import RequestError
 from shortlist.index.exact import ExactIndex
 from shortlist.pipeline.blas import one_thread
 from shortlist.pipeline.questions import Ids, require_k
 from shortlist.pipeline.recommender import Recommender
-from shortlist.pipeline.resumable import Target, Tell, Written, require_ending, write
+from shortlist.pipeline.resumable import Target, Tell, Written, write
 from shortlist.pipeline.scoring import NEAR
 from shortlist.pipeline.slate import Slate
 from shortlist.state.seen import Seen
@@ -92,7 +92,8 @@ def recommend_all(
     identity: str = "",
     tell: Tell = lambda *_: None,
 ) -> Written:
-    """Write the shortlists of users to a table: user_id, item_id, rank, score and a column a head.
+    """Write the shortlists of users to a table: user_id, item_id, rank, score, a column a head, and source:
+    "retrieval", or "popular" where the model was not asked.
 
     Args:
         path: ends in .parquet, .csv or .jsonl. What a killed run has written whole is kept beside it, and the
@@ -104,9 +105,11 @@ def recommend_all(
         The rest is as in `shortlists` and `Recommender.recommend`.
 
     Raises DataError where the file is there already, an interrupted run was asked something else, or it
-    cannot be written; RequestError as `Recommender.recommend` does, and where there are no users.
+    cannot be written; MissingExtra for .parquet without Polars; RequestError as `Recommender.recommend` does,
+    and where there are no users.
     """
     require_k(k)
+    require_ending(Path(path))
     ids = _known(recommender) if users is None else users
     if not ids:
         raise RequestError("there are no users to recommend to", hint="give their ids in users")
@@ -149,6 +152,7 @@ def similar_all(
     What `Recommender.similar_items` says of each item. Arguments and errors are those of `recommend_all`.
     """
     require_k(k)
+    require_ending(Path(path))
     near, looked_at = _nearest(recommender, k)
     retired = recommender.items.retired
     items = np.arange(len(recommender.items)) if retired is None else np.flatnonzero(~retired)
@@ -205,6 +209,7 @@ def _shortlist_columns(slate: Slate, asked: Sequence[str]) -> Columns:
         "rank": slate.columns["rank"],
         "score": slate.columns["score"],
         **heads,
+        "source": Texts((slate.columns["source"] == "popular").astype(np.int64), ("retrieval", "popular")),
     }
 
 

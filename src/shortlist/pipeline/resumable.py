@@ -3,12 +3,13 @@
 Beside `out.parquet` a run keeps
 
     .out.parquet.partial      the blocks so far
-    .out.parquet.journal      what was asked for, then a line a whole block: how many answers, where the block
-                              ends, its checksum, and what the format needs to know of it
+    .out.parquet.journal      what was asked for, then a line a whole block: how many answers and rows, where
+                              the block ends, its checksum
+    .out.parquet.made         the table that is made of the blocks at the end, for Parquet alone
 
 A block counts once its line stands in the journal; what follows the last such block is cut off. When all is
-written the partial file takes the name asked for, so that nothing half-written is ever seen under it. The
-same blocks give the same bytes, however often the run was interrupted.
+written the partial file, or what is made of it, takes the name asked for, so that nothing half-written is
+ever seen under it. The same blocks give the same bytes, however often the run was interrupted.
 """
 
 from __future__ import annotations
@@ -24,24 +25,25 @@ from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
-from shortlist.data import parquet
+from shortlist.data.blocks import Columns, encode, num_rows, require_ending, write_parquet
 from shortlist.errors import DataError
 
-ENDINGS = (".parquet", ".csv", ".jsonl")
-
-Blocks = Callable[[int], Iterable[tuple[int, parquet.Columns]]]
+Blocks = Callable[[int], Iterable[tuple[int, Columns]]]
 """From how many answers are there already -> blocks in order: how many answers each holds, its columns."""
 Tell = Callable[[int, int], None]
 """Told how many of how many answers are written."""
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """A whole block: how many answers there are with it, where it ends, the CRC-32 of its bytes."""
+    """A whole block: how many answers and rows there are with it, where it ends, the CRC-32 of its bytes."""
 
     answers: int
+    rows: int
     end: int
     crc: int
-    group: dict[str, Any]
+
+
+_NOTHING = _Line(0, 0, 0, 0)
 
 
 class Written(NamedTuple):
@@ -70,15 +72,11 @@ class Target:
     def journal(self) -> Path:
         return self.path.with_name(f".{self.path.name}.journal")
 
-
-def require_ending(path: Path) -> str:
-    """The format a path's name asks for. DataError for one there is none for."""
-    if path.suffix.lower() not in ENDINGS:
-        raise DataError(
-            f"{path}: cannot tell the format from the ending {path.suffix!r}",
-            hint=f"name a file that ends in {', '.join(ENDINGS)}",
-        )
-    return path.suffix.lower()
+    @property
+    def made(self) -> Path:
+        """What takes the name when it is whole."""
+        parquet = self.path.suffix.lower() == ".parquet"
+        return self.path.with_name(f".{self.path.name}.made") if parquet else self.partial
 
 
 def write(target: Target, blocks: Blocks, *, force: bool = False, tell: Tell = lambda *_: None) -> Written:
@@ -99,28 +97,36 @@ def write(target: Target, blocks: Blocks, *, force: bool = False, tell: Tell = l
 
 
 def _write(target: Target, file: BinaryIO, blocks: Blocks, force: bool, tell: Tell) -> Written:
-    lines = _begun(target, file, force=force)
-    resumed = lines[-1].answers if lines else 0
     ending = require_ending(target.path)
+    lines = _begun(target, file, force=force)
+    last = lines[-1] if lines else _NOTHING
+    resumed = last.answers
     with target.journal.open("ab") as journal:
         tell(resumed, target.total)
         for count, columns in blocks(resumed) if resumed < target.total else ():
-            start, answers = (lines[-1].end, lines[-1].answers) if lines else (0, 0)
-            block, group = _bytes(ending, columns, start)
+            block = encode(ending, columns, first=not lines)
             _append(file, block)
-            lines.append(_Line(answers + count, start + len(block), zlib.crc32(block), group))
-            _append(journal, msgspec.json.encode(lines[-1]) + b"\n")
-            tell(lines[-1].answers, target.total)
-        groups = [line.group for line in lines]
-        _append(file, parquet.footer(groups) if ending == ".parquet" else b"")
+            rows = last.rows + num_rows(columns)
+            last = _Line(last.answers + count, rows, last.end + len(block), zlib.crc32(block))
+            lines.append(last)
+            _append(journal, msgspec.json.encode(last) + b"\n")
+            tell(last.answers, target.total)
         os.fsync(file.fileno())
-        done = Written(target.total, sum(group["rows"] for group in groups), file.tell(), resumed)
+        if target.made != target.partial:
+            write_parquet(target.partial, [line.end for line in lines], target.made)
+        done = Written(target.total, last.rows, target.made.stat().st_size, resumed)
         _append(journal, msgspec.json.encode({"whole": done._asdict()}) + b"\n")
     if os.name == "nt":
         file.close()
-    os.replace(target.partial, target.path)
-    target.journal.unlink()
+    os.replace(target.made, target.path)
+    _clear(target)
     return done
+
+
+def _clear(target: Target) -> None:
+    """Remove what a run keeps; the journal goes last, since it says that the rest is not needed any more."""
+    for path in (target.made, target.partial, target.journal):
+        path.unlink(missing_ok=True)
 
 
 # What an earlier run has left
@@ -142,9 +148,8 @@ def _locked(target: Target, *, force: bool) -> Iterator[BinaryIO]:
             _require_free(target.path, force=force)
             yield file
         finally:  # a run that ends before its first block, by a wrong question say, leaves nothing
-            if not os.fstat(file.fileno()).st_size and target.partial.exists():
-                target.journal.unlink(missing_ok=True)
-                target.partial.unlink()
+            if not file.closed and not os.fstat(file.fileno()).st_size and target.partial.exists():
+                _clear(target)
 
 
 def _lock(target: Target, file: BinaryIO) -> None:
@@ -212,7 +217,7 @@ def _whole(told: Iterable[bytes], file: BinaryIO) -> list[_Line]:
 
 def _finished(target: Target) -> Written | None:
     """What a run has written that was killed when all was done but for removing its journal."""
-    if target.partial.exists() or not (target.journal.exists() and target.path.is_file()):
+    if target.made.exists() or not (target.journal.exists() and target.path.is_file()):
         return None
     lines = target.journal.read_bytes().split(b"\n")
     whole = _decoded(lines[-2]).get("whole") if len(lines) > 2 else None
@@ -221,7 +226,7 @@ def _finished(target: Target) -> Written | None:
     done = Written(**whole)
     if done.bytes != target.path.stat().st_size:
         return None
-    target.journal.unlink()
+    _clear(target)
     return done._replace(resumed=done.answers)
 
 
@@ -245,39 +250,7 @@ def _differing(asked: Mapping[str, Any], question: Mapping[str, Any]) -> str:
     )
 
 
-# Bytes
-
-
-def _bytes(ending: str, columns: parquet.Columns, start: int) -> tuple[bytes, dict[str, Any]]:
-    """A block's bytes and what is to be remembered of it."""
-    if ending == ".parquet":
-        magic = b"" if start else parquet.MAGIC
-        block, group = parquet.row_group(columns, start + len(magic))
-        return magic + block, group
-    plain = {name: _values(column) for name, column in columns.items()}
-    rows = len(next(iter(plain.values())))
-    if ending == ".csv":
-        return _csv(plain, header=not start), {"rows": rows}
-    lines = (dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True))
-    return msgspec.json.Encoder().encode_lines(lines), {"rows": rows}
-
-
-def _values(column: Any) -> list[Any]:
-    """Plain values; None for what is not a number."""
-    values: list[Any] = column.expand() if isinstance(column, parquet.Texts) else column.tolist()
-    return [None if value != value else value for value in values]
-
-
-def _csv(columns: Mapping[str, list[Any]], *, header: bool) -> bytes:
-    import csv
-    import io
-
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    if header:
-        writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue().encode()
+# Onto the disk
 
 
 def _append(file: BinaryIO, data: bytes) -> None:
