@@ -65,6 +65,25 @@ def test_neighbours_of_every_item(cli: Cli, run: Path, tmp_path: Path) -> None:
     assert found.filter(item_id="5")["neighbour_id"].to_list() == [row["item_id"] for row in one]
 
 
+def test_a_long_run_is_foretold(cli: Cli, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shortlist.cli.bulk._MANY", NUM_ITEMS)
+    monkeypatch.setattr("shortlist.pipeline.bulk.similar_seconds", lambda *_, **__: 7_321.0)
+    said = cli("similar", run, "--all", "-o", tmp_path / "a.csv")
+    assert f"{NUM_ITEMS} items are compared with each other: about 2 h 2 min" in said.err
+    assert cli("similar", run, "--all", "-o", tmp_path / "b.csv", "-q").err == ""
+    monkeypatch.setattr("shortlist.cli.bulk._MANY", NUM_ITEMS + 1)
+    assert "compared" not in cli("similar", run, "--all", "-o", tmp_path / "c.csv").err
+
+
+def test_parquet_without_polars_is_refused_before_anything_is_loaded(
+    cli: Cli, run: Path, tmp_path: Path, refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "polars", None)
+    for words in (("recommend", tmp_path / "no-bundle", "--all-users"), ("similar", tmp_path, "--all")):
+        said = cli(*words, "-o", tmp_path / "x.parquet")
+        refused(said, "polars", ".csv and .jsonl need nothing", "'tables'")
+
+
 def test_what_is_there_stays(cli: Cli, run: Path, tmp_path: Path, refused: Callable[..., None]) -> None:
     path = tmp_path / "out.csv"
     path.write_text("mine")

@@ -13,7 +13,15 @@ import pytest
 
 from shortlist.errors import DataError, RequestError
 from shortlist.index.exact import ExactIndex
-from shortlist.pipeline.bulk import fingerprint, in_order, recommend_all, shortlists, similar_all
+from shortlist.pipeline import bulk
+from shortlist.pipeline.bulk import (
+    fingerprint,
+    in_order,
+    recommend_all,
+    shortlists,
+    similar_all,
+    similar_seconds,
+)
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.stages import Utility
 
@@ -182,6 +190,13 @@ def test_neighbours_without_vectors(ranker_only: Recommender, tmp_path: Path) ->
     similar_all(ranker_only, tmp_path / "x.csv", 2)  # by the ranker's representations
     with pytest.raises(RequestError, match="no item vectors"):
         similar_all(replace(ranker_only, item_representations=None), tmp_path / "y.csv", 2)
+
+
+def test_seconds_are_those_of_a_slice(joint: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 12.5])
+    monkeypatch.setattr(bulk, "_SLICE", 3)
+    monkeypatch.setattr(bulk.time, "perf_counter", lambda: next(clock))
+    assert similar_seconds(joint, 2, threads=2) == pytest.approx(2.5 * len(ITEM_IDS) / 6)
 
 
 def test_a_fingerprint_tells_recommenders_apart(joint: Recommender) -> None:

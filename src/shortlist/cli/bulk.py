@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shortlist.cli.answers import load
 from shortlist.cli.console import note, out, out_json, progress
 from shortlist.cli.folders import bundle_folder, require_file
 from shortlist.errors import DataError, did_you_mean
@@ -29,24 +28,54 @@ Threads = Annotated[
 ]
 
 _USER = "user_id"
+_MANY = 30_000  # items all of whose cosines take a minute or so
+
+
+def require_output(output: Path | None) -> None:
+    """DataError where a file could not be written or its ending says no format, MissingExtra where Polars is
+    missing for it: before anything is loaded."""
+    if output is not None:
+        from shortlist.data.blocks import require_ending
+
+        require_file(output)
+        require_ending(output)
+
+
+def foretell(recommender: Recommender, k: int, threads: int, *, quiet: bool) -> None:
+    """Say how long the neighbours of every item will take, where it is long: each is compared with all."""
+    from shortlist.pipeline.bulk import similar_seconds
+
+    index, items = recommender.index, len(recommender.items)
+    if quiet or items < _MANY or (index is not None and index.kind != "exact"):
+        return
+    seconds = similar_seconds(recommender, k, threads=threads)
+    note(
+        f"{items:,} items are compared with each other: about {_span(seconds)}, by a few of them;"
+        " with an approximate index (shortlist index build) it is less"
+    )
+
+
+def _span(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def write_answers(
     bundle: Path,
+    recommender: Recommender,
     output: Path,
     what: str,
     answer: Callable[..., Written],
     *,
     json: bool,
     quiet: bool,
-    recommender: Recommender | None = None,
 ) -> None:
     """Let `answer` (recommender, path, with identity and tell) write to `output`, and say what it wrote."""
     from shortlist import bundle as bundles
 
-    require_file(output)
     begun = time.monotonic()
-    recommender = recommender or load(bundle)
     identity = bundles.inspect(bundle_folder(bundle))["digest"]
     try:
         with progress(quiet=quiet) as tell:

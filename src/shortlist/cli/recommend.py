@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shortlist.cli.answers import Bundle, Context, Timestamp, answer_table, context, ids, load, titled, typed
-from shortlist.cli.bulk import Output, Threads, read_users, write_answers
+from shortlist.cli.bulk import Output, Threads, read_users, require_output, write_answers
 from shortlist.cli.console import USAGE, Force, Json, Quiet, examples, fail, note, out, out_json
 
 if TYPE_CHECKING:
@@ -69,10 +69,12 @@ def recommend(
     A user the training rows did not know gets the most popular items, marked so, unless the model reads no
     user id, or a history is told. Where fewer than K items are left, all of those are shown.
 
-    With --all-users or --users the shortlists go into a file: user_id, item_id, rank, score and what the
-    model predicts. A run that was killed goes on where it was, when the same is asked again.
+    With --all-users or --users the shortlists go into a file: user_id, item_id, rank, score, what the model
+    predicts, and source (retrieval or popular). A run that was killed goes on where it was, when the same is
+    asked again.
     """
     _require_one(bool(user), all_users, users is not None, file=output is not None, history=bool(history))
+    require_output(output)
     chosen = None if users is None else read_users(users)
     recommender = load(bundle)
     known = recommender.items.vocabulary
@@ -95,7 +97,7 @@ def recommend(
             note(f"{strangers:,} of {len(chosen or ()):,} users are not known", quiet=quiet)
         filters |= {"users": chosen, "context": typed(recommender, columns), "threads": threads}
         answer = partial(recommend_all, k=k, force=force, **filters)
-        write_answers(bundle, output, "users", answer, json=json, quiet=quiet, recommender=recommender)
+        write_answers(bundle, recommender, output, "users", answer, json=json, quiet=quiet)
         return
     asked = user or []
     queries = [typed(recommender, {"user_id": name, **columns}) for name in asked]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shortlist.cli.answers import Bundle, answer_table, load, titled
-from shortlist.cli.bulk import Output, Threads, write_answers
+from shortlist.cli.bulk import Output, Threads, foretell, require_output, write_answers
 from shortlist.cli.console import USAGE, Force, Json, Quiet, examples, fail, out, out_json
 
 EXAMPLES = examples(
@@ -37,13 +37,15 @@ def similar(
     if bool(item) == all_ or all_ != (output is not None):
         fail("similar needs --item, or --all and --output", "shortlist similar BUNDLE --item 94")
         raise typer.Exit(USAGE)
+    require_output(output)
+    recommender = load(bundle)
     if output is not None:
         from shortlist.pipeline.bulk import similar_all
 
+        foretell(recommender, k, threads, quiet=quiet)
         answer = partial(similar_all, k=k, threads=threads, force=force)
-        write_answers(bundle, output, "items", answer, json=json, quiet=quiet)
+        write_answers(bundle, recommender, output, "items", answer, json=json, quiet=quiet)
         return
-    recommender = load(bundle)
     rows = titled(recommender, recommender.similar_items(item, k).to_dicts())
     if json:
         out_json(rows)

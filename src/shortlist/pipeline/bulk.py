@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +35,7 @@ from shortlist.state.seen import Seen
 _ROWS = 1 << 16  # rows of a block, at most
 _USERS = 1 << 12  # users of a block, at most
 _SCORES = 1 << 28  # scores a block computes, about: what a kill loses at most takes seconds
+_SLICE = 32  # items a thread answers to tell how long all take: a third of a second with a million
 _SIDE = ("user_id", "item_id", "rank", "score", "retrieval_score", "source")
 
 T = TypeVar("T")
@@ -154,8 +156,7 @@ def similar_all(
     require_k(k)
     require_ending(Path(path))
     near, looked_at = _nearest(recommender, k)
-    retired = recommender.items.retired
-    items = np.arange(len(recommender.items)) if retired is None else np.flatnonzero(~retired)
+    items = _compared(recommender)
     size = block or max(1, min(_USERS, _ROWS // k, _SCORES // max(1, looked_at)))
     question = {"answers": "neighbours", **_asked(recommender, path, identity, k, size)}
 
@@ -168,10 +169,25 @@ def similar_all(
     return write(Target(Path(path), question, len(items)), blocks, force=force, tell=tell)
 
 
+def similar_seconds(recommender: Recommender, k: int = 10, *, threads: int = 0) -> float:
+    """About how long `similar_all` will take, by a slice: each thread answers a few items as it would then.
+
+    Raises RequestError as `similar_all` does.
+    """
+    require_k(k)
+    near, items = _nearest(recommender, k)[0], _compared(recommender)
+    threads = threads or _processors()
+    starts = range(0, min(len(items), threads * _SLICE), _SLICE)
+    begun = time.perf_counter()
+    for _ in in_order(lambda at: _neighbours(recommender, near, items[at : at + _SLICE], k), starts, threads):
+        pass
+    return (time.perf_counter() - begun) * len(items) / max(1, min(len(items), threads * _SLICE))
+
+
 def in_order(work: Callable[[int], T], tasks: Iterable[int], threads: int = 0) -> Generator[T, None, None]:
     """The work on each task, in their order; a task more than there are threads is begun ahead.
     NumPy's products keep to one thread each meanwhile."""
-    threads = threads or min(8, os.cpu_count() or 1)
+    threads = threads or _processors()
     if threads == 1:
         with one_thread():
             yield from map(work, tasks)
@@ -187,6 +203,10 @@ def in_order(work: Callable[[int], T], tasks: Iterable[int], threads: int = 0) -
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _processors() -> int:
+    return min(8, os.cpu_count() or 1)
 
 
 # Blocks as columns
@@ -234,6 +254,12 @@ def _neighbours(recommender: Recommender, near: Near, items: Longs, k: int) -> C
         "rank": rank[kept].astype(np.int32),
         "score": cosines[order][kept],
     }
+
+
+def _compared(recommender: Recommender) -> Longs:
+    """The positions of the items that have neighbours: all that are not removed."""
+    retired = recommender.items.retired
+    return np.arange(len(recommender.items)) if retired is None else np.flatnonzero(~retired)
 
 
 def _nearest(recommender: Recommender, k: int) -> tuple[Near, int]:
