@@ -9,7 +9,8 @@ demo_command = $(bin)/shortlist train ml100k-ids --output runs/demo --force && \
 	$(bin)/shortlist recommend runs/demo --user 42 -k 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-dist test-examples test-all lint format types dist lock check-locks architecture \
+.PHONY: help setup demo test test-slow test-dist test-examples test-savedmodel \
+	test-node test-all lint format types dist lock check-locks architecture \
 	readme figures figures-long docs notebooks bench bench-full clean
 
 help:  ## list the targets
@@ -51,7 +52,44 @@ $(examples_ready): requirements/examples.txt
 test-examples: setup $(examples_ready)  ## run the examples beside the trackers they write to, read back
 	EXAMPLES_PYTHON=$(CURDIR)/build/examples/bin/python $(bin)/python -m pytest tests/examples/run_trackers.py $(ARGS)
 
-test-all: test test-slow test-dist test-examples  ## every group
+savedmodel_ready := build/savedmodel/.ready
+
+$(savedmodel_ready): requirements/savedmodel.txt
+	@mkdir -p build
+	@$(PYTHON) -m venv --clear build/savedmodel || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
+	$(PYTHON) -m venv --clear --without-pip build/savedmodel && \
+	$(PYTHON) -m pip --python build/savedmodel/bin/python install pip; }
+	build/savedmodel/bin/python -m pip install --quiet --require-hashes -r requirements/savedmodel.txt
+	@touch $@
+
+test-savedmodel: $(savedmodel_ready)  ## write TensorFlow SavedModels, call them, compare with the recommender
+	PYTHONPATH=src build/savedmodel/bin/python -m pytest tests/export/run_savedmodel.py $(ARGS)
+
+node_ready := build/node/.ready
+plain_ready := build/onnxruntime/.ready
+
+$(node_ready): requirements/node.txt examples/node/package.json examples/node/package-lock.json examples/node/.npmrc
+	@mkdir -p build
+	@$(PYTHON) -m venv --clear build/node || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
+	$(PYTHON) -m venv --clear --without-pip build/node && \
+	$(PYTHON) -m pip --python build/node/bin/python install pip; }
+	build/node/bin/python -m pip install --quiet --require-hashes -r requirements/node.txt
+	cp examples/node/package.json examples/node/package-lock.json examples/node/.npmrc build/node
+	PATH="$(CURDIR)/build/node/bin:$$PATH" npm ci --prefix build/node --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$(plain_ready): requirements/onnxruntime.txt
+	@mkdir -p build
+	@$(PYTHON) -m venv --clear build/onnxruntime || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
+	$(PYTHON) -m venv --clear --without-pip build/onnxruntime && \
+	$(PYTHON) -m pip --python build/onnxruntime/bin/python install pip; }
+	build/onnxruntime/bin/python -m pip install --quiet --require-hashes -r requirements/onnxruntime.txt
+	@touch $@
+
+test-node: setup $(node_ready) $(plain_ready)  ## recommend from bundles in Node.js and without Shortlist, compare
+	PATH="$(CURDIR)/build/node/bin:$$PATH" $(bin)/python -m pytest tests/examples/run_node.py $(ARGS)
+
+test-all: test test-slow test-dist test-examples test-savedmodel test-node  ## every group
 
 lint: setup  ## formatting and lint rules
 	$(bin)/ruff format --check .

@@ -145,6 +145,42 @@ BENCHES = (
         "rows streamed from mapped files larger than the cap on memory (RLIMIT_DATA)",
         "Shortlist itself: the same training of the same rows, all in memory, without a cap",
     ),
+    Bench(
+        "bulk",
+        "users/s",
+        ("our bulk", "bulk"),
+        ("our loop", "bulk-loop"),
+        "recommend_all: the ten best of 18,860 users by the recipe ml100k-ids into Parquet, both stages",
+        "Shortlist itself: a call of Recommender.recommend a user, nothing written",
+    ),
+    Bench(
+        "ann-million",
+        "ms",
+        ("our index", "ann-million"),
+        ("scann", "ann-million"),
+        "the best 100 of a million for one query, p50: faiss lists tuned to a recall of 0.95, exact scores",
+        "ScaNN tuned to the same recall on the same vectors, its best scored again in float32",
+        (("usearch", "usearch"), ("usearch", "usearch-lengths")),
+        scale=1e3,
+        rounds=3,
+    ),
+    Bench(
+        "start",
+        "s of CPU",
+        ("our start", "start"),
+        ("savedmodel start", "start"),
+        "a new process: Python, the bundle loaded and verified, ten items for one user with their ratings",
+        "a new process: TensorFlow, the same model's SavedModel loaded, one rating",
+    ),
+    Bench(
+        "score-savedmodel",
+        "us",
+        ("our scores", "score-savedmodel"),
+        ("savedmodel", "score-savedmodel"),
+        "raw strings to one rating by the bundle's graph `rank` in ONNX Runtime, one thread, batch 1",
+        "the same model's SavedModel on the same strings, one thread, the fastest of three ways to call it",
+        scale=1e6,
+    ),
 )
 
 

@@ -61,6 +61,16 @@ def extra_memory(work: Callable[[], Any]) -> float | None:
     return round((_status("VmHWM") - before) / 1024, 1)
 
 
+def peak_memory() -> float:
+    """The most MB resident so far: of this program alone, where `getrusage` counts what started it too."""
+    try:
+        return round(_status("VmHWM") * 1024 / 1e6, 1)
+    except OSError:
+        import resource
+
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)
+
+
 @contextmanager
 def most_memory() -> Iterator[dict[str, float]]:
     """The most memory that no file backs, MiB, so far in the block: used (RssAnon) and reserved (VmData)."""

@@ -12,7 +12,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = ROOT / "build" / "bench"
-PEERS = ("torch", "tensorflow")
+PEERS = ("torch", "tensorflow", "ann")
+PINS = {"savedmodel": ROOT / "requirements" / "savedmodel.txt"}
+"""Environments that measure nothing: here JAX and TensorFlow together, to write a SavedModel."""
 
 
 def python_of(environment: str) -> Path:
@@ -26,7 +28,7 @@ def install(environment: str) -> float:
     The marker holds the pins and is written last: an install that was interrupted, or of other pins, starts
     again.
     """
-    pins = HERE / "peers" / f"{environment}.txt"
+    pins = PINS.get(environment, HERE / "peers" / f"{environment}.txt")
     folder = BUILD / environment
     marker = folder / ".ready"
     if marker.exists() and marker.read_text() == pins.read_text():

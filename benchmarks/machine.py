@@ -20,6 +20,9 @@ PACKAGES = (
     "tensorflow",
     "tf-keras",
     "tensorflow-recommenders",
+    "faiss-cpu",
+    "scann",
+    "usearch",
 )
 _ASK = """
 import importlib.metadata, json, platform, sys

@@ -47,6 +47,8 @@ KEEP_MEMORY = (
     ("MALLOC_TOP_PAD_", "268435456"),
 )
 
+ONE_THREAD = (("OMP_NUM_THREADS", "1"), ("OPENBLAS_NUM_THREADS", "1"))
+
 PROGRAMS = {
     "ours": Program("ours/main.py", "project"),
     "our tables": Program("ours/main.py", "project"),  # gigabytes: in a process of their own
@@ -55,6 +57,12 @@ PROGRAMS = {
     "our streaming": Program("ours/main.py", "project"),
     "our training in memory": Program("ours/main.py", "project"),
     "polars": Program("peers/encode_polars.py", "project"),
+    "our start": Program("ours/main.py", "project"),
+    "our scores": Program("ours/main.py", "project"),
+    "savedmodel start": Program("peers/savedmodel_main.py", "tensorflow"),
+    "savedmodel": Program("peers/savedmodel_main.py", "tensorflow"),
+    "our bulk": Program("ours/main.py", "project"),
+    "our loop": Program("ours/main.py", "project"),
     "our choices": Program("ours/main.py", "project"),
     "numpy": Program("peers/numpy_main.py", "project"),
     "torch": Program("peers/torch_main.py", "torch", KEEP_MEMORY),
@@ -62,6 +70,10 @@ PROGRAMS = {
     "tfrs": Program("peers/tfrs_main.py", "tensorflow"),
     # by itself: after other work in the process FactorizedTopK was seen to take longer
     "tfrs evaluation": Program("peers/tfrs_main.py", "tensorflow"),
+    # one query at a time, on one thread
+    "our index": Program("ours/main.py", "project", ONE_THREAD),
+    "scann": Program("peers/ann_main.py", "ann", ONE_THREAD),
+    "usearch": Program("peers/ann_main.py", "ann"),  # which is told; its building may use all
     "our tutorials": Program("ours/tutorials.py", "project"),
     "growth": Program("ours/growth.py", "project"),
     "tfrs tutorials": Program("peers/tutorials.py", "tensorflow"),

@@ -14,13 +14,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ann_data import write_vectors
 from benches import BENCHES, small_entries
+from bulk_data import write_bulk
 from encode_data import write_rows
 from environments import BUILD, PEERS, install, python_of
 from growth import measure_growth, write_growth
 from inputs import write_inputs
 from machine import hardware, versions
 from results import Entry, markdown, merged, over_runs, read, write_atomic
+from serving_data import write_serving
 from stream_data import write_store
 from tutorials import IDS, RESULTS, tutorial_entries
 
@@ -62,8 +65,14 @@ def compare(wanted: list[str], rounds: int, *, full: bool) -> None:
     write_inputs(BUILD / "data")
     if "encode" in wanted:
         write_rows(BUILD / "data" / "encode")
+    if {"start", "score-savedmodel"} & set(wanted):
+        write_serving(BUILD / "data" / "serving")
+    if "bulk" in wanted:
+        write_bulk(BUILD / "data" / "bulk")
     if "out-of-core" in wanted:
         write_store(BUILD / "data" / "stored")
+    if "ann-million" in wanted:
+        write_vectors(BUILD / "data" / "ann")
     if full:
         write(over_runs([one_run(wanted, rounds, again=True) for _ in range(FULL_RUNS)]), RESULTS)
     else:  # what is measured is kept, should the rest be interrupted

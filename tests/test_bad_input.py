@@ -455,14 +455,14 @@ def test_bad_bundles(
         "similar spoilt --item i1",
         "evaluate spoilt --html page.html",
         "export spoilt -o copy",
-        "inspect spoilt",
+        "verify spoilt",
     ):
         assert_cli_refuses(command, said, place)
 
 
 def test_no_bundle_at_all(place: Path) -> None:
     for name, word in (("gone", "gone"), (".", "is no bundle")):
-        for command in (f"recommend {name} --user u1", f"inspect {name}", f"export {name} -o copy"):
+        for command in (f"recommend {name} --user u1", f"verify {name}", f"export {name} -o copy"):
             assert_cli_refuses(command, (word,), place)
         assert_python_refuses(lambda name=name: sl.load(name), BundleError, ("is no bundle",), place)
 

@@ -1,8 +1,8 @@
 """One contract for every component a spec can name, found by walking the declarations.
 
 Each is built with its defaults, written and read, fitted and encoded, trained a step, trained again to the
-same bits, asked about values it has never seen, and asked about one row and many. A new spec class fails here
-until it has an entry.
+same bits, asked about values it has never seen, asked about one row and many, and exported: a graph answers
+as JAX does to 1e-5. A new spec class, or a new word an option may be, fails here until it has an entry.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+import typing
 from collections.abc import Iterator
 from functools import cache
 from itertools import cycle
@@ -19,6 +20,7 @@ import equinox as eqx
 import jax
 import msgspec
 import numpy as np
+import onnxruntime
 import polars as pl
 import pytest
 
@@ -27,11 +29,14 @@ from shortlist._typing import MISSING_INT, Columns
 from shortlist.api.fitting import Fitted, fit
 from shortlist.api.pasts import numbers_read, standing
 from shortlist.api.preparing import positions_of, query_columns, user_indices
+from shortlist.data.movielens import movielens
 from shortlist.data.splits import Split
+from shortlist.export.graphs import export_graphs
 from shortlist.features.encoder import Encoder
 from shortlist.models.towers import register_tower
 from shortlist.specs.aggregates import Affinity, Aggregate, Context, Figure, Process
 from shortlist.specs.features import (
+    PERIODS,
     Bag,
     Bucket,
     Category,
@@ -48,7 +53,7 @@ from shortlist.specs.features import (
 from shortlist.specs.models import Model, MultiTask, Ranker, Tower, TwoTower
 from shortlist.specs.recipe import Auto, DataSource, Evaluation, Outline, Recipe, Serving, SplitRule
 from shortlist.specs.spec import Spec
-from shortlist.specs.tasks import Custom, Rating, Retrieval, Task
+from shortlist.specs.tasks import Custom, Head, Rating, Retrieval, Task
 from shortlist.specs.training import Adagrad, Adam, Optimizer, OptimizerSpec, Training
 from shortlist.specs.tuning import Choices, Span, Tuning
 from shortlist.tasks.ranking import register_task
@@ -117,11 +122,26 @@ TOWERS: dict[str, Tower] = {
         combine="sum",
     ),
     "layer": Tower([USER, Cyclic("timestamp")], out=4, layer="contract-tower", options={"scale": 2.0}),
-    "residual": Tower([USER], hidden=[5], residual=True, out_dropout=0.3),
+    "residual": Tower([USER], hidden=[5], residual=True, out_dropout=0.3, activation="tanh"),
+    "quantiles and periods": Tower(
+        [
+            Bucket("timestamp", 5, 4, method="quantile"),
+            *(Cyclic("timestamp", period=period, harmonics=2) for period in PERIODS),
+        ]
+    ),
     **PASTS,
 }
 HEADS: dict[str, Any] = {
-    "product": Rating(hidden=[3], interaction="product", dim=2, l2=0.1, bias_l2=0.1),
+    "product": Rating(hidden=[3], interaction="product", dim=2, l2=0.1, bias_l2=0.1, activation="gelu"),
+    "dot": Rating(
+        hidden=[3],
+        interaction="dot",
+        dim=2,
+        activation="silu",
+        query=[Id("user_id", 2)],
+        candidate=[Bag(column="user_id", dim=2, rated=True)],
+        reduction="sum",
+    ),
     "no biases": Rating(hidden=[3], biases=False, dropout=0.5, activation="tanh"),
     "full softmax": Retrieval(loss="full", known_positives=True, temperature=0.5, normalize=True),
     "sampled softmax": Retrieval(extra_negatives=3, hard_negatives=2, item_bias=True, reduction="sum"),
@@ -225,6 +245,31 @@ def test_every_option_of_a_tower_is_tried() -> None:
     assert tried == {field.name for field in msgspec.structs.fields(Tower)}
 
 
+def test_every_choice_of_what_a_graph_is_made_of_is_tried() -> None:
+    """All values of options that are one of a few words, of features, towers and tasks."""
+    used = [spec for name in NAMES for spec in within(case(name)[0])]
+    for cls in (*concrete(Feature), Tower, Head, *concrete(Task)):
+        hints = typing.get_type_hints(cls)
+        for option in cls.__annotations__:
+            words = literals(hints[option])
+            left = words - {getattr(spec, option) for spec in used if words and isinstance(spec, cls)}
+            assert not left, f"{cls.__name__}.{option} is nowhere {left}"
+
+
+def literals(hint: Any) -> set[Any]:
+    return set(typing.get_args(hint)) if typing.get_origin(hint) is typing.Literal else set()
+
+
+def within(value: Any) -> Iterator[Spec]:
+    """Every spec a value is made of."""
+    if isinstance(value, Spec):
+        yield value
+        value = msgspec.structs.astuple(value)
+    if isinstance(value, tuple):
+        for part in value:
+            yield from within(part)
+
+
 @pytest.mark.parametrize("cls", ALL, ids=lambda c: c.__name__)
 def test_every_spec_is_the_same_after_a_trip(cls: Any) -> None:
     spec = ALL[cls]
@@ -238,29 +283,23 @@ def test_every_spec_is_the_same_after_a_trip(cls: Any) -> None:
     assert spec.__doc__
 
 
+PEOPLE, FILMS = ["405", "655", "13", "450", "276"], ["50", "258", "100", "181", "294", "286"]
+
+
 @cache
 def tiny() -> Split:
-    """Three days of five people and six items, every kind of column on the users' side."""
-    rng = np.random.default_rng(0)
-    rows = pl.DataFrame(
-        {
-            "user_id": [str(u) for u in rng.integers(0, 5, 24)],
-            "item_id": [str(i) for i in rng.integers(0, 6, 24)],
-            "rating": rng.integers(1, 6, 24).astype(float),
-            "timestamp": rng.integers(10**9, 10**9 + 300_000, 24),
-        }
+    """MovieLens rows of five busy people and six popular films, every kind of column on the users' side."""
+    data = movielens("100k")
+    rows = data.interactions.filter(pl.col("user_id").is_in(PEOPLE), pl.col("item_id").is_in(FILMS))[:24]
+    known = data.users.filter(pl.col("user_id").is_in(PEOPLE))
+    users = known.select("user_id").with_columns(
+        city=pl.Series(["Rome", "Oslo", None, "Rome", "Lima"]),
+        likes=pl.Series([["war", "love"], ["war"], [], None, ["love"]]),
+        about=pl.Series(["Likes films", "", None, "LIKES 2 read", "films"]),
+        age=pl.Series([20.5, None, 31.0, 64.2, 18.0]),
+        photo=pl.Series([[0.1, 0.2], None, [1.0, -1.0], [0.3, 0.4], [0.0, 0.5]]),
     )
-    users = pl.DataFrame(
-        {
-            "user_id": [str(u) for u in range(5)],
-            "city": ["Rome", "Oslo", None, "Rome", "Lima"],
-            "likes": [["war", "love"], ["war"], [], None, ["love"]],
-            "about": ["Likes films", "", None, "LIKES 2 read", "films"],
-            "age": [20.5, None, 31.0, 64.2, 18.0],
-            "photo": [[0.1, 0.2], None, [1.0, -1.0], [0.3, 0.4], [0.0, 0.5]],
-        }
-    )
-    items = pl.DataFrame({"item_id": [str(i) for i in range(6)]})
+    items = data.items.filter(pl.col("item_id").is_in(FILMS)).select("item_id")
     return Split(rows, rows[:0], rows[:4], users, items, "given", None, "")
 
 
@@ -275,7 +314,7 @@ STRANGERS: Columns = {
     "timestamp": np.array([2**62, np.iinfo(np.int64).min]),
     "age": np.array([1e6, np.nan]),
     "photo": np.array([[9, 9], [np.nan, np.nan]], np.float32),
-    **{name: np.array([["chess", "1", "0", "1"], [""] * 4], object) for name in ITEM_LISTS},
+    **{name: np.array([["chess", "50", "258", "50"], [""] * 4], object) for name in ITEM_LISTS},
     **{name: np.array([[2**61, 5, -9, MISSING_INT], [MISSING_INT] * 4]) for name in TIME_LISTS},
     **{name: np.array([[9.5, -1e3, 0, np.nan], [np.nan] * 4]) for name in RESIDUAL_LISTS},
     "past_gap": np.array([2**61, MISSING_INT]),
@@ -331,6 +370,25 @@ def columns_of(fitted: Fitted) -> dict[str, Any]:
     return columns | prepared.events.columns(names, standing(prepared.events, rows, users, items))
 
 
+def exported(fitted: Fitted, known: Columns) -> dict[str, bytes]:
+    """The graphs of a model, which are compared with JAX as they are made."""
+    scorer = fitted.scorer
+    queries = {name: np.asarray(column) for name, column in known.items()}
+    return export_graphs(
+        scorer.net, scorer.tables, scorer.encoder, queries=queries, candidates=fitted.prepared.items
+    )
+
+
+def require_same(graph: bytes, columns: Columns, **expected: Any) -> None:
+    """The graph gives what JAX gives, to 1e-5; of numbers above 16 to five steps of single precision."""
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    wanted = {name: values for name, values in expected.items() if values is not None}
+    assert {output.name for output in session.get_outputs()} == set(wanted)
+    found = session.run(list(wanted), {i.name: np.asarray(columns[i.name]) for i in session.get_inputs()})
+    for values, got in zip(wanted.values(), found, strict=True):
+        np.testing.assert_array_less(np.abs(got - values), 1e-5 * np.maximum(1, np.abs(values) / 16) + 1e-12)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_component_keeps_the_contract(name: str) -> None:
     fitted, again = trained(name), trained(name)
@@ -346,8 +404,10 @@ def test_every_component_keeps_the_contract(name: str) -> None:
 
     known = columns_of(fitted)
     strangers = {k: np.repeat(v, 12, axis=0) for k, v in STRANGERS.items()}  # as many rows: one program
+    graphs = exported(fitted, known)
     for columns in (known, strangers):
         many, vectors = fitted.scorer.encode_query(columns)
+        require_same(graphs["query"], columns, representation=many, vector=vectors)
         assert np.isfinite(many).all()
         assert (vectors is None) == (fitted.model.retrieval is None)
         count = len(many)
@@ -361,4 +421,9 @@ def test_every_component_keeps_the_contract(name: str) -> None:
             head: np.full((count, given.shape[1]), 1e3, np.float32)
             for head, given in fitted.prepared.examples.aggregates.items()
         }
-        assert all(np.isfinite(p).all() for p in fitted.scorer.predict(many, candidates, numbers).values())
+        predicted = fitted.scorer.predict(many, candidates, numbers)
+        assert all(np.isfinite(p).all() for p in predicted.values())
+        given = {f"{head}_aggregates": values for head, values in numbers.items()}
+        both = {"query_representation": many, "candidate_representation": candidates}
+        if predicted:
+            require_same(graphs["pairs"], both | given, **predicted)

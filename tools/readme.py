@@ -22,13 +22,14 @@ PAGES = (
     "docs/performance.md",
     "docs/accuracy.md",
     "docs/guides/cold-start.md",
+    "docs/guides/large-catalogues.md",
 )
 PART = re.compile(
     r"(<!-- (?P<name>[\w-]+): written by `make readme` -->\n)(?P<old>.*?)(<!-- end of (?P=name) -->)",
     re.DOTALL,
 )
 FOR = {
-    "base": "`recommend`, `score`, `similar`, `items add`, `inspect`, `export` and `doctor` from a bundle",
+    "base": "`recommend`, `score`, `similar`, `index`, `inspect`, `verify`, `export` and `doctor` from a bundle",
     "tables": "reading tables, splitting, evaluating a bundle",
     "baselines": "item-kNN, EASE, iALS beside the model",
     "train": "fitting and exporting",
@@ -159,6 +160,71 @@ def speed(_: str) -> str:
     machine = told["machine"]
     on = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {told['date']}"
     return f"{table(['benchmark', 'ours', 'peer', 'unit', 'ratio'], rows, right=1)}\n{on}.\n"
+
+
+def serving(old: str) -> str:
+    """A bundle at work beside TensorFlow's SavedModel of the same model."""
+    found = {row["bench"]: row for row in read("benchmarks/results/latest.json")}
+    if not {"start", "score-savedmodel"} <= found.keys():
+        return old
+    begun, scored = found["start"], found["score-savedmodel"]
+    sides = ("ours", "peer")
+    times = [scored["detail"][side] for side in sides]
+    rows = [
+        ["first answer of a new process, s of CPU", *(f"{begun[side]:.2f}" for side in sides)],
+        ["memory of that process, MB", *(f"{begun['detail'][side]['rss_mb']:.0f}" for side in sides)],
+        ["raw strings to one rating, us", *(f"{scored[side]:.0f}" for side in sides)],
+        ["to 100 ratings, us", *(f"{one['batch_100']['p50_us']:.0f}" for one in times)],
+    ]
+    return table(["", "bundle", "SavedModel"], rows, right=1)
+
+
+def smaller(_: str) -> str:
+    """What smaller tables save and lose; the share of the tables' bytes and the 95 % intervals."""
+    rows = []
+    for one in read("benchmarks/results/weights.json"):
+        metrics = one.get("metrics", {})
+        lost = [metrics.get(name) for name in ("rmse", "filtered ndcg@10 (user)")]
+        told = [f"{m['difference']:+.5f} ({m['low']:+.5f} to {m['high']:+.5f})" if m else "" for m in lost]
+        sizes_kb = [f"{one[name] / 1000:,.0f}" for name in ("bytes", "bundle_bytes")]
+        rows.append([f"`{one['recipe']}`", one["weights"], *sizes_kb, *told])
+    header = ["recipe", "tables", "tables, kB", "bundle, kB", "RMSE", "NDCG@10 of retrieval, filtered"]
+    return table(header, rows, right=2)
+
+
+def nearest(part: str, old: str) -> str:
+    """What was measured of a million items' search; what stands there before it was."""
+    found = {row["bench"]: row["detail"] for row in read("benchmarks/results/latest.json")}
+    if "ann-million" not in found:
+        return old
+    detail = found["ann-million"]
+    ours, once = detail["ours"], detail["once"]
+    if part == "peers":
+        exact, graph = ours["exact"], once["usearch usearch"]["usearch"]
+        told = {"exact (NumPy)": exact, "approximate (faiss `IVF,SQ8`)": ours, "ScaNN": detail["peer"]}
+        rows = [_searcher(name, one) for name, one in (told | {"usearch HNSW": graph}).items()]
+        return table(["index", "recall@100", "p50 ms", "p99 ms", "memory MiB", "build s"], rows, right=1)
+    if part == "filters":
+        rows = [
+            [f"{one['share']:.1%} of {one['drawn']}", f"{one['allowed']:,}", f"{one['recall']:.3f}"]
+            + [f"{one[name]:.2f}" for name in ("p50_ms", "p99_ms", "p50_ms_of_new_masks")]
+            for one in ours["filters"]
+        ]
+        return table(
+            ["allowed", "items", "recall@100", "p50 ms", "p99 ms", "p50 ms, new mask"], rows, right=1
+        )
+    lists, graph = ours["lengths"], once["usearch usearch-lengths"]["usearch-lengths"]["recall"]
+    rows = [
+        [name, f"{lists[key]['recall_at_the_first']:.3f}", str(lists[key]["nprobe"]), f"{graph[key]:.3f}"]
+        for name, key in (("one length", "one"), ("many lengths", "many"))
+    ]
+    header = ["100,000 vectors of", "recall of as many lists", "lists the target takes", "recall of HNSW"]
+    return table(header, rows, right=1)
+
+
+def _searcher(name: str, one: Mapping[str, Any]) -> list[str]:
+    times = [f"{one[key]:.2f}" for key in ("p50_ms", "p99_ms")]
+    return [name, f"{one['recall']:.3f}", *times, f"{one['memory_mib']:.0f}", f"{one['build_seconds']:.0f}"]
 
 
 def precision(_: str) -> str:
@@ -297,7 +363,12 @@ def writers() -> dict[str, Callable[[str], str]]:
         "predictions": predictions,
         "demo": demo,
         "speed": speed,
+        "serving": serving,
+        "smaller-weights": smaller,
         "precision": precision,
+        "nearest-peers": lambda old: nearest("peers", old),
+        "nearest-filters": lambda old: nearest("filters", old),
+        "nearest-lengths": lambda old: nearest("lengths", old),
         "accuracy": accuracy,
         "arrivals-users": lambda _: arrivals("new-users"),
         "arrivals-items": lambda _: arrivals("new-items"),

@@ -22,6 +22,11 @@ MODULES = {
     "encode-whole": "encode",
     "out-of-core": "streaming",
     "in-core": "streaming",
+    "ann-million": "nearest",
+    "bulk": "bulk",
+    "bulk-loop": "bulk",
+    "start": "serving",
+    "score-savedmodel": "serving",
 }
 
 

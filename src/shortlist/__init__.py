@@ -12,18 +12,24 @@ if TYPE_CHECKING:
     from shortlist.api.comparing import compare as compare
     from shortlist.api.encoding import encode as encode
     from shortlist.api.evaluating import evaluate as evaluate
+    from shortlist.api.exporting import export_bundle as export_bundle
     from shortlist.api.fitting import Fitted as Fitted
     from shortlist.api.fitting import fit as fit
     from shortlist.api.recommending import combine as combine
+    from shortlist.api.savedmodels import write_savedmodel as write_savedmodel
     from shortlist.api.stored import Stored as Stored
     from shortlist.api.warming import warm_start as warm_start
     from shortlist.bundle import load as load
+    from shortlist.bundle.live import open_live as open_live
     from shortlist.data import datasets as datasets
     from shortlist.data import splits as splits
     from shortlist.data.dataset import Dataset as Dataset
     from shortlist.data.splits import Split as Split
     from shortlist.errors import ShortlistError as ShortlistError
     from shortlist.models.towers import register_tower as register_tower
+    from shortlist.pipeline.bulk import recommend_all as recommend_all
+    from shortlist.pipeline.bulk import similar_all as similar_all
+    from shortlist.pipeline.live import Live as Live
     from shortlist.pipeline.recommender import Recommender as Recommender
     from shortlist.pipeline.slate import Slate as Slate
     from shortlist.recipes.infer import infer as infer
@@ -72,6 +78,7 @@ _HOMES = {
     "Fitted": "shortlist.api.fitting",
     "History": "shortlist.specs.features",
     "Id": "shortlist.specs.features",
+    "Live": "shortlist.pipeline.live",
     "MultiTask": "shortlist.specs.models",
     "Normalize": "shortlist.specs.features",
     "Process": "shortlist.specs.aggregates",
@@ -94,13 +101,18 @@ _HOMES = {
     "compare": "shortlist.api.comparing",
     "encode": "shortlist.api.encoding",
     "evaluate": "shortlist.api.evaluating",
+    "export_bundle": "shortlist.api.exporting",
     "fit": "shortlist.api.fitting",
     "infer": "shortlist.recipes.infer",
     "load": "shortlist.bundle",
+    "open_live": "shortlist.bundle.live",
+    "recommend_all": "shortlist.pipeline.bulk",
     "register_task": "shortlist.tasks.ranking",
     "register_tower": "shortlist.models.towers",
+    "similar_all": "shortlist.pipeline.bulk",
     "warm_start": "shortlist.api.warming",
     "tune": "shortlist.recipes.tuning",
+    "write_savedmodel": "shortlist.api.savedmodels",
 }
 _MODULES = {"datasets": "shortlist.data.datasets", "splits": "shortlist.data.splits"}
 

@@ -80,6 +80,11 @@ class Index(Protocol):
         """How it searches: "exact" or "ann"."""
         ...
 
+    @property
+    def removed(self) -> Longs:
+        """Positions that are never returned, ascending."""
+        ...
+
     def __len__(self) -> int:
         """Positions there are, the removed among them."""
         ...

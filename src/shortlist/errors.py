@@ -14,6 +14,7 @@
     │   ├── BundleCorrupted  a file is missing, truncated or altered
     │   └── BundleVersion    written by a newer, incompatible format
     ├── RequestError         a question to a recommender is malformed (k, ids, columns)
+    │   └── FilterError      its where= cannot be understood, or does not fit the items' columns
     └── MissingExtra         an optional dependency is not installed
 
 Each carries a `hint`: what to do about it. `str(error)` is the message alone; the command line
@@ -86,6 +87,22 @@ class BundleVersion(BundleError):
 
 class RequestError(ShortlistError, ValueError):
     """A question to a recommender is malformed."""
+
+
+class FilterError(RequestError):
+    """A predicate cannot be understood, or does not fit the columns. text: all of it; position: where in it,
+    from 0; query: whose it is, where it is of one among several. The message counts characters from 1."""
+
+    def __init__(
+        self, message: str, *, text: str, position: int, hint: str = "", query: int | None = None
+    ) -> None:
+        place = "where" if query is None else f"where[{query}]"
+        super().__init__(f"{place}, character {position + 1}: {message}", hint=hint)
+        self.reason, self.text, self.position, self.query = message, text, position, query
+
+    def of_query(self, query: int) -> FilterError:
+        """The same, said of one query."""
+        return FilterError(self.reason, text=self.text, position=self.position, hint=self.hint, query=query)
 
 
 class MissingExtra(ShortlistError):

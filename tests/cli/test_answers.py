@@ -15,6 +15,7 @@ import pytest
 from shortlist import bundle
 from shortlist.cli.answers import context, ids, titled, typed
 from shortlist.errors import RequestError
+from shortlist.pipeline.recommender import Recommender
 
 Cli = Callable[..., Any]
 
@@ -261,3 +262,24 @@ def test_answers_need_neither_jax_nor_polars(run: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr.split()) == (0, [])
     assert "predicted rating" in done.stdout
+
+
+def test_a_history_is_told(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+
+    def recommend(self: Recommender, queries: Any, *rest: Any, **options: Any) -> Any:
+        asked["queries"] = queries
+        raise RuntimeError
+
+    monkeypatch.setattr(Recommender, "recommend", recommend)
+    context = ("--context", "history_rating=5|3.5", "--context", "history_timestamp=1998-04-01|7")
+    cli("recommend", run, "--user", "new", "--history", "3,4", *context)
+    (query,) = asked["queries"]
+    assert query["history"] == ["3", "4"]
+    assert query["history_rating"] == [5.0, 3.5]
+    assert [str(query["history_timestamp"][0]), query["history_timestamp"][1]] == ["1998-04-01 00:00:00", 7]
+
+
+def test_lists_that_are_no_numbers_stay_text_to_be_refused_by_name(run: Path) -> None:
+    row = typed(bundle.load(run / "bundle"), {"history_rating": "5|many"})
+    assert row == {"history_rating": [5.0, "many"]}

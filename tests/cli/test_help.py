@@ -8,7 +8,8 @@ import sys
 import pytest
 
 VERBS = [
-    ["train"], ["evaluate"], ["recommend"], ["score"], ["similar"], ["export"], ["inspect"], ["reproduce"],
+    ["train"], ["evaluate"], ["recommend"], ["score"], ["similar"], ["export"], ["inspect"], ["verify"],
+    ["reproduce"],
     ["data", "fetch"], ["data", "describe"], ["data", "split"], ["data", "validate"],
     ["runs", "list"], ["runs", "compare"],
     ["tune"], ["doctor"], ["init"],

@@ -37,6 +37,17 @@ def test_options_change_the_recipe_that_is_run(cli: Cli, tables: Path, tmp_path:
     assert len(said.json["history"]["loss of rating"]) == 2
 
 
+def test_what_is_to_be_said_of_an_index_is_a_note(cli: Cli, tables: Path, tmp_path: Path) -> None:
+    words = ["train", tables / "tiny.toml", "-o", tmp_path / "run", "--set", "serving.index=ann"]
+    said = cli(*words, "--set", "licence=CC0", "--set", "data.licence=ODbL")
+    assert said.code == 0, said.err
+    assert "approximate index: finds" in said.err
+    assert "warning: the item vectors differ in length" in said.err
+    manifest = cli("inspect", tmp_path / "run", "--json").json
+    assert manifest["index"]["kind"] == "ann"
+    assert manifest["licence"] == {"bundle": "CC0", "data": "ODbL"}
+
+
 def test_a_run_is_replaced_only_when_told(
     cli: Cli, refused: Callable[..., None], tables: Path, run: Path
 ) -> None:

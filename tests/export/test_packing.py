@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from shortlist._typing import Array
 from shortlist.export.builder import GraphBuilder
-from shortlist.export.packing import pack
+from shortlist.export.packing import pack, unpack
 
 RNG = np.random.default_rng(0)
 TABLE: Array = RNG.normal(size=(50, 8)).astype(np.float32)
@@ -86,3 +86,19 @@ def test_small_weights_stay_and_the_file_does_not_depend_on_the_run() -> None:
     assert [np.frombuffer(t.raw_data, np.float32).tolist() for t in inside] == [SMALL.tolist()]
     assert pack({"wide": lookup(OTHER)}) == (packed, weights)
     assert pack({}) == ({}, b"")
+
+
+def test_a_table_with_zeros_after_it_is_the_same_table() -> None:
+    def rows(table: Array) -> bytes:
+        g = GraphBuilder()
+        g.output("rows", g.op("Gather", [table, g.input("slots", np.int64, ("b",))], axis=0))
+        return g.finish("rows").SerializeToString()
+
+    longer = np.concatenate([TABLE, np.zeros((3, 8), np.float32)])
+    graphs = {"short": rows(TABLE), "long": rows(longer)}
+    packed, weights = pack(graphs)
+    assert len(weights) == longer.nbytes and pack(dict(reversed(graphs.items())))[1] == weights
+    whole = unpack(packed, weights)
+    assert {n: onnx.load_from_string(m) for n, m in whole.items()} == {
+        n: onnx.load_from_string(m) for n, m in graphs.items()
+    }

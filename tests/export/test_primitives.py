@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,7 @@ import pytest
 
 from shortlist.errors import ExportError, UnsupportedPrimitive
 from shortlist.export.builder import GraphBuilder
-from shortlist.export.primitives import SUPPORTED
+from shortlist.export.primitives import CALLS, SUPPORTED
 from shortlist.features.history import GAP_BUCKETS
 from shortlist.models.crosses import CrossLayers, DotInteractions
 from shortlist.models.sequence import build_encoder
@@ -398,6 +401,24 @@ def test_onnx_runtime_agrees_with_jax_at_every_batch_size(name):
             np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=0, atol=1e-5)
 
 
+def gelu_and_its_lookalikes(_, x):
+    x = x["x"]
+    other = x[::-1]
+    gate = 0.5 * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    fifth = 0.5 * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**5)))
+    steep = 0.5 * (1 + jnp.tanh(0.8 * (x + 0.044715 * x**3)))
+    return x * gate, gate * x, other * gate, x * fifth, x * steep
+
+
+def test_gelu_becomes_one_operator_and_what_only_looks_like_it_does_not():
+    columns = {"x": floats(5)(np.random.default_rng(0))}
+    model, session = runs(lowered(batched(gelu_and_its_lookalikes), None, columns))
+    assert [n.op_type for n in model.graph.node].count("Gelu") == 1  # of the first two, the same node
+    found = session.run(None, columns)
+    for want, got in zip(batched(gelu_and_its_lookalikes)(None, columns), found, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+
+
 def test_two_symbolic_sizes_and_reshapes_across_the_batch():
     def fn(params, x):
         q, c = x["q"], x["c"]
@@ -462,6 +483,12 @@ def test_unsupported_uses_of_supported_primitives_are_named():
 def test_supported_is_sorted_and_complete_for_the_models_here():
     assert list(SUPPORTED) == sorted(set(SUPPORTED))
     assert {"dot_general", "gather", "scan", "jit", "select_n", "top_k", "broadcast_in_dim"} <= set(SUPPORTED)
+
+
+def test_the_guide_lists_what_is_supported():
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "custom.md").read_text(encoding="utf-8")
+    listed = guide.split("These primitives of JAX")[1].split("```")[1].removeprefix("text").split(",")
+    assert [name.strip() for name in listed] == [name for name in SUPPORTED if name not in CALLS]
 
 
 def test_hand_made_encoder_nodes_and_lowered_functions_share_one_graph():

@@ -104,7 +104,7 @@ def test_locked_requirements_are_hashed_and_exact() -> None:
     for path in sorted((ROOT / "requirements").glob("*.txt")):
         entries = path.read_text(encoding="utf-8").replace("\\\n", "").splitlines()
         pins = [entry for entry in entries if entry.strip() and not entry.lstrip().startswith("#")]
-        assert len(pins) > 10
+        assert pins
         for pin in pins:
             assert re.match(r"[\w.-]+==[^\s;]+( ; [^\\]+?)?\s+--hash=sha256:", pin), (
                 f"{path.name}: {pin[:60]}"

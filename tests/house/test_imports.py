@@ -29,6 +29,7 @@ TRAINS = {
     "shortlist.api.news",
     "shortlist.api.warming",
     "shortlist.api.recommending",
+    "shortlist.api.savedmodels",
     "shortlist.recipes.accuracy",
     "shortlist.recipes.arrivals",
     "shortlist.recipes.measures",
@@ -213,6 +214,10 @@ def test_importing_a_serving_module_loads_no_jax() -> None:
     for module in modules():
         if part(module) not in LEARNING and module not in TRAINS:
             assert not libraries(reached(module)) & LEARNING_LIBRARIES, module
+
+
+def test_a_bundle_and_onnx_are_enough_to_compose_its_graph() -> None:
+    assert not libraries(reached("shortlist.export.recommending")) & LEARNING_LIBRARIES
 
 
 @pytest.mark.parametrize("name", sorted(NO_TABLES))

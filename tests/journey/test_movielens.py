@@ -285,7 +285,9 @@ def test_a_whole_report(joint: Fitted, small_split: sl.Split) -> None:
 def test_retrieval_alone(retrieval_alone: Fitted, small_split: sl.Split, tmp_path: Path) -> None:
     loaded = assert_same_answers(retrieval_alone.recommender(), tmp_path / "bundle", small_split.test)
     assert {p.name for p in (tmp_path / "bundle").iterdir()} == {
+        "MODEL_CARD.md",
         "manifest.json",
+        "recommend.onnx",
         "train",
         "retrieval",
         "items",
@@ -300,7 +302,9 @@ def test_retrieval_alone(retrieval_alone: Fitted, small_split: sl.Split, tmp_pat
 def test_ranking_alone(ranking_alone: Fitted, small_split: sl.Split, tmp_path: Path) -> None:
     loaded = assert_same_answers(ranking_alone.recommender(), tmp_path / "bundle", small_split.test)
     assert {p.name for p in (tmp_path / "bundle").iterdir()} == {
+        "MODEL_CARD.md",
         "manifest.json",
+        "recommend.onnx",
         "ranking",
         "items",
         "users",
@@ -317,7 +321,8 @@ def test_trained_apart_and_combined(
 ) -> None:
     both = sl.combine(retrieval_alone, ranking_alone, rating_weight=0.5, num_retrieved=30)
     loaded = assert_same_answers(both, tmp_path / "bundle", small_split.test)
-    names = {"manifest.json", "retrieval", "ranking", "items", "users", "train"}
+    parts = {"retrieval", "ranking", "items", "users", "train"}
+    names = parts | {"MODEL_CARD.md", "manifest.json", "recommend.onnx"}
     assert {p.name for p in (tmp_path / "bundle").iterdir()} == names
     assert (loaded.utility, loaded.num_retrieved) == (both.utility, 30)
     rows = small_split.test.drop("rating")

@@ -59,7 +59,7 @@ def test_a_batch_is_its_rows(joint: Recommender) -> None:
 
 def test_blocks_change_nothing(joint: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = joint.recommend(USER_IDS, k=4)
-    monkeypatch.setattr("shortlist.pipeline.recommender._PAIRS", 17)
+    monkeypatch.setattr("shortlist.pipeline.shortlists._PAIRS", 17)
     monkeypatch.setattr("shortlist.pipeline.stages._PAIRS", 3)
     for a, b in zip(whole, joint.recommend(USER_IDS, k=4), strict=True):
         assert a == pytest.approx(b)

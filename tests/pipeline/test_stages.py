@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
 
 from shortlist._typing import Floats
 from shortlist.errors import RequestError
-from shortlist.pipeline.stages import Candidates, Utility, log_partition, most_popular, order, rank, retrieve
+from shortlist.index.exact import ExactIndex
+from shortlist.pipeline.stages import Candidates, Popular, Utility, order, rank, retrieve
+from shortlist.state.catalogue import Items
+from shortlist.state.seen import Seen
 
 RNG = np.random.default_rng(0)
 
@@ -24,27 +27,53 @@ class Product:
         return {"rating": (query * candidate).sum(1)}
 
 
-def test_log_partition_is_logsumexp_even_where_exp_overflows() -> None:
-    scores = RNG.normal(size=(5, 40)).astype(np.float32) * 300
-    np.testing.assert_allclose(log_partition(scores), logsumexp(scores.astype(np.float64), axis=1), rtol=1e-6)
+def relation(mask: np.ndarray) -> Seen:
+    return Seen.from_pairs(*np.nonzero(mask), len(mask))
 
 
 def test_retrieval_scores_are_log_probabilities_of_the_whole_catalogue() -> None:
     queries, items = (RNG.normal(size=(n, 3)).astype(np.float32) for n in (4, 20))
-    allowed = RNG.random((4, 20)) < 0.3
-    found = retrieve(queries, items, 20, allowed)
-    full = log_softmax((queries @ items.T).astype(np.float64), axis=1)
+    hidden, allowed = RNG.random((4, 20)) < 0.5, RNG.random(20) < 0.5
+    had = RNG.random((4, 20)) < 0.3
+    index = ExactIndex.of(items)
+    found = retrieve(index, queries, 20, allow=allowed, exclude=relation(hidden), bonus=(relation(had), 0.5))
+    full = log_softmax((queries @ items.T).astype(np.float64) + 0.5 * had, axis=1)
     for row in range(4):
         kept = found.positions[row] >= 0
-        assert sorted(found.positions[row][kept]) == np.flatnonzero(allowed[row]).tolist()
+        assert sorted(found.positions[row][kept]) == np.flatnonzero(allowed & ~hidden[row]).tolist()
         np.testing.assert_allclose(found.log_p[row][kept], full[row][found.positions[row][kept]], atol=1e-5)
         assert np.isneginf(found.log_p[row][~kept]).all()
 
 
+def test_where_no_item_is_left_nothing_is_found() -> None:
+    index = ExactIndex.of(np.ones((2, 1), np.float32)).without(np.arange(2))
+    found = retrieve(index, np.ones((1, 1), np.float32), 3)
+    assert found.positions.tolist() == [[-1, -1, -1]] and np.isneginf(found.log_p).all()
+
+
 def test_popular_items_are_the_same_for_all() -> None:
-    found = most_popular(np.log([0.1, 0.5, 0.1, 0.3]), 2, 3)
+    items = Items.of(["a", "b", "c", "d"], {}, [1, 5, 1, 3])
+    found = Popular.of(items).candidates(2, 3)
     assert found.positions.tolist() == [[1, 3, 0]] * 2
     assert found.popular.all()
+
+
+@given(st.data())
+def test_popular_items_are_those_a_sort_leaves(data: st.DataObject) -> None:
+    num, k = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 14))
+    counts = np.array(data.draw(st.lists(st.integers(1, 4), min_size=num, max_size=num)))
+    bools = st.lists(st.booleans(), min_size=num, max_size=num)
+    allow, retired = np.array(data.draw(bools)), np.array(data.draw(bools))
+    hidden = np.array(data.draw(st.lists(bools, min_size=3, max_size=3)))
+    items = Items.of([str(i) for i in range(num)], {}, counts - 1).without(np.flatnonzero(retired))
+    found = Popular.of(items).candidates(3, k, allow=allow, exclude=relation(hidden))
+    for row in range(3):
+        left = [i for i in range(num) if allow[i] and not retired[i] and not hidden[row, i]]
+        want = sorted(left, key=lambda i: (-counts[i], i))[:k]
+        assert found.positions[row].tolist() == want + [-1] * (k - len(want))
+        np.testing.assert_allclose(
+            found.log_p[row][: len(want)], np.log(counts[want] / counts.sum()), rtol=1e-5
+        )
 
 
 def test_ranking_skips_padding() -> None:
@@ -69,6 +98,19 @@ def test_order_is_by_score_then_position(pairs: list[tuple[int, int]], k: int) -
     want = [p for p, _ in sorted(pairs, key=lambda x: (-x[1], x[0]))][:k]
     assert got.positions[0][got.positions[0] >= 0].tolist() == want
     assert (got.positions[0][len(want) :] == -1).all()
+
+
+@given(
+    st.lists(st.lists(st.integers(-2, 2), min_size=6, max_size=6), min_size=2, max_size=5), st.integers(1, 7)
+)
+def test_many_rows_are_ordered_as_one_is(scores: list[list[int]], k: int) -> None:
+    positions = np.tile(np.array([4, 2, 9, 0, -1, 7], np.int32), (len(scores), 1))
+    given_ = np.array(scores, float)
+    plain = np.zeros(positions.shape, np.float32)
+    got = order(Candidates(positions, plain, np.zeros(len(scores), bool)), given_, k)
+    for row in range(len(scores)):
+        alone = Candidates(positions[row : row + 1], plain[row : row + 1], np.zeros(1, bool))
+        assert got.positions[row].tolist() == order(alone, given_[row : row + 1], k).positions[0].tolist()
 
 
 def test_utility() -> None:

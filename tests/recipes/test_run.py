@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from shortlist.api import fitting
 from shortlist.api.evaluating import evaluate_bundle
 from shortlist.api.fitting import fit
 from shortlist.api.sources import read_data, split_data
-from shortlist.errors import DataError, RecipeError, ShortlistError
+from shortlist.errors import DataError, MissingExtra, RecipeError, ShortlistError
 from shortlist.recipes import run as running
 from shortlist.recipes.run import RunResult, find_outline, find_recipe, resolve, run, shipped_recipes
 from shortlist.specs.models import MultiTask, Ranker, TwoTower
@@ -136,7 +137,8 @@ def test_test_rows_choose_nothing(first: RunResult, make: Make, shop: Path, tmp_
     result = run(make(data={"interactions": str(tmp_path / "events.csv")}), tmp_path / "run")
     assert figures(result)["Shortlist"] != figures(first)["Shortlist"]
     assert weight(result) == weight(first)
-    assert files(result) == files(first)
+    model = files(first) | {"MODEL_CARD.md": files(result)["MODEL_CARD.md"]}  # the card tells the figures
+    assert files(result) == model
 
 
 def test_validation_rows_choose_the_weight(make: Make, tmp_path: Path) -> None:
@@ -422,3 +424,13 @@ def test_a_listener_is_told_what_happens(make: Make, tmp_path: Path) -> None:
     assert list(dict.fromkeys(stages))[:3] == ["reading data", "choosing", "training"]
     assert "EASE" in stages and stages[-2:] == ["writing the bundle", "done"]
     assert all(0 <= done <= total for _, done, total in told)
+
+
+def test_an_approximate_index_is_asked_for_before_anything_is_fitted(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    told: list[str] = []
+    with pytest.raises(MissingExtra, match="faiss-cpu"):
+        run(make(serving={"index": "ann"}), tmp_path / "out", tell=lambda stage, *_: told.append(stage))
+    assert told == ["reading data"]

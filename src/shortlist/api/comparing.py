@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -28,7 +28,7 @@ from shortlist.specs.recipe import Recipe
 if TYPE_CHECKING:
     from shortlist.api.fitting import Fitted
 
-    Contender = Fitted | Recommender | str | Path
+    Contender: TypeAlias = Fitted | Recommender | str | Path
 
 NAMES = ("A", "B")
 COVERED = 0.5

@@ -20,7 +20,6 @@ from shortlist.pipeline.stages import (
     Candidates,
     Utility,
     choose,
-    most_popular,
     no_aggregates,
     order,
     rank,
@@ -218,13 +217,12 @@ def _block(
 ) -> Candidates:
     assert recommender.retriever is not None and recommender.ranker is not None
     assert recommender.item_vectors is not None and recommender.item_representations is not None
-    num_items = len(recommender.item_vectors)
-    allowed = ~recommender.users.seen.mask(users, num_items) if filter_seen else None
+    assert recommender.searcher is not None
+    taken = recommender.taken(users, None) if filter_seen else None
     represented, vectors = recommender.retriever.encode_query(queries)
     assert vectors is not None
-    had = recommender.had_before(at)
-    found = retrieve(vectors, recommender.item_vectors, num, allowed, had, recommender.seen_bonus)
-    popular = most_popular(recommender.items.log_popularity, len(users), num, allowed)
+    found = retrieve(recommender.searcher, vectors, num, exclude=taken, bonus=recommender.bonus(at))
+    popular = recommender.popular.candidates(len(users), num, exclude=taken)
     found = choose(~_popular(recommender, users), found, popular)
     if recommender.ranker is not recommender.retriever:
         represented, _ = recommender.ranker.encode_query(queries)

@@ -7,12 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from shortlist.api.exporting import save_whole
 from shortlist.api.fitting import Fitted
 from shortlist.api.keeping import write, writes
-from shortlist.bundle import Part, save
+from shortlist.bundle import Part
 from shortlist.data.columns import column_types, to_columns
 from shortlist.errors import SpecError
 from shortlist.export.graphs import export_graphs
+from shortlist.export.packing import pack
 from shortlist.features.schema import Schema
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.stages import Utility
@@ -115,13 +117,12 @@ def _write(recommender: Recommender, path: Path, retrieval: Fitted | None, ranki
     """Export every model once and write the bundle."""
     stages = {"retrieval": retrieval, "ranking": ranking}
     models = {"model": retrieval} if retrieval is ranking else stages
-    parts = {
-        name: Part(_graphs(fitted), fitted.prepared.encoder)
-        for name, fitted in models.items()
-        if fitted is not None
-    }
     trained = {name: fitted for name, fitted in models.items() if fitted is not None}
-    save(recommender, parts, path, train=partial(write, trained) if writes(trained) else None)
+    parts = {}
+    for name, fitted in trained.items():
+        graphs, weights = pack(_graphs(fitted))
+        parts[name] = Part(graphs, fitted.prepared.encoder, weights)
+    save_whole(recommender, parts, path, train=partial(write, trained) if writes(trained) else None)
 
 
 def _graphs(fitted: Fitted) -> dict[str, bytes]:

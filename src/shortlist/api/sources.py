@@ -36,6 +36,7 @@ def read_tables(source: DataSource) -> Dataset:
         users=source.users or None,
         items=source.items or None,
         name=Path(source.interactions).stem,
+        licence=source.licence,
         user=source.user,
         item=source.item,
         rating=_chosen(source, "rating"),

@@ -13,9 +13,9 @@ from shortlist.cli import (
     evaluate,
     events,
     export,
+    index,
     init,
     inspect,
-    items,
     recommend,
     reproduce,
     runs,
@@ -24,6 +24,7 @@ from shortlist.cli import (
     train,
     tune,
     validate,
+    verify,
 )
 from shortlist.cli.console import EXIT_CODES, Verbs
 
@@ -80,7 +81,8 @@ app.command(epilog=score.EXAMPLES)(score.score)
 app.command(epilog=similar.EXAMPLES)(similar.similar)
 app.command(epilog=export.EXAMPLES)(export.export)
 app.command(epilog=inspect.EXAMPLES)(inspect.inspect)
-app.add_typer(items.app, name="items")
+app.command(epilog=verify.EXAMPLES)(verify.verify)
+app.add_typer(index.app, name="index")
 app.command(epilog=reproduce.EXAMPLES)(reproduce.reproduce)
 app.add_typer(runs.app, name="runs")
 app.add_typer(events.app, name="events")

@@ -28,11 +28,10 @@ _KNOWN = ("user_id", "item_id", TITLE, "score", "rank", "retrieval_score", "log_
 
 
 def load(path: Path) -> Recommender:
-    """The recommender of a bundle, or of the bundle of a run."""
-    from shortlist import bundle
+    """The recommender of a bundle, or of the bundle of a run, with the items that came and went since."""
+    from shortlist.bundle.live import open_live
 
-    recommender: Recommender = bundle.load(bundle_folder(path))
-    return recommender
+    return open_live(bundle_folder(path), write=False).recommender
 
 
 def context(pairs: Iterable[str], timestamp: str = "") -> dict[str, str]:

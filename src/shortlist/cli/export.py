@@ -2,41 +2,138 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shortlist.cli.answers import Bundle
-from shortlist.cli.console import Force, Quiet, examples, note, out
+from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json
 from shortlist.cli.folders import bundle_folder, require_free
+from shortlist.errors import RequestError
+
+if TYPE_CHECKING:
+    from shortlist.specs.recipe import Recipe
 
 EXAMPLES = examples(
     "shortlist export runs/demo -o export",
     "shortlist export runs/demo -o export --force",
-    "shortlist export runs/demo -o export --serving",
+    "shortlist export runs/demo -o export --serving --weights int8",
+    "shortlist export runs/demo -o export --without-users",
+    "shortlist export runs/demo -o savedmodel --format savedmodel",
 )
 SIGN = "manifest.json"
+SIGNS = {"bundle": SIGN, "savedmodel": "saved_model.pb"}
+
+
+class Format(StrEnum):
+    """What is written."""
+
+    bundle = "bundle"
+    savedmodel = "savedmodel"
+
+
+class Weights(StrEnum):
+    """Of the tables in a bundle's graphs."""
+
+    float32 = "float32"
+    bf16 = "bf16"
+    int8 = "int8"
 
 
 def export(
     bundle: Bundle,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     force: Force = False,
+    format: Annotated[
+        Format,
+        typer.Option(help="A bundle, or a TensorFlow SavedModel (extra tensorflow; needs train/)."),
+    ] = Format.bundle,
     serving: Annotated[
         bool,
         typer.Option("--serving", help="Leave out train/: its rows, parameters and optimiser's state."),
     ] = False,
+    weights: Annotated[
+        Weights | None,
+        typer.Option(help="Make tables smaller: two bytes a number, or one and a scale a row."),
+    ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(metavar="RECIPE", help="Measure what --weights loses on the data of another recipe."),
+    ] = "",
+    without_users: Annotated[
+        bool,
+        typer.Option("--without-users", help="Leave out all that is stored of users, and train/."),
+    ] = False,
+    part: Annotated[
+        str, typer.Option(help="Of two stages trained apart, the one a SavedModel holds: retrieval, ranking.")
+    ] = "",
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a verified copy of a bundle, for serving.
 
     The folder appears whole or not at all; its path is printed. With --serving it answers just the same, but
-    no later run can start from it (`shortlist train --from`).
+    no later run can start from it (`shortlist train --from`). What --weights loses is measured on the test
+    rows of the bundle's own recipe and stands in the manifest; where their data cannot be read, that does.
+    --without-users answers those who tell a history, where the model reads one; all others get popular items.
     """
-    from shortlist.bundle import copy
+    folder = bundle_folder(bundle)
+    require_free(output, force=force, sign=SIGNS[format])
+    stated: dict[str, Any] = {}
+    if format is Format.savedmodel:
+        _require_alone("--format savedmodel", serving, weights, recipe, without_users)
+        from shortlist.api.savedmodels import write_savedmodel
 
-    require_free(output, force=force, sign=SIGN)
-    copy(bundle_folder(bundle), output, serving=serving)
-    out(str(output))
-    note(f"wrote {output}; next: shortlist recommend {output} --user ID", quiet=quiet)
+        write_savedmodel(folder, output, part=part)
+        next_step = f'tf.saved_model.load("{output}")'
+    else:
+        if part:
+            raise RequestError("--part is of a SavedModel", hint="give it with --format savedmodel")
+        from shortlist.api.exporting import export_bundle
+
+        stated = export_bundle(
+            folder,
+            output,
+            serving=serving,
+            weights=None if weights is None else weights.value,
+            users=not without_users,
+            held_out=_recipe(recipe),
+        )
+        next_step = f"shortlist recommend {output} --user ID"
+    if json:
+        out_json({"path": str(output), "weights": stated})
+    else:
+        out(str(output))
+    for line in _told(stated):
+        note(line, quiet=quiet)
+    note(f"wrote {output}; next: {next_step}", quiet=quiet)
+
+
+def _require_alone(what: str, *others: object) -> None:
+    if any(others):
+        raise RequestError(
+            f"{what} goes with none of --serving, --weights, --recipe and --without-users",
+            hint="they are of bundles",
+        )
+
+
+def _recipe(name: str) -> Recipe | None:
+    from shortlist.recipes.run import find_recipe
+
+    return find_recipe(name) if name else None
+
+
+def _told(stated: dict[str, Any]) -> list[str]:
+    """What became of the weights, a line each."""
+    if not stated:
+        return []
+    share = stated["bytes"] / max(1, stated["float32_bytes"])
+    lines = [f"tables in {stated['type']}: {stated['bytes']:,} bytes, {share:.0%} of what they were"]
+    if "not_measured" in stated:
+        return [*lines, f"what that loses was not measured: {stated['not_measured']}"]
+    for name, found in stated["metrics"].items():
+        between = f"{found['low']:+.5f} to {found['high']:+.5f}" if found["low"] is not None else "unknown"
+        lines.append(f"{name}: {found['before']:.4f} before, {found['after']:.4f} after ({between})")
+    return [*lines, *stated.get("warnings", [])]

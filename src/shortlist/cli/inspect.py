@@ -1,4 +1,4 @@
-"""`shortlist inspect`: what a bundle is, and whether it is whole."""
+"""`shortlist inspect`: what a bundle is."""
 
 from __future__ import annotations
 
@@ -13,35 +13,38 @@ EXAMPLES = examples("shortlist inspect runs/demo", "shortlist inspect runs/demo 
 
 
 def inspect(bundle: Bundle, json: Json = False) -> None:
-    """Print a bundle's manifest and verify its files.
+    """Print what a bundle says of itself.
 
-    Every file is compared with its checksum, every graph is opened; with --json the whole manifest is
-    printed.
+    That every file is there and has its size is checked; `shortlist verify` looks into them. With --json the
+    whole manifest is printed.
     """
     from shortlist import bundle as bundles
 
-    manifest = bundles.verify(bundle_folder(bundle))
+    manifest = bundles.inspect(bundle_folder(bundle))
     if json:
         out_json(manifest)
         return
     out("\n".join(f"{name:<14} {value}".rstrip() for name, value in _facts(manifest)))
     columns = manifest["request"]
-    names = ("name", "side", "type", "required", "default")
-    out(
-        "\nwhat a request may hold\n" + table(names, [[column[name] for name in names] for column in columns])
-    )
+    names = ("name", "side", "type", "required", "default", "longest")
+    rows = [[column.get(name) for name in names] for column in columns]
+    out("\nwhat a request may hold\n" + table(names, rows))
 
 
 def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     provenance, files = manifest["provenance"], manifest["files"]
     size = sum(file["bytes"] for file in files.values())
     amount = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
-    yield "format", f"{manifest['format']}, written by shortlist {manifest['shortlist']}"
+    yield "format", f"{manifest['format']}.{manifest['minor']}, written by shortlist {manifest['shortlist']}"
     yield "created", manifest["created"]
-    yield "files", f"{len(files)} of {amount}, all as the manifest says"
+    yield "files", f"{len(files)} of {amount}, all there"
     yield "sizes", ", ".join(f"{count:,} {name}" for name, count in manifest["sizes"].items())
     for name, part in manifest["parts"].items():
         yield "part", f"{name}: graphs {', '.join(part['graphs'])}"
+    whole = manifest["recommend"]
+    yield "recommend.onnx", "there" if "graph" in whole else f"left out: {whole['left_out']}"
+    if manifest["index"] is not None:
+        yield "index", ", ".join(f"{name} {_short(value)}" for name, value in manifest["index"].items())
     order, retrieved = manifest["pipeline"]["utility"], manifest["pipeline"]["num_retrieved"]
     yield "order", f"{retrieved} retrieved, by log p + {order['rating_weight']:g} * {order['head']}"
     for name, keys in (("recipe", ("name",)), ("data", ("name", "licence")), ("split", ("rule", "seed"))):
@@ -49,3 +52,9 @@ def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(known, Mapping):
             found = [str(known[key]) for key in keys if known.get(key) not in (None, "")]
             yield name, ", ".join(found)
+    if manifest["licence"].get("bundle"):
+        yield "licence", manifest["licence"]["bundle"]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

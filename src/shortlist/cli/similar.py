@@ -1,27 +1,51 @@
-"""`shortlist similar`: the items nearest to an item."""
+"""`shortlist similar`: the items nearest to an item, or to each item of the catalogue."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from shortlist.cli.answers import Bundle, answer_table, load, titled
-from shortlist.cli.console import Json, examples, out, out_json
+from shortlist.cli.bulk import Output, Threads, foretell, require_output, write_answers
+from shortlist.cli.console import USAGE, Force, Json, Quiet, examples, fail, out, out_json
 
 EXAMPLES = examples(
-    "shortlist similar runs/demo --item 94 -k 5", "shortlist similar runs/demo --item 94 --json"
+    "shortlist similar runs/demo --item 94 -k 5",
+    "shortlist similar runs/demo --item 94 --json",
+    "shortlist similar runs/demo --all -k 20 -o neighbours.parquet",
 )
 
 
 def similar(
     bundle: Bundle,
-    item: Annotated[str, typer.Option("--item", "-i", help="The item to compare with.")],
+    item: Annotated[str, typer.Option("--item", "-i", help="The item to compare with.")] = "",
     k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
+    all_: Annotated[bool, typer.Option("--all", help="Of every item, into a file.")] = False,
+    output: Output = None,
+    threads: Threads = 0,
+    force: Force = False,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Find the K items nearest to an item (cosine of vectors)."""
+    """Find the K items nearest to an item (cosine of vectors).
+
+    With --all those of every item go into a file: item_id, neighbour_id, rank, score. A run that was killed
+    goes on where it was, when the same is asked again.
+    """
+    if bool(item) == all_ or all_ != (output is not None):
+        fail("similar needs --item, or --all and --output", "shortlist similar BUNDLE --item 94")
+        raise typer.Exit(USAGE)
+    require_output(output)
     recommender = load(bundle)
+    if output is not None:
+        from shortlist.pipeline.bulk import similar_all
+
+        foretell(recommender, k, threads, quiet=quiet)
+        answer = partial(similar_all, k=k, threads=threads, force=force)
+        write_answers(bundle, recommender, output, "items", answer, json=json, quiet=quiet)
+        return
     rows = titled(recommender, recommender.similar_items(item, k).to_dicts())
     if json:
         out_json(rows)

@@ -73,12 +73,11 @@ def train(
 ) -> None:
     """Train, evaluate and save: RECIPE becomes a run folder.
 
-    A run that cannot fit into memory is refused at its start, with the arithmetic; --estimate tells that, and
-    the time, and leaves nothing. The folder holds the recipe as it was run, metrics.jsonl,
-    report.{json,html,txt} and the bundle, which `recommend`, `score`, `similar`, `evaluate` and `export`
-    read. The report goes to stdout. The recipes rating, retrieval and two-stage infer features, sizes and
-    regularisation from the tables they are given; the user's and the item's columns are user_id and item_id,
-    or --set data.user=COLUMN.
+    A run that cannot fit into memory is refused at its start, with the arithmetic; --estimate only tells
+    that, and the time. The folder holds the recipe as it was run, metrics.jsonl, report.{json,html,txt} and
+    the bundle, which the other verbs read. The report goes to stdout. The recipes rating, retrieval and
+    two-stage infer features, sizes and regularisation from the tables they are given; the user's and the
+    item's columns are user_id and item_id, or --set data.user=COLUMN.
 
     With --from BUNDLE the run goes on from that bundle: the argument is a table of new events (--items and
     --users: of new ones), columns are named as in the bundle's recipe, events it knows are left out. Ids get
@@ -116,7 +115,8 @@ def train(
         out_json({"output": str(result.output), "seconds": result.seconds, **result.report.to_dict()})
     else:
         out(result.report.table())
-    note(f"wrote {result.output}; next: shortlist recommend {result.output} --user ID", quiet=quiet)
+    for said in (*result.notes, f"wrote {folder}; next: shortlist recommend {folder} --user ID"):
+        note(said, quiet=quiet)
 
 
 def _show(recipe: Recipe | Outline, *, json: bool) -> None:

@@ -30,6 +30,17 @@ class _Slots(dict[Any, int]):
         return 0
 
 
+class _MoreSlots(_Slots):
+    """The slots of values that came later, in front of those of the values before, which are not copied."""
+
+    def __init__(self, slots: dict[Any, int], before: _Slots) -> None:
+        super().__init__(slots)
+        self.before = before
+
+    def __missing__(self, key: Any) -> int:
+        return self.before[key]
+
+
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """The distinct values of one column and their slots.
@@ -124,6 +135,26 @@ class Vocabulary:
         counts[0] = 0
         return cls(plain, counts, kind)
 
+    def extended(self, values: Sequence[str]) -> Vocabulary:
+        """With more values at the end, each counted once; what was looked up in is shared, not copied.
+
+        Raises DataError for a value that is known, there twice or missing, and for those of another type.
+        """
+        more = Vocabulary.of(values) if len(values) else self
+        if more is self:
+            return self
+        if self.kind != more.kind:
+            raise DataError(f"expected values of type {self.kind}, got {more.values[0]!r}")
+        known = next((value for value in more.values if self._slots[value]), None)
+        if known is not None:
+            raise DataError(f"value {known!r} appears more than once")
+        made = self._trusted(self.values + more.values, np.append(self.counts, more.counts[1:]), self.kind)
+        later = self._slots if isinstance(self._slots, _MoreSlots) else {}
+        fresh = dict(zip(more.values, range(self.size, made.size), strict=True))
+        before = self._slots.before if isinstance(self._slots, _MoreSlots) else self._slots
+        object.__setattr__(made, "_slots", _MoreSlots(later | fresh, before))
+        return made
+
     @property
     def size(self) -> int:
         """Number of slots: the values and the unknown."""
@@ -133,7 +164,7 @@ class Vocabulary:
         return len(self.values)
 
     def __contains__(self, value: object) -> bool:
-        return value in self._slots
+        return self._slots[value] > 0
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vocabulary):

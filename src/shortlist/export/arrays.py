@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 
 from shortlist.export.elementwise import NoForm, Params, Rule
 from shortlist.export.graph import LONG, Dim, Graph, Ref, Shape, Spec, Value
+from shortlist.export.views import joined_part
 
 ManyRule: TypeAlias = Callable[[Graph, Sequence[Value], Sequence[Spec], Params], list[Value]]
 
@@ -100,6 +101,10 @@ def _convolution(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> 
 
 
 def _slice(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
+    if set(params["strides"] or ()) <= {1}:
+        parts = joined_part(g, args[0], params["start_indices"], out.shape)
+        if parts is not None:
+            return g.join(parts, g.origin(args[0])[2]["axis"] % len(out.shape))
     starts, stops = g.dims(params["start_indices"]), g.dims(params["limit_indices"])
     return g.slice(args[0], starts, stops, params["strides"] or (1,) * len(out.shape), out.shape)
 
@@ -124,13 +129,13 @@ def _split(g: Graph, args: Sequence[Value], outs: Sequence[Spec], params: Params
 
 
 def _concatenate(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
-    return g.op("Concat", args, *out, axis=params["dimension"])
+    return g.join(args, params["dimension"])
 
 
 def _stack(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
     axis = params["axis"]
     parts = [g.reshape(x, (*x.shape[:axis], 1, *x.shape[axis:])) for x in args]
-    return g.op("Concat", parts, *out, axis=axis)
+    return g.join(parts, axis)
 
 
 def _unstack(g: Graph, args: Sequence[Value], outs: Sequence[Spec], params: Params) -> list[Value]:

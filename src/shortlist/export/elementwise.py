@@ -11,7 +11,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from shortlist.export.fusions import gelu, masked_rows
 from shortlist.export.graph import Graph, Spec, Value
+from shortlist.export.views import as_wide, narrow_rows, shaped
 
 Params: TypeAlias = Mapping[str, Any]
 Rule: TypeAlias = Callable[[Graph, Sequence[Value], Spec, Params], Value]
@@ -104,8 +106,17 @@ def _round(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
     return g.op("Mul", [g.op("Sign", args, *out), g.op("Floor", [up], *out)], *out)
 
 
+def _at_least(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
+    x, bound = args
+    if isinstance(bound, np.ndarray) and (wide := as_wide(g, x)) is not x:
+        args = [wide, bound.astype(wide.dtype)]
+    return g.op("GreaterOrEqual", args, *out)
+
+
 def _select(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
     which, result = args[0], args[1]
+    if which.dtype == bool and (rows := masked_rows(g, which, args[2], result)) is not None:
+        return rows
     for position, case in enumerate(args[2:], 1):
         hit = which
         if which.dtype != bool:
@@ -118,6 +129,10 @@ def _remainder(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Va
     return g.op("Mod", args, *out, fmod=1)  # the sign of the dividend, as in C and in JAX
 
 
+def _multiply(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
+    return gelu(g, args) or g.op("Mul", args, *out)
+
+
 def _convert(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
     return g.cast(args[0], out.dtype)
 
@@ -127,16 +142,18 @@ def _same(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
 
 
 _DIRECT = {
-    "add": "Add", "add_any": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "neg": "Neg",
+    "add": "Add", "add_any": "Add", "sub": "Sub", "div": "Div", "pow": "Pow", "neg": "Neg",
     "abs": "Abs", "sign": "Sign", "floor": "Floor", "ceil": "Ceil", "sqrt": "Sqrt", "exp": "Exp",
     "log": "Log", "logistic": "Sigmoid", "erf": "Erf", "sin": "Sin", "cos": "Cos", "tan": "Tan",
     "asin": "Asin", "acos": "Acos", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "tanh": "Tanh",
     "asinh": "Asinh", "acosh": "Acosh", "atanh": "Atanh", "eq": "Equal", "lt": "Less", "le": "LessOrEqual",
-    "gt": "Greater", "ge": "GreaterOrEqual", "eq_to": "Equal", "lt_to": "Less", "le_to": "LessOrEqual",
+    "gt": "Greater", "eq_to": "Equal", "lt_to": "Less", "le_to": "LessOrEqual",
 }  # fmt: skip
 
 ELEMENTWISE: dict[str, Rule] = {
     **{name: chain(kind) for name, kind in _DIRECT.items()},
+    "mul": _multiply,
+    "ge": _at_least,
     "rsqrt": chain("Sqrt", "Reciprocal"),
     "not": by_type("Not", "BitwiseNot"),
     "and": by_type("And", "BitwiseAnd"),
@@ -170,6 +187,8 @@ def _broadcast_in_dim(g: Graph, args: Sequence[Value], out: Spec, params: Params
         shape[position] = x.shape[axis]
     if isinstance(x, np.ndarray) or len(kept) == len(shape):
         return g.reshape(x, tuple(shape))
+    if (there := shaped(g, x, tuple(shape))) is not None:
+        return there
     added = np.array([axis for axis in range(len(shape)) if axis not in kept], np.int64)
     return g.op("Unsqueeze", [x, added], shape, x.dtype)
 
@@ -179,6 +198,10 @@ def _squeeze(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Valu
     kept = tuple(size for axis, size in enumerate(x.shape) if axis not in dropped)
     if isinstance(x, np.ndarray):
         return g.reshape(x, kept)
+    if (there := shaped(g, x, kept)) is not None:
+        return there
+    if (rows := narrow_rows(g, x, kept)) is not None:
+        return rows
     return g.op("Squeeze", [x, np.array(dropped, np.int64)], kept, x.dtype) if dropped else x
 
 

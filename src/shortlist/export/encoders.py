@@ -18,6 +18,7 @@ from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import ExportError
 from shortlist.export.builder import GraphBuilder
 from shortlist.export.graph import Ref, Value
+from shortlist.export.views import bounds
 from shortlist.features.columns import ColumnType
 from shortlist.features.encoder import Side
 from shortlist.features.fitted import (
@@ -109,7 +110,8 @@ def _slots(g: GraphBuilder, vocabulary: Vocabulary, values: Ref, *, missing: int
         "values_int64s": [missing, *slots.values()],
         "default_int64": 0,
     }
-    return g.op("LabelEncoder", [values], values.shape, np.int64, domain="ai.onnx.ml", **known)
+    found = g.op("LabelEncoder", [values], values.shape, np.int64, domain="ai.onnx.ml", **known)
+    return g.bound(found, min(0, missing), len(vocabulary))
 
 
 def _is_decimal(text: Any) -> bool:
@@ -135,11 +137,12 @@ def _words(g: GraphBuilder, feature: Words, column: Ref) -> Value:
 
 def _cut(g: GraphBuilder, lists: Ref, length: int, fill: float) -> Ref:
     """Lists [b, any] cut or padded to [b, length]."""
-    batch = lists.shape[0]
-    padding = g.expand(np.full((1, length), fill, lists.dtype), (batch, length))
-    padded = g.join([lists, padding], 1)
+    batch, given = lists.shape
+    ends = np.array([0, 0, 0, length])
+    padded = g.op("Pad", [lists, ends, np.array(fill, lists.dtype)], (batch, given + length), lists.dtype)
     zeros, stops = np.zeros(2, np.int64), np.array([np.iinfo(np.int64).max, length])
-    return g.slice(padded, zeros, stops, [1, 1], (batch, length))
+    cut, known = g.slice(padded, zeros, stops, [1, 1], (batch, length)), bounds(g, lists)
+    return cut if known is None else g.bound(cut, min(known[0], int(fill)), max(known[1], int(fill)))
 
 
 def _recent(g: GraphBuilder, feature: Recent, columns: dict[str, Ref]) -> dict[str, Value]:
@@ -176,20 +179,23 @@ def _total(g: GraphBuilder, feature: Total, columns: dict[str, Ref]) -> dict[str
 
 
 def _buckets(g: GraphBuilder, feature: Buckets, column: Ref) -> Value:
-    """Two levels: first which run of boundaries, then where in it. 2 sqrt(n) comparisons instead of n."""
-    num, size = len(feature.boundaries), max(1, int(np.ceil(np.sqrt(len(feature.boundaries)))))
-    runs = np.concatenate([feature.boundaries, np.full(-num % size, np.inf)]).reshape(-1, size)
+    """Two levels: first which run of boundaries, then where in it. 2 sqrt(n) comparisons instead of n.
+
+    A boundary below all numbers comes first, so that what is reached in a run counts from 1; nothing reaches
+    the padding after the last.
+    """
+    num = len(feature.boundaries)
+    size = max(1, int(np.ceil(np.sqrt(num + 1))))
+    padding = np.full(-(num + 1) % size, np.nan)
+    runs = np.concatenate([[-np.inf], feature.boundaries, padding]).reshape(-1, size)
     x = g.reshape(g.cast(column, np.float64), (column.shape[0], 1))
-    run = g.op("Sub", [_count(g, x, runs[:, 0][None]), np.array(1, np.int64)], column.shape, np.int64)
-    run = g.op("Max", [run, np.array(0, np.int64)], column.shape, np.int64)
+    run = _count(g, x, runs[1:, 0][None])
     within = g.op("Gather", [runs, run], (column.shape[0], size), np.float64, axis=0)
     before = g.op("Mul", [run, np.array(size, np.int64)], column.shape, np.int64)
-    count = g.op("Add", [before, _count(g, x, within)], column.shape, np.int64)
-    count = g.op(
-        "Min", [count, np.array(num, np.int64)], column.shape, np.int64
-    )  # infinity passes the padding too
-    bins = g.op("Add", [count, np.array(1, np.int64)], column.shape, np.int64)
-    return g.op("Where", [_missing(g, column), np.array(0, np.int64), bins], column.shape, np.int64)
+    bins = g.op("Add", [before, _count(g, x, within)], column.shape, np.int64)
+    if column.dtype.kind == "i":  # what is no number reaches nothing: slot 0
+        bins = g.op("Where", [_missing(g, column), np.array(0, np.int64), bins], column.shape, np.int64)
+    return g.bound(bins, 0, num + 1)
 
 
 def _count(g: GraphBuilder, x: Value, boundaries: Value) -> Ref:

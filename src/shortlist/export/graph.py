@@ -26,6 +26,7 @@ from onnx import helper
 from shortlist._typing import Array
 from shortlist.errors import ExportError
 from shortlist.export.protos import infer_type, make_node
+from shortlist.export.views import keeps_order, same_elements, shaped
 
 Dim: TypeAlias = Any  # int, or a symbolic size of jax.export (which has no public type)
 Shape: TypeAlias = tuple[Dim, ...]
@@ -64,6 +65,7 @@ class _Store:
         self.taken: set[str] = set()
         self.origins: dict[str, tuple[str, tuple[Value | None, ...], dict[str, Any]]] = {}
         self.sizes: dict[str, tuple[Ref, int]] = {}  # symbol -> a tensor and axis that has this size
+        self.bounds: dict[str, tuple[int, int]] = {}  # what integers can be, where it is known
         self.count = 0
 
 
@@ -187,6 +189,15 @@ class Graph:
         name = value.name if isinstance(value, Ref) else ""
         return self._store.origins.get(name, ("", (), {}))
 
+    def bound(self, value: Ref, low: int, high: int) -> Ref:
+        """Say between which numbers an integer value always is, so that a lookup need not look."""
+        self._store.bounds[value.name] = (low, high)
+        return value
+
+    def known_bounds(self, value: Value) -> tuple[int, int] | None:
+        """What was said of this very value."""
+        return self._store.bounds.get(value.name) if isinstance(value, Ref) else None
+
     def _inferred(self, node: onnx.NodeProto, args: Sequence[Value | None]) -> Spec:
         try:
             shape, dtype = infer_type(node, {self.name(a): a for a in args if a is not None})
@@ -251,6 +262,9 @@ class Graph:
             return value
         if isinstance(value, np.ndarray):
             return self._rearranged(value, value.reshape(shape), "")
+        if (there := shaped(self, value, shape)) is not None:
+            return there
+        value = list(same_elements(self, value))[-1]
         if sum(not isinstance(d, int) for d in shape) == 1 and 0 not in shape:
             target: Value = np.array([d if isinstance(d, int) else -1 for d in shape], np.int64)
         else:
@@ -267,6 +281,8 @@ class Graph:
             return self.transpose(args[0], [attributes["perm"][axis] for axis in order])
         if order == sorted(order):
             return value
+        if keeps_order(value.shape, order):
+            return self.reshape(value, tuple(value.shape[axis] for axis in order))
         return self.op("Transpose", [value], [value.shape[axis] for axis in order], value.dtype, perm=order)
 
     def slice(self, value: Value, starts: Value, stops: Value, steps: Sequence[int], shape: Shape) -> Ref:
@@ -274,8 +290,10 @@ class Graph:
         axes, strides = np.arange(len(steps), dtype=np.int64), np.array(steps, np.int64)
         return self.op("Slice", [value, starts, stops, axes, strides], shape, value.dtype)
 
-    def join(self, parts: Sequence[Value], axis: int) -> Ref:
+    def join(self, parts: Sequence[Value], axis: int) -> Value:
         """Values one after the other along an axis."""
+        if len(parts) == 1:
+            return parts[0]
         shape = list(parts[0].shape)
         shape[axis] = sum(part.shape[axis] for part in parts)
         return self.op("Concat", parts, shape, parts[0].dtype, axis=axis)

@@ -15,22 +15,19 @@ import jax
 import numpy as np
 import onnxruntime
 
-from shortlist._typing import MISSING_INT, Array, Columns, Floats
-from shortlist.errors import ExportError
+from shortlist._typing import Columns, Floats
 from shortlist.export.builder import GraphBuilder
 from shortlist.export.encoders import encode_side, raw_inputs
 from shortlist.export.graph import Ref
+from shortlist.export.parity import require_equal
+from shortlist.export.probing import probe
 from shortlist.features.encoder import Encoder, Side
-from shortlist.features.fitted import missing as _missing
+from shortlist.features.fitted import Words
 from shortlist.models.build import Tables
 from shortlist.models.ensemble import Trained, represent
 from shortlist.models.heads import HeadLayer
 from shortlist.models.scorer import JaxScorer
 
-TOLERANCE = 1e-5
-"""The largest difference from JAX a graph may show, relative above 1."""
-
-_ROWS = 62  # rows of each side that every export is compared on; 64 with the two that `_probe` adds
 Outputs: TypeAlias = dict[str, Floats]
 
 
@@ -40,19 +37,19 @@ def export_graphs(
     """The graphs of a model by name: query, candidate and, where it has heads, pairs and rank.
 
     Args:
-        queries: raw query rows (such as training rows), at least one; the first 62 are used.
-        candidates: raw items, at least one; the first 62 are used.
+        queries: raw query rows (such as training rows), at least one; the first 56 are used.
+        candidates: raw items, at least one; the first 56 are used.
 
-    Each graph is run beside JAX on those rows, a row of unknown and one of missing values, and on one row
-    alone. Where a column name occurs on both sides `rank` reads it once, for both.
+    Each graph is run beside JAX on those rows and on eight of unknown, missing and extreme values (`probe`),
+    and on one row alone. Where a column name occurs on both sides `rank` reads it once, for both.
 
     Raises ExportError naming the graph and the largest difference above 1e-5, and UnsupportedPrimitive for an
     operation (of a tower of your own, say) without an ONNX form.
     """
     scorer = JaxScorer(net, tables, encoder)
     rows = {
-        "query": _probe(_only(queries, encoder.query)),
-        "candidate": _probe(_only(candidates, encoder.candidate)),
+        "query": _probe(encoder.query, queries),
+        "candidate": _probe(encoder.candidate, candidates),
     }
     graphs = {side: _side_graph(net, tables, encoder, side) for side in rows}
     for side in rows:
@@ -160,26 +157,9 @@ def _finished(g: GraphBuilder, name: str, encoder: Encoder) -> bytes:
 # Parity with JAX
 
 
-def _only(columns: Columns, side: Side) -> Columns:
-    return {name: np.asarray(columns[name]) for name in side.columns}
-
-
-def _probe(columns: Columns) -> Columns:
-    """The first given rows (repeated if they are few), a row of unknown values and one of missing values."""
-    return {name: _with_strangers(column[np.arange(_ROWS) % len(column)]) for name, column in columns.items()}
-
-
-def _with_strangers(column: Array) -> Array:
-    unknown: Any = "zz never seen \u00e9"
-    missing: Any = ""
-    if column.dtype.kind != "O":
-        # just outside the known range: further out, float32 itself blurs the comparison
-        known = column[~_missing(column)]
-        unknown = known.max() + 1 if known.size else 1
-        missing = MISSING_INT if column.dtype.kind == "i" else np.nan
-    rows = np.empty((2, *column.shape[1:]), column.dtype)
-    rows[0], rows[1] = unknown, missing
-    return np.concatenate([column, rows])
+def _probe(side: Side, columns: Columns) -> Columns:
+    lengths = [*side.lengths.values(), *(f.length for f in side.features if isinstance(f, Words))]
+    return probe({name: np.asarray(columns[name]) for name in side.columns}, max(lengths, default=0))
 
 
 def _represented(scorer: JaxScorer, side: str, columns: Columns) -> Outputs:
@@ -213,22 +193,4 @@ def _compare(name: str, graph: bytes, inputs: Columns, expected: Outputs) -> Non
     for rows in (slice(0, num_rows), slice(0, 1)):
         got = session.run(list(expected), {k: v[rows] for k, v in inputs.items() if k in read})
         for (output, want), have in zip(expected.items(), got, strict=True):
-            _require_equal(name, output, want[rows], have)
-
-
-def _require_equal(graph: str, output: str, want: Array, have: Array) -> None:
-    if want.shape != have.shape:
-        raise ExportError(f"graph '{graph}' gives {output} of shape {have.shape}, JAX of shape {want.shape}")
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(have - want) / np.maximum(1, np.abs(want))
-    largest = float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0))
-    if not np.isfinite(want).all():
-        raise ExportError(
-            f"the model gives {output} that is not finite, so graph '{graph}' cannot be checked",
-            hint="look for a diverged training run",
-        )
-    if largest > TOLERANCE:
-        raise ExportError(
-            f"graph '{graph}' differs from JAX by {largest:.2g} in {output}, more than {TOLERANCE:g}",
-            hint="this is a bug of the export; a tower of your own may use an operation in an unusual way",
-        )
+            require_equal(name, output, want[rows], have)

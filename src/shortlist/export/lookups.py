@@ -14,6 +14,7 @@ import numpy as np
 
 from shortlist.export.elementwise import NoForm, Params, Rule
 from shortlist.export.graph import LONG, Graph, Spec, Value, is_static
+from shortlist.export.views import as_wide, bounds
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,16 @@ def _columns(g: Graph, index: Value, keep: list[int]) -> Value:
 
 
 def _within(g: Graph, x: Value, find: _Lookup) -> Value:
-    """The index, clipped to the operand."""
+    """The index, clipped to the operand unless it is known to lie in it."""
     index, zero = find.index, np.zeros((), find.index.dtype)
     limits = tuple(x.shape[axis] - 1 for axis in find.axes)
     if len(limits) == 1 and is_static(limits):
-        return g.op("Clip", [index, zero, np.array(limits[0], index.dtype)], index.shape, index.dtype)
+        known = bounds(g, index)
+        if known is not None and known[0] >= 0 and known[1] <= limits[0]:
+            return index
+        flat = g.reshape(index, tuple(index.shape[:-1]))
+        held = g.op("Clip", [flat, zero, np.array(limits[0], index.dtype)], flat.shape, index.dtype)
+        return g.reshape(held, tuple(index.shape))
     low = g.op("Max", [index, zero], index.shape, index.dtype)
     return g.op("Min", [low, g.cast(g.dims(limits), index.dtype)], index.shape, index.dtype)
 
@@ -79,7 +85,7 @@ def _gather(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value
     windows = [axis in numbers.offset_dims for axis in range(len(out.shape))]
     wanted = [("x", next(from_x)) if window else ("index", next(from_index)) for window in windows]
     found = g.transpose(found, [order.index(axis) for axis in wanted])
-    if mode != "FILL_OR_DROP":
+    if mode != "FILL_OR_DROP" or safe is find.index:
         return found
     valid: Value = g.op("Equal", [find.index, safe], safe.shape, bool)
     last = np.array([len(safe.shape) - 1])
@@ -97,7 +103,7 @@ def _fetch(g: Graph, x: Value, index: Value, find: _Lookup) -> tuple[Value, list
     shape = [index.shape[a] if source == "index" else x.shape[a] for source, a in order]
     table = g.transpose(x, (*find.batch, *find.axes, *find.whole))
     if len(find.axes) == 1 and not find.batch:
-        rows = g.reshape(index, tuple(index.shape[:-1]))
+        rows = as_wide(g, g.reshape(index, tuple(index.shape[:-1])))
         return g.op("Gather", [table, rows], shape, x.dtype, axis=0), order
     at = g.cast(g.transpose(index, (*find.index_batch, *others, last)), LONG)
     return g.op("GatherND", [table, at], shape, x.dtype, batch_dims=len(find.batch)), order

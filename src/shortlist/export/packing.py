@@ -20,33 +20,51 @@ def pack(graphs: Mapping[str, bytes]) -> tuple[dict[str, bytes], bytes]:
     """The graphs with their weights moved out, and the content of the file `weights.bin` they then read.
 
     Every numeric initialiser of at least 256 bytes moves. What several graphs (or one graph under several
-    names) hold with the same bytes is stored once, at a multiple of 64 bytes. The file belongs into the
+    names) hold with the same bytes is stored once, at a multiple of 64 bytes; so is a table that one of them
+    reads with rows of zeros after it, and another without. The file belongs into the
     folder of the graphs; any ONNX Runtime opens them there by path. Texts cannot be external in ONNX and
     stay.
     """
     weights = bytearray()
     places: dict[bytes, int] = {}
-    packed: dict[str, bytes] = {}
+    models = {name: onnx.load_from_string(graph) for name, graph in graphs.items()}
+    moved = [t for m in models.values() for t in m.graph.initializer if len(t.raw_data) >= SMALLEST]
+    longest: dict[bytes, int] = {}
+    keys = [_key(tensor.raw_data) for tensor in moved]
+    for key, tensor in zip(keys, moved, strict=True):
+        longest[key] = max(longest.get(key, 0), len(tensor.raw_data))
+    for key, tensor in zip(keys, moved, strict=True):
+        length = len(tensor.raw_data)
+        if key not in places:
+            weights.extend(bytes(-len(weights) % _ALIGNMENT))
+            places[key] = len(weights)
+            weights.extend(tensor.raw_data + bytes(longest[key] - length))
+        refer(tensor, LOCATION, places[key], length)
+    return {name: model.SerializeToString() for name, model in models.items()}, bytes(weights)
+
+
+def unpack(graphs: Mapping[str, bytes], weights: bytes) -> dict[str, bytes]:
+    """What was packed, as it was: graphs that hold their weights again. Others are given back."""
+    whole: dict[str, bytes] = {}
     for name, graph in graphs.items():
         model = onnx.load_from_string(graph)
         for tensor in model.graph.initializer:
-            if len(tensor.raw_data) >= SMALLEST:
-                _refer(tensor, LOCATION, _placed(tensor.raw_data, weights, places), len(tensor.raw_data))
-        packed[name] = model.SerializeToString()
-    return packed, bytes(weights)
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                place = {entry.key: entry.value for entry in tensor.external_data}
+                start, length = int(place["offset"]), int(place["length"])
+                tensor.raw_data = bytes(weights[start : start + length])
+                tensor.ClearField("data_location")
+                tensor.ClearField("external_data")
+        whole[name] = model.SerializeToString()
+    return whole
 
 
-def _placed(content: bytes, weights: bytearray, places: dict[bytes, int]) -> int:
-    """Where the content stands in `weights`, after adding it if it is new."""
-    key = sha256(content).digest()
-    if key not in places:
-        weights.extend(bytes(-len(weights) % _ALIGNMENT))
-        places[key] = len(weights)
-        weights.extend(content)
-    return places[key]
+def _key(content: bytes) -> bytes:
+    """The same for contents that differ by zeros at their ends."""
+    return sha256(content.rstrip(b"\0")).digest()
 
 
-def _refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
+def refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
     """Let a tensor stand in a file instead of in the graph."""
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL

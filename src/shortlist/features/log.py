@@ -107,6 +107,9 @@ class Log:
 
     def _first_at(self, start: Longs, stop: Longs, times: Longs) -> Longs:
         """The first event in [start, stop) that is not earlier than a time: a binary search in each range."""
+        if len(start) == 1:  # a single question is answered quickly
+            first, last = int(start[0]), int(stop[0])
+            return start + np.searchsorted(self.times[first:last], times)
         low, high = start.copy(), stop.copy()
         while (open_ := low < high).any():
             middle = (low + high) // 2

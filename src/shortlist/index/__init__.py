@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+import numpy as np
+
 from shortlist._typing import Floats, Index
 from shortlist.errors import BundleCorrupted
 from shortlist.index.exact import ExactIndex
@@ -16,7 +19,21 @@ def load(folder: Path, item_vectors: Floats) -> Index:
     Raises BundleCorrupted where the two do not fit, OSError where a file is missing, and MissingExtra where
     an approximate index needs a package that is not installed.
     """
-    kind = load_json(folder / "index.json").get("kind")
-    if kind != "exact":
-        raise BundleCorrupted(f"{folder / 'index.json'} names the kind {kind!r}")
-    return ExactIndex.of(item_vectors).without(load_array(folder / "removed.npy"))
+    plain = load_json(folder / "index.json")
+    removed = load_array(folder / "removed.npy")
+    exact = ExactIndex.of(item_vectors).without(removed)
+    if plain.get("kind") == "exact":
+        return exact
+    if plain.get("kind") != "ann":
+        raise BundleCorrupted(f"{folder / 'index.json'} names the kind {plain.get('kind')!r}")
+    from shortlist.index.ann import AnnIndex, Tuned
+    from shortlist.index.ivf import load_lists
+
+    lists = load_lists(folder)
+    sample, weights, fresh = (
+        load_array(folder / f"{name}.npy") for name in ("sample", "stands_for", "fresh")
+    )
+    covered = np.arange(len(lists), len(item_vectors))
+    if len(lists) > len(item_vectors) or not np.isin(covered, fresh).all():
+        raise BundleCorrupted(f"{folder}: an index of {len(lists)} items, and {len(item_vectors)} vectors")
+    return AnnIndex(exact, lists, msgspec.convert(plain["tuned"], Tuned), sample, weights, fresh)

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from shortlist._typing import Array, Bools, Floats, Found, Ints, Longs, Relation
+from shortlist._typing import Bools, Floats, Found, Ints, Longs, Relation
 from shortlist.errors import DataError, RequestError
-from shortlist.index.ranks import require_no_nan
 from shortlist.index.rows import Rows, blocks, log_sum_exp, pairs
+from shortlist.index.top import top_k as top_k
 from shortlist.state.seen import Seen
 from shortlist.state.storage import save_array, save_json
 
 _BLOCK_SCORES = 1 << 22  # scores held at once: 16 MiB in float32, near what a core's caches like
+
+_FEW = 8  # one allowed item in so many: looking at their vectors alone is faster from there on
+_CACHED_SCORES = 1 << 18  # 1 MiB: what a core's own cache holds
 
 
 def block_rows(num_items: int) -> int:
@@ -27,45 +30,9 @@ def block_rows(num_items: int) -> int:
     return max(1, _BLOCK_SCORES // max(1, num_items))
 
 
-def top_k(scores: Array, k: int, mask: Bools | None = None) -> tuple[Ints, Array]:
-    """The k best candidates a row: positions int32 [b, k] and their scores [b, k].
-
-    `scores` [b, N]; `mask` (bool, [b, N] or [N]) is True where a candidate may be returned. The order
-    is score descending, then position ascending, ties at the k-th place included. Candidates that
-    are masked or score -inf are never returned: what is missing is padded with -1 and -inf.
-    Raises `RequestError` when k < 1 and `DataError` when a score is NaN.
-    """
-    if k < 1:
-        raise RequestError(f"k is {k}; at least one candidate must be asked for", hint="use k >= 1")
-    require_no_nan(scores)
-    if mask is not None:
-        scores = np.where(mask, scores, np.asarray(-np.inf, scores.dtype))
-    num_rows, num_items = scores.shape
-    width = min(k, num_items)
-    positions = np.full((num_rows, k), -1, np.int32)
-    best = np.full((num_rows, k), -np.inf, scores.dtype)
-    if width and num_rows:
-        chosen = _best_positions(scores, width)
-        values = np.take_along_axis(scores, chosen, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        best[:, :width] = np.take_along_axis(values, order, axis=1)
-        positions[:, :width] = np.take_along_axis(chosen, order, axis=1)
-        positions[np.isneginf(best)] = -1
-    return positions, best
-
-
-def _best_positions(scores: Array, k: int) -> Longs:
-    """Positions of the k best of each row, ascending; ties at the edge go to the lower position."""
-    num_rows, num_items = scores.shape
-    if k == num_items:
-        return np.broadcast_to(np.arange(num_items), scores.shape)
-    edge = np.partition(scores, num_items - k, axis=1)[:, num_items - k, None]
-    keep = scores >= edge
-    for row in np.flatnonzero(np.count_nonzero(keep, axis=1) > k):
-        tied = np.flatnonzero(scores[row] == edge[row])
-        room = k - np.count_nonzero(scores[row] > edge[row])
-        keep[row, tied[room:]] = False
-    return np.nonzero(keep)[1].reshape(num_rows, k)
+def _height(num_items: int) -> int:
+    """Queries at once: scores that stay in a core's cache, but enough rows for a fast product."""
+    return max(min(32, block_rows(num_items)), _CACHED_SCORES // max(1, num_items))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +50,10 @@ class ExactIndex:
     def kind(self) -> str:
         return "exact"
 
+    @property
+    def removed(self) -> Longs:
+        return self.rows.removed
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -98,11 +69,15 @@ class ExactIndex:
     ) -> Found:
         """See `Index.search`. Raises RequestError for k < 1, DataError for shapes that do not fit or NaN."""
         require_search(self, queries, k, allow, exclude, bonus)
+        if allow is not None and not log_z:
+            places = np.flatnonzero(allow)
+            if len(places) * _FEW <= len(self):
+                return Found(*self.among(queries, k, self._present(places), exclude, bonus))
         positions = np.full((len(queries), k), -1, np.int32)
         best = np.full((len(queries), k), -np.inf, np.float32)
         total = np.empty(len(queries), np.float32) if log_z else None
         mask = self.rows.present(allow)
-        for part in blocks(len(queries), block_rows(len(self))):
+        for part in blocks(len(queries), _height(len(self))):
             scores = self._scores(queries[part], part, bonus)
             if total is not None:
                 total[part] = self._log_z(scores)
@@ -111,6 +86,32 @@ class ExactIndex:
                 scores[row, item] = -np.inf
             positions[part], best[part] = top_k(scores, k, mask)
         return Found(positions, best, total)
+
+    def among(
+        self,
+        queries: Floats,
+        k: int,
+        places: Longs,
+        exclude: Relation | None = None,
+        bonus: tuple[Relation, float] | None = None,
+    ) -> tuple[Ints, Floats]:
+        """The same search among these places alone, ascending [m]: only their vectors are looked at."""
+        positions = np.full((len(queries), k), -1, np.int32)
+        best = np.full((len(queries), k), -np.inf, np.float32)
+        if not len(places):
+            return positions, best
+        vectors = self.rows.vectors(places)
+        for part in blocks(len(queries), _height(len(places))):
+            scores = queries[part] @ vectors.T
+            if bonus is not None:
+                row, column = _columns(bonus[0], part, places)
+                scores[row, column] += np.float32(bonus[1])
+            if exclude is not None:
+                row, column = _columns(exclude, part, places)
+                scores[row, column] = -np.inf
+            found, best[part] = top_k(scores, k)
+            positions[part] = np.where(found >= 0, places[found], -1)
+        return positions, best
 
     def log_z(self, queries: Floats, bonus: tuple[Relation, float] | None = None) -> Floats:
         """See `Index.log_z`."""
@@ -156,10 +157,22 @@ class ExactIndex:
             scores[row, item] += np.float32(bonus[1])
         return scores
 
+    def _present(self, places: Longs) -> Longs:
+        removed = self.rows.removed
+        return places[~np.isin(places, removed)] if len(removed) else places
+
     def _log_z(self, scores: Floats) -> Floats:
         if len(self.rows.removed):
             scores[:, self.rows.removed] = -np.inf  # they are found no more either
         return log_sum_exp(scores)
+
+
+def _columns(relation: Relation, part: slice, places: Longs) -> tuple[Longs, Longs]:
+    """The pairs of a relation whose items are among the places, as (row, place's number)."""
+    row, item = pairs(relation, part)
+    column = np.minimum(np.searchsorted(places, item), len(places) - 1)
+    there = places[column] == item
+    return row[there], column[there]
 
 
 def require_search(

@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from shortlist._typing import Array, Bools, Floats, Ints, Longs, Relation
 from shortlist.errors import DataError
+
+_TILE = 8192  # rows multiplied at once
+_CACHED = 1 << 18  # numbers worked on at once: 1 MiB, what a core's cache holds
 
 
 def _none() -> Longs:
@@ -45,7 +49,33 @@ class Rows:
     @property
     def width(self) -> int:
         """Numbers a vector."""
-        return self.base.shape[1]
+        return int(self.base.shape[1])
+
+    # As NumPy sees it
+
+    ndim = 2
+    dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), self.width
+
+    @property
+    def T(self) -> Floats:
+        return np.asarray(self).T
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        """All vectors [N, d]; the rows themselves where nothing has changed."""
+        whole = self.vectors(np.arange(len(self))) if len(self.places) else np.asarray(self.base)
+        if copy and whole is self.base:
+            whole = whole.copy()
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def __getitem__(self, at: Longs | slice) -> Floats:
+        """The vectors of positions, or of a slice of them."""
+        if not len(self.places):
+            return np.asarray(self.base[at])
+        return self.vectors(np.arange(len(self))[at])
 
     def vectors(self, positions: Longs) -> Floats:
         """The vectors of these positions [n, d]. DataError for one outside 0..N-1."""
@@ -89,12 +119,14 @@ class Rows:
     def scores(self, queries: Floats, out: Floats | None = None) -> Floats:
         """Inner products [b, N] of queries [b, d] with all rows, the removed among them; written to `out`
         where one is given."""
-        if not len(self.places):
+        if len(queries) == 1 and not len(self.places):
             return np.matmul(queries, self.base.T, out=out)
         if out is None:
             out = np.empty((len(queries), len(self)), np.float32)
-        np.matmul(queries, self.base.T, out=out[:, : len(self.base)])
-        out[:, self.places] = queries @ self.fresh.T
+        for part in blocks(len(self.base), _TILE):  # faster than one product over millions of rows
+            np.matmul(queries, self.base[part].T, out=out[:, part])
+        if len(self.places):
+            out[:, self.places] = queries @ self.fresh.T
         return out
 
     def present(self, allow: Bools | None) -> Bools | None:
@@ -127,8 +159,13 @@ def blocks(num_rows: int, height: int) -> Iterator[slice]:
 
 def log_sum_exp(scores: Array) -> Floats:
     """log sum exp of each row [b, N] -> [b]; -inf where all are."""
-    largest = scores.max(axis=1, initial=-np.inf)
-    shift = np.where(np.isfinite(largest), largest, 0).astype(scores.dtype)
-    with np.errstate(divide="ignore"):
-        total: Floats = shift + np.log(np.exp(scores - shift[:, None]).sum(axis=1))
+    total = np.empty(len(scores), np.float32)
+    height = max(1, _CACHED // max(1, scores.shape[1]))
+    for part in blocks(len(scores), height):
+        largest = scores[part].max(axis=1, initial=-np.inf)
+        shift = np.where(np.isfinite(largest), largest, 0).astype(scores.dtype)
+        powers = scores[part] - shift[:, None]
+        np.exp(powers, out=powers)
+        with np.errstate(divide="ignore"):
+            total[part] = shift + np.log(powers.sum(axis=1))
     return total

@@ -1,4 +1,4 @@
-"""Items that come after training: read, checked, encoded and put at the end of the catalogue.
+"""Items that come after training: read, checked, encoded and put at the end of the catalogue; and that go.
 
 An id that training never saw goes through the unknown slot of its `Id` feature, so that what is known of a
 new item are its other columns; with `Id(id_dropout=...)` that slot was learned. NumPy only, but for files.
@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist._typing import Array, Columns, Floats, Longs
+from shortlist._typing import Array, Bools, Columns, Floats, Longs
 from shortlist.errors import RequestError
 from shortlist.features.columns import ColumnType
 from shortlist.features.fitted import type_of
 from shortlist.features.history import DERIVED
 from shortlist.features.requests import is_missing, read_request
 from shortlist.features.schema import Schema
-from shortlist.pipeline.questions import candidate_columns
+from shortlist.index.rows import Rows
+from shortlist.pipeline.questions import Ids, candidate_columns, id_list
 from shortlist.state.catalogue import Items
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
 Table = Any
 """A path, a polars, pandas or Arrow table, a dict (one item), a list of dicts or a dict of lists."""
-ADDED, UPDATED = "items_added", "items_updated"
+ADDED, UPDATED, REMOVED = "items_added", "items_updated", "items_removed"
 """Where a recommender's provenance counts them."""
+_COPIED = 1 << 16  # rows that are simply copied when some change
 
 
 def add_items(
@@ -39,36 +41,58 @@ def add_items(
     """The recommender with the items of a table; see `Recommender.add_items`."""
     source = recommender.provenance.get("recipe", {}).get("data", {})
     given = read_items(table, recommender.items, recommender.schema, item, source)
+    return added(recommender, given, replace_known=replace_known)
+
+
+def added(recommender: Recommender, given: Columns, *, replace_known: bool = False) -> Recommender:
+    """The recommender with items that were read."""
     places = _places(given["item_id"], recommender.items, replace_known=replace_known)
-    known = places < len(recommender.items)
+    known = _present(recommender.items, places)
     if not known.all():
         _require_features(given, recommender.schema)
     columns = {name: column for name, column in given.items() if name != "item_id"}
-    items = recommender.items.updated(given["item_id"][~known], columns, places)
+    fresh = given["item_id"][places >= len(recommender.items)]
+    items = recommender.items.updated(fresh, columns, places)
     provenance = dict(recommender.provenance)
     counts = {ADDED: int((~known).sum()), UPDATED: int(known.sum())}
     provenance |= {name: provenance.get(name, 0) + n for name, n in counts.items() if n}
     grown = replace(recommender, items=items, provenance=provenance)
-    features = candidate_columns(items, grown.schema, columns, places, grown.raters)
-    vectors, representations = _encoded(grown, features, places)
-    return replace(grown, item_vectors=vectors, item_representations=representations)
+    return _encoded(grown, candidate_columns(items, grown.schema, columns, places, grown.raters), places)
 
 
-def _encoded(grown: Recommender, features: Any, places: Longs) -> tuple[Floats | None, Floats | None]:
-    """Vectors and representations of all items: those at `places` made of the features, others kept."""
+def remove_items(recommender: Recommender, ids: Ids) -> Recommender:
+    """The recommender without some items; see `Recommender.remove_items`."""
+    places = np.unique([recommender.items.position(name) for name in id_list("ids", ids)]).astype(np.int64)
+    if recommender.items.retired is not None:
+        places = places[~recommender.items.retired[places]]
+    if not len(places):
+        return recommender
+    provenance = dict(recommender.provenance)
+    provenance[REMOVED] = provenance.get(REMOVED, 0) + len(places)
+    index = None if recommender.index is None else recommender.index.without(places)
+    items = recommender.items.without(places)
+    return replace(recommender, items=items, index=index, provenance=provenance)
+
+
+def _encoded(grown: Recommender, features: Any, places: Longs) -> Recommender:
+    """With the vectors and representations of the items at `places` made of the features, others kept."""
     both = None if grown.retriever is None else grown.retriever.encode_candidate(features)
-    vectors, representations = grown.item_vectors, grown.item_representations
+    vectors, representations, index = grown.item_vectors, grown.item_representations, grown.index
     if vectors is not None and both is not None and both[1] is not None:
         vectors = _put(vectors, places, both[1])
+        index = None if index is None else index.updated(places, both[1])
     if representations is not None and grown.ranker is not None:
         if both is None or grown.ranker is not grown.retriever:
             both = grown.ranker.encode_candidate(features)
         representations = _put(representations, places, both[0])
-    return vectors, representations
+    return replace(grown, item_vectors=vectors, item_representations=representations, index=index)
 
 
-def _put(rows: Floats, places: Longs, values: Floats) -> Floats:
-    """rows [N, d] with values [n, d] at these places, some of them beyond the end."""
+def _put(rows: Any, places: Longs, values: Floats) -> Any:
+    """rows [N, d] with values [n, d] at these places, some of them beyond the end. Many rows are not copied:
+    what changes stands beside them."""
+    if isinstance(rows, Rows) or len(rows) > _COPIED:
+        return (rows if isinstance(rows, Rows) else Rows.of(rows)).updated(places, values)
     out = np.empty((max(len(rows), int(places.max()) + 1), rows.shape[1]), rows.dtype)
     out[: len(rows)] = rows
     out[places] = values
@@ -151,10 +175,20 @@ def _listed(value: Any, kind: ColumnType | None, sign: str) -> Any:
 # Checking
 
 
+def _present(items: Items, places: Longs) -> Bools:
+    """Of places, whether an item is there that is not retired: bool [n]."""
+    present = places < len(items)
+    if items.retired is not None:
+        present[present] = ~items.retired[places[present]]
+    return present
+
+
 def _places(ids: Array, items: Items, *, replace_known: bool) -> Longs:
     """Where each item of the table goes: its own place, or one after the last; int64 [n]."""
     places = items.positions(ids)
-    known = places >= 0
+    new = places < 0
+    places[new] = len(items) + np.arange(int(new.sum()))
+    known = _present(items, places)
     if known.any() and not replace_known:
         row, more = int(np.argmax(known)), int(known.sum()) - 1
         raise RequestError(
@@ -162,7 +196,6 @@ def _places(ids: Array, items: Items, *, replace_known: bool) -> Longs:
             + (f" (and {more} more)" if more else ""),
             hint="give it another id, or update what is known of it with replace=True",
         )
-    places[~known] = len(items) + np.arange(int((~known).sum()))
     return places
 
 

@@ -14,6 +14,7 @@ from shortlist.features.history import DERIVED, Events
 from shortlist.features.log import Log, Standing
 from shortlist.features.requests import fill_missing, is_missing, missing_column
 from shortlist.state.catalogue import Items
+from shortlist.state.seen import Seen
 
 TOLD: dict[str, ColumnType] = {
     "history": "strings",
@@ -123,24 +124,23 @@ class Told:
         )
         return cls(rows, log)
 
-    def __getitem__(self, rows: slice) -> Told:
+    def __getitem__(self, rows: slice | Longs) -> Told:
         """The histories of some requests."""
-        start, stop, _ = rows.indices(len(self.rows))
-        first, last = int(self.log.indptr[start]), int(self.log.indptr[stop])
-        ratings = None if self.log.ratings is None else self.log.ratings[first:last]
-        own = Log(
-            self.log.indptr[start : stop + 1] - first,
-            self.log.items[first:last],
-            self.log.times[first:last],
-            ratings,
-        )
-        return Told(self.rows[start:stop], own)
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self.rows))
+            first, last = int(self.log.indptr[start]), int(self.log.indptr[stop])
+            kept: slice | Longs = slice(first, last)
+            indptr = self.log.indptr[start : stop + 1] - first
+        else:
+            counts = np.diff(self.log.indptr)[rows]
+            indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+            kept = np.arange(indptr[-1]) + np.repeat(self.log.indptr[rows] - indptr[:-1], counts)
+        ratings = None if self.log.ratings is None else self.log.ratings[kept]
+        return Told(self.rows[rows], Log(indptr, self.log.items[kept], self.log.times[kept], ratings))
 
-    def seen(self, num_items: int) -> Bools:
-        """True [n, N] at items of a history."""
-        mask = np.zeros((self.log.num_users, num_items), np.bool_)
-        mask[self.log.users, self.log.items] = True
-        return mask
+    def seen(self) -> Seen:
+        """The items of every history."""
+        return Seen.from_pairs(self.log.users, self.log.items, self.log.num_users)
 
     def standing(self, times: Longs) -> Standing:
         """Where the requests stand among their own histories, at their times."""

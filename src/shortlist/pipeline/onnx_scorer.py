@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from shortlist._typing import Columns, Floats
 from shortlist.data.coded import Table, expanded
 from shortlist.errors import BundleCorrupted
+from shortlist.pipeline.onnx_graphs import Graphs
 
 _ROWS = 8192  # rows encoded at once, at most
 _VALUES = 1 << 18  # values of a list column at once, at most
@@ -21,18 +20,16 @@ _VALUES = 1 << 18  # values of a list column at once, at most
 class OnnxScorer:
     """A Scorer over the graphs of one folder of a bundle; a session is opened when first needed.
 
-    models: the graphs' bytes, read when the bundle was checked: a bundle that takes its place on disk later
-    is another recommender's.
+    A bundle that takes its place on disk later is another recommender's.
     """
 
-    folder: Path
-    models: dict[str, bytes] = field(repr=False)
+    stored: Graphs
     encoder_hash: str
     _sessions: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def graphs(self) -> frozenset[str]:
-        return frozenset(self.models)
+        return frozenset(self.stored.files)
 
     def encode_query(self, columns: Table) -> tuple[Floats, Floats | None]:
         return self._encode("query", columns)
@@ -52,9 +49,9 @@ class OnnxScorer:
     def session(self, graph: str) -> Any:
         """The ONNX Runtime session of a graph. BundleCorrupted where it does not load or fit the encoder."""
         if graph not in self._sessions:
-            path = self.folder / f"{graph}.onnx"
-            session = open_session(self.models[graph], f"{self.folder.name}/{path.name}")
+            session = self.stored.session(graph)
             if session.get_modelmeta().custom_metadata_map.get("shortlist.encoder") != self.encoder_hash:
+                path = self.stored.files[graph].path
                 raise BundleCorrupted(f"{path}: this graph was made for another encoder")
             self._sessions[graph] = session
         return self._sessions[graph]
@@ -75,16 +72,3 @@ class OnnxScorer:
         names = [output.name for output in session.get_outputs()]
         feed = {i.name: values[i.name] for i in session.get_inputs()}
         return dict(zip(names, session.run(names, feed), strict=True))
-
-
-def open_session(model: bytes | str, name: str) -> Any:
-    """An ONNX Runtime session on one thread. BundleCorrupted, naming it `name`, where it does not open."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own errors share no public base
-        raise BundleCorrupted(
-            f"{name}: ONNX Runtime cannot open this graph: {error}", hint="save or copy the bundle again"
-        ) from error

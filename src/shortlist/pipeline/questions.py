@@ -1,12 +1,13 @@
-"""From a request to the columns both sides of a model read, and to the items that may be returned."""
+"""From a request to the columns both sides of a model read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from shortlist._typing import Array, Bools, Columns, Longs
+from shortlist._typing import Array, Columns, Longs
 from shortlist.data.coded import Column
 from shortlist.errors import RequestError
 from shortlist.features.columns import ColumnType
@@ -26,34 +27,53 @@ from shortlist.pipeline.histories import TOLD, Told, checked, require_seconds
 from shortlist.state.catalogue import Items
 from shortlist.state.users import Users
 
-Ids = Iterable[str | int] | str | int
-"""One item id or several."""
+Ids = Iterable[Any] | str | int
+"""Item ids, or one; for all queries, or a list (or None) for each."""
+Where = Sequence[str | None] | str
+"""A predicate on the items' columns, or one (or None) for each query."""
 
 
-def read_queries(request: Request, schema: Schema, users: Users, items: Items | None = None) -> Columns:
-    """A request's columns, user_id always among them; with `items`, item_id and item columns too.
+class Readable(NamedTuple):
+    """What requests may hold: columns and their types, sizes of vectors, and what tells of a past."""
 
-    Besides what the model reads, every stored column and timestamp may be given. A request that tells when
-    its history happened and names no timestamp stands a second after the last event told. RequestError for
-    malformed requests and, with `items`, for a row without item_id.
+    types: dict[str, ColumnType]
+    sizes: Mapping[str, int]
+    told: Mapping[str, ColumnType]
+    scale: tuple[float, float] | None
+    items: bool
+
+    @classmethod
+    def of(cls, schema: Schema, users: Users, items: Items | None = None) -> Readable:
+        """Besides what the model reads, every stored column and timestamp; with `items`, item_id and item
+        columns too."""
+        stored = {**(items.columns if items is not None else {}), **users.columns}
+        types: dict[str, ColumnType] = {name: type_of(column) for name, column in stored.items()}
+        types["timestamp"] = "int"
+        if items is not None:
+            types.update({name: kind for name, kind in schema.candidate.items() if name not in DERIVED})
+        types.update({name: kind for name, kind in schema.query.items() if name not in DERIVED})
+        types["user_id"] = "string"
+        if items is not None:
+            types["item_id"] = "string"
+        told = TOLD if users.past is not None else {}
+        scale = None if users.past is None else users.past.scale
+        return cls(types | told, schema.sizes, told, scale, items is not None)
+
+
+def read_queries(request: Request, readable: Readable) -> Columns:
+    """A request's columns, user_id always among them.
+
+    A request that tells when its history happened and names no timestamp stands a second after the last event
+    told. RequestError for malformed requests and, of items, for a row without item_id.
     """
-    stored = {**(items.columns if items is not None else {}), **users.columns}
-    types: dict[str, ColumnType] = {name: type_of(column) for name, column in stored.items()}
-    types["timestamp"] = "int"
-    if items is not None:
-        types.update({name: kind for name, kind in schema.candidate.items() if name not in DERIVED})
-    types.update({name: kind for name, kind in schema.query.items() if name not in DERIVED})
-    types["user_id"] = "string"
-    if items is not None:
-        types["item_id"] = "string"
-    told = TOLD if users.past is not None else {}
-    columns = read_request(request, types | told, sizes=schema.sizes, whole=told)
+    columns = read_request(request, readable.types, sizes=readable.sizes, whole=readable.told)
     require_seconds("timestamp", columns)
-    if users.past is not None:
-        columns = checked(columns, users.past.scale)
-    if items is not None:
+    if readable.told:
+        columns = checked(columns, readable.scale)
+    if readable.items:
         _require_items(columns)
-    columns.setdefault("user_id", missing_column("string", len(next(iter(columns.values())))))
+    if "user_id" not in columns:
+        columns["user_id"] = missing_column("string", len(next(iter(columns.values()))))
     return columns
 
 
@@ -65,21 +85,21 @@ def query_columns(
     events: Events | None = None,
     places: Longs | None = None,
     told: Told | None = None,
+    times: Longs | None = None,
 ) -> dict[str, Column]:
     """The query side's columns: as given, else as stored of each user, else the default, else missing.
 
     What is made of past events is made of `events` as of each row's time; places: int64 [n], which event of
-    the log a row is (-1: none), so that it does not see itself.
+    the log a row is (-1: none), so that it does not see itself. times: those of `request_times`, where they
+    are known.
     """
     out: dict[str, Column] = {}
     for name, kind in schema.query.items():
         if name in DERIVED:
             continue
-        column = given.get(name, missing_column(kind, len(indices), schema.sizes.get(name, 1)))
-        if name in users.columns:
-            column = fill_missing(column, take_rows(users.columns[name], indices))
-        if name == "timestamp" and users.as_of is not None:
-            column = fill_missing(column, np.full(len(indices), users.as_of, column.dtype))
+        column = _asked(name, kind, schema.sizes.get(name, 1), users, given, indices)
+        if name == "timestamp" and users.as_of is not None and (gone := is_missing(column)).any():
+            column = np.where(gone, np.array(users.as_of, column.dtype), column)
         out[name] = column
     lengths = {name: schema.sizes.get(name, 1) for name in schema.query if name in DERIVED}
     if not lengths:
@@ -88,9 +108,19 @@ def query_columns(
         raise RequestError(
             f"this recommender holds no past events, but its model reads {next(iter(lengths))!r}"
         )
-    times = request_times(users, given, indices)
+    times = request_times(users, given, indices) if times is None else times
     stored = events.columns(lengths, Standing.of(indices, times, places))
     return out | (stored if told is None else told.columns(events, lengths, times, stored))
+
+
+def _asked(name: str, kind: ColumnType, size: int, users: Users, given: Columns, indices: Longs) -> Array:
+    """A column as given, else as stored of each user, else missing."""
+    stored, column = users.columns.get(name), given.get(name)
+    if column is None and stored is not None and type_of(stored) == kind:
+        return take_rows(stored, indices)
+    if column is None:
+        column = missing_column(kind, len(indices), size)
+    return column if stored is None else fill_missing(column, take_rows(stored, indices))
 
 
 def request_times(users: Users, given: Columns, indices: Longs) -> Longs:
@@ -128,30 +158,20 @@ def candidate_columns(
     return out
 
 
-def allowed_items(items: Items, exclude: Ids | None, only: Ids | None) -> Bools:
-    """True [N] where an item may be returned. RequestError for an unknown id in `only`."""
-    allowed = np.ones(len(items), np.bool_)
-    if only is not None:
-        ids = _id_list("only", only)
-        positions = items.positions(ids)
-        for unknown in ids[positions < 0]:
-            items.position(unknown)
-        allowed[:] = False
-        allowed[positions] = True
-    if exclude is not None:
-        positions = items.positions(_id_list("exclude", exclude))
-        allowed[positions[positions >= 0]] = False
-    return allowed
-
-
 def require_k(k: object) -> None:
     """RequestError where k is not a count."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise RequestError(f"k must be a whole number of at least 1, got {k!r}")
 
 
-def _id_list(name: str, ids: Ids) -> Array:
-    listed = [ids] if isinstance(ids, str | int) else list(ids)
+def is_list(value: object) -> bool:
+    """Whether a value holds others: no text, and not one id."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+
+
+def id_list(name: str, ids: Any) -> Array:
+    """Item ids, or one, as texts: object [n]. RequestError, saying `name`, where one is no id."""
+    listed = list(ids) if is_list(ids) else [ids]
     out = np.empty(len(listed), object)
     for row, value in enumerate(listed):
         if isinstance(value, bool) or not isinstance(value, str | int | np.integer):

@@ -10,50 +10,43 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist._typing import Array, Bools, Columns, Doubles, Floats, Longs, Scorer
-from shortlist.data.coded import Column
-from shortlist.data.coded import Table as CodedTable
+from shortlist._typing import Array, Columns, Floats, Index, Longs, Scorer
 from shortlist.errors import BundleError, RequestError
 from shortlist.features.history import DERIVED, LISTS, Events
-from shortlist.features.log import Standing
+from shortlist.features.log import Log, Standing
 from shortlist.features.requests import Request, fill_missing, take_rows
 from shortlist.features.schema import Schema
-from shortlist.index.exact import block_rows, top_k
+from shortlist.index.exact import ExactIndex
+from shortlist.index.rows import Rows
 from shortlist.pipeline.arrivals import Table as Arrivals
-from shortlist.pipeline.arrivals import add_items
+from shortlist.pipeline.arrivals import add_items, remove_items
+from shortlist.pipeline.filters import Filters
 from shortlist.pipeline.histories import Told
 from shortlist.pipeline.questions import (
     Ids,
-    allowed_items,
+    Readable,
+    Where,
     candidate_columns,
-    query_columns,
     read_queries,
     request_times,
     require_k,
 )
+from shortlist.pipeline.scoring import score, similar_items
+from shortlist.pipeline.shortlists import Asked, asked_columns, shortlists, vectors_of
 from shortlist.pipeline.slate import Slate, Table
-from shortlist.pipeline.stages import (
-    Aggregator,
-    Candidates,
-    Utility,
-    choose,
-    log_partition,
-    most_popular,
-    no_aggregates,
-    order,
-    rank,
-    retrieve,
-)
+from shortlist.pipeline.stages import Aggregator, Popular, Utility, no_aggregates
 from shortlist.specs.features import AsOf
 from shortlist.state.catalogue import Items
+from shortlist.state.seen import Seen
 from shortlist.state.users import Users
 
 if TYPE_CHECKING:
     from shortlist.features.aggregates import Aggregates
 
-_PAIRS = 1 << 16  # candidates held at once
 _LISTED = 1 << 13  # pairs whose lists of raters are held at once
-_RESERVED = ("user_id", "item_id", "score", "rank", "retrieval_score", "source", "log_p")
+
+Vectors = Any
+"""Rows of numbers: float32 [N, d], or `index.rows.Rows` where a large catalogue has changed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +63,16 @@ class Recommender:
         utility: the order of a shortlist. num_retrieved: how many candidates are ranked.
         provenance: plain values about recipe, data, split, metrics and licence; they travel in the bundle.
         writer: writes a recommender to a path; how is up to whoever made it.
+        index: what searches the item vectors, and does not return the retired; None: every score is computed.
     """
 
     items: Items
     users: Users
     schema: Schema
     retriever: Scorer | None = None
-    item_vectors: Floats | None = field(default=None, repr=False)
+    item_vectors: Vectors | None = field(default=None, repr=False)
     ranker: Scorer | None = None
-    item_representations: Floats | None = field(default=None, repr=False)
+    item_representations: Vectors | None = field(default=None, repr=False)
     seen_bonus: float = 0.0
     seen_as_of: AsOf = "row"
     aggregates: dict[str, Aggregates] = field(default_factory=dict, repr=False)
@@ -86,6 +80,7 @@ class Recommender:
     num_retrieved: int = 100
     provenance: dict[str, Any] = field(default_factory=dict, repr=False)
     writer: Callable[[Recommender, Path], None] | None = field(default=None, repr=False)
+    index: Index | None = field(default=None, repr=False)
 
     @classmethod
     def of(
@@ -120,6 +115,7 @@ class Recommender:
         filter_seen: bool = True,
         exclude: Ids | None = None,
         only: Ids | None = None,
+        where: Where | None = None,
     ) -> Slate:
         """Up to k items for each query, best first.
 
@@ -134,90 +130,51 @@ class Recommender:
             k: how many; where fewer are left, all of those.
             filter_seen: leave out what the user took in the training rows, or has in the history told.
             exclude: item ids never to return; ids that are not in the catalogue are ignored.
-            only: item ids to choose from.
+            only: item ids to choose from; none of them, where the list is empty.
+            where: a predicate on the items' columns, such as "year >= 1990 and 'Comedy' in genres"; see
+                docs/guides/filters.md.
+
+        exclude, only and where are for all queries, or a list of them has one (or None) for each. They act
+        inside the search, so that k items come back where k are left, however few that is of the catalogue.
 
         A user training did not know gets the most popular items that the filters leave, in that order, marked
         source="popular". Without a retriever the candidates are the `num_retrieved` most popular items (all
         of `only`, if given), the score is the predicted rating alone.
 
-        Raises RequestError for k < 1, malformed queries, and ids in `only` that are not in the catalogue.
+        Raises RequestError for k < 1, malformed queries, and ids in `only` that are not in the catalogue, and
+        FilterError, which is one, for a predicate that cannot be understood or names no column.
         """
         require_k(k)
-        columns, users = self._read(queries)
-        told = self.told(columns, users)
-        allowed = allowed_items(self.items, exclude, only)
-        fetch = min(len(self.items), max(k, self._num_ranked(only)))
-        block = max(1, min(block_rows(len(self.items)), _PAIRS // max(1, fetch)))
-        parts = []
-        for start in range(0, len(users), block):
-            rows = slice(start, start + block)
-            mask = np.broadcast_to(allowed, (len(users[rows]), len(allowed)))
-            own = None if told is None else told[rows]
-            if filter_seen:
-                mask = mask & ~self._taken(users[rows], own)
-            asked = {n: c[rows] for n, c in columns.items()}
-            parts.append(self._shortlist(asked, users[rows], own, mask, fetch, k))
-        return self._slate(columns["user_id"], parts)
+        asked = self.read(queries)
+        chosen = self.filters.read(len(asked), exclude, only, where)
+        return shortlists(self, asked, chosen, k, filter_seen=filter_seen)
 
     def score(self, rows: Request) -> Table:
         """What the model says of (user, item, context) rows: user_id, item_id, one column a head, log_p.
 
         Columns as in `recommend`, and item_id; item columns may be given too and replace what is stored. An
         unknown item is scored through the unknown slot of its id and the item columns given; an unknown user
-        likewise. log_p is the log probability of the item among the catalogue (of an item outside it: what
-        its vector would have there).
+        likewise. log_p is the log probability of the item among the catalogue (of an item outside it, or one
+        that was removed: what its vector would have there); an approximate index estimates it.
 
         Raises RequestError for malformed rows.
         """
-        columns, users = self._read(rows, item=True)
-        told = self.told(columns, users)
-        query = self._query(columns, users, told)
-        positions = self.items.positions(columns["item_id"])
-        at = Standing.of(users, request_times(self.users, columns, users))
-        mirrored = Standing.of(positions, at.times)
-        candidate = candidate_columns(self.items, self.schema, columns, positions, self.raters, mirrored)
-        result: Columns = {"user_id": columns["user_id"], "item_id": columns["item_id"]}
-        encoded = (
-            {} if self.retriever is None else {id(self.retriever): _both(self.retriever, query, candidate)}
-        )
-        if self.ranker is not None:
-            if id(self.ranker) not in encoded:
-                encoded[id(self.ranker)] = _both(self.ranker, query, candidate)
-            q, c = encoded[id(self.ranker)]
-            numbers = self.aggregator(at, told, columns)
-            given = numbers(np.arange(len(users)), positions)
-            outputs = self.ranker.predict(q[0], c[0], given)
-            result |= {_free(head): values for head, values in outputs.items()}
-        if self.retriever is not None:
-            q, c = encoded[id(self.retriever)]
-            result["log_p"] = self._log_p(_vectors(q), _vectors(c), at, positions, told)
-        return Table(result)
+        return score(self, rows)
 
     def similar_items(self, item_id: str | int, k: int = 10) -> Table:
         """The k items whose vectors have the highest cosine with an item's: item_id, score, rank.
 
         Vectors are retrieval's, or the ranker's representations where there is no retrieval. Raises
-        RequestError for an unknown item and k < 1.
+        RequestError for an unknown or removed item and k < 1.
         """
-        require_k(k)
-        position = self.items.position(item_id)
-        vectors = self.item_vectors if self.item_vectors is not None else self.item_representations
-        if vectors is None:
-            raise RequestError("this recommender has no item vectors to compare")
-        lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
-        cosines = (vectors @ vectors[position]) / (lengths * lengths[position])
-        others = np.arange(len(vectors)) != position
-        places, scores = top_k(cosines[None], min(k, len(vectors)), others)
-        kept = places[0] >= 0
-        ranks = np.arange(1, kept.sum() + 1, dtype=np.int32)
-        return Table({"item_id": self.items.ids[places[0][kept]], "score": scores[0][kept], "rank": ranks})
+        return similar_items(self, item_id, k)
 
     def query_vectors(self, queries: Request) -> Floats:
         """Vectors [b, d] of queries (as in `recommend`): their products with item_vectors order the items."""
         if self.retriever is None:
             raise RequestError("this recommender has no retriever")
-        asked = self._read(queries)
-        return _vectors(self.retriever.encode_query(self._query(*asked, self.told(*asked))))
+        asked = self.read(queries)
+        return vectors_of(self.retriever.encode_query(asked_columns(self, asked)))
 
     def add_items(self, table: Arrivals, *, item: str = "", replace: bool = False) -> Recommender:
         """This recommender with more items, encoded from their columns and recommended at once; no training.
@@ -236,6 +193,17 @@ class Recommender:
         """
         return add_items(self, table, item=item, replace_known=replace)
 
+    def remove_items(self, ids: Ids) -> Recommender:
+        """This recommender without some items: no answer has them any more, and log probabilities are among
+        the others.
+
+        What is known of them stays: histories that hold them mean what they meant, `score` still answers, and
+        `add_items` brings them back, encoded anew, at the place they had. Items removed already stay so.
+
+        Raises RequestError for an id that is not in the catalogue.
+        """
+        return remove_items(self, ids)
+
     def save(self, path: str | Path) -> None:
         """Write a bundle that `shortlist.load` reads. BundleError where it cannot be written."""
         if self.writer is None:
@@ -244,9 +212,56 @@ class Recommender:
             )
         self.writer(self, Path(path))
 
-    def _read(self, request: Request, *, item: bool = False) -> tuple[Columns, Longs]:
-        columns = read_queries(request, self.schema, self.users, self.items if item else None)
-        return columns, self.users.indices(columns["user_id"])
+    def read(self, request: Request, *, item: bool = False) -> Asked:
+        """The questions of a request; item: of rows that name an item each. Raises RequestError."""
+        columns = read_queries(request, self._rows_readable if item else self._readable)
+        users = self.users.indices(columns["user_id"])
+        if self.events is None:
+            return Asked(columns, users, np.zeros(len(users), np.int64))
+        times = request_times(self.users, columns, users)
+        return Asked(columns, users, times, Told.of(columns, self.items, times))
+
+    @cached_property
+    def _readable(self) -> Readable:
+        return Readable.of(self.schema, self.users)
+
+    @cached_property
+    def _rows_readable(self) -> Readable:
+        return Readable.of(self.schema, self.users, self.items)
+
+    # What answers are made with
+
+    @cached_property
+    def searcher(self) -> Index | None:
+        """The index that is searched: the one given, else an exact one over the item vectors."""
+        if self.index is not None or self.item_vectors is None:
+            return self.index
+        vectors, retired = self.item_vectors, self.items.retired
+        exact = ExactIndex(vectors if isinstance(vectors, Rows) else Rows.of(vectors))
+        return exact if retired is None else exact.without(np.flatnonzero(retired))
+
+    @cached_property
+    def filters(self) -> Filters:
+        """What reads exclude, only and where."""
+        return Filters(self.items)
+
+    @cached_property
+    def popular(self) -> Popular:
+        """What users get whom the model cannot answer."""
+        return Popular.of(self.items)
+
+    @cached_property
+    def lengths(self) -> Floats:
+        """Of the vectors that `similar_items` compares, none of them 0: float32 [N]."""
+        vectors = self.item_vectors if self.item_vectors is not None else self.item_representations
+        if vectors is None:
+            raise RequestError("this recommender has no item vectors to compare")
+        parts = [
+            np.linalg.norm(np.asarray(vectors[start : start + _LISTED]), axis=1)
+            for start in range(0, len(vectors), _LISTED)
+        ]
+        lengths: Floats = np.maximum(np.concatenate(parts), np.float32(1e-12))
+        return lengths
 
     # What is known of the past
 
@@ -295,29 +310,20 @@ class Recommender:
 
         return representations
 
-    def told(self, columns: Columns, users: Longs) -> Told | None:
-        """The histories that requests tell."""
-        if self.events is None:
-            return None
-        return Told.of(columns, self.items, request_times(self.users, columns, users))
+    def taken(self, users: Longs, told: Told | None) -> Seen:
+        """What each query's user has taken: in the training rows, or in the history told."""
+        taken = self.users.seen.rows(users)
+        return taken if told is None else taken.replaced(told.rows, told.seen())
 
-    def _query(self, columns: Columns, users: Longs, told: Told | None) -> dict[str, Column]:
-        return query_columns(self.schema, self.users, columns, users, self.events, told=told)
-
-    def _taken(self, users: Longs, told: Told | None) -> Bools:
-        taken = self.users.seen.mask(users, len(self.items))
-        return taken if told is None else np.where(told.rows[:, None], told.seen(len(self.items)), taken)
-
-    def had_before(self, at: Standing, told: Told | None = None) -> Bools | None:
-        """Items to whose scores the learned bonus is added, bool [n, N]: what each request's user had, as
-        `seen_as_of` says. None where there is no bonus."""
+    def bonus(self, at: Standing, told: Told | None = None) -> tuple[Seen, float] | None:
+        """Items to whose scores the learned bonus is added, those each request's user had, as `seen_as_of`
+        says, and how much it is. None where there is no bonus."""
         if not self.seen_bonus or self.events is None:
             return None
-        had = self.events.log.mask(at, self.seen_as_of, len(self.items))
-        if told is None:
-            return had
-        own = told.log.mask(told.standing(at.times), self.seen_as_of, len(self.items))
-        return np.where(told.rows[:, None], own, had)
+        had = _visible(self.events.log, at, self.seen_as_of)
+        if told is not None:
+            had = had.replaced(told.rows, _visible(told.log, told.standing(at.times), self.seen_as_of))
+        return had, self.seen_bonus
 
     @cached_property
     def _over(self) -> dict[str, Any]:
@@ -351,100 +357,11 @@ class Recommender:
         stored = take_rows(self.users.columns[name], users)
         return fill_missing(given[name], stored) if name in given else stored
 
-    # One block of queries
 
-    def _shortlist(
-        self,
-        columns: Columns,
-        users: Longs,
-        told: Told | None,
-        allowed: Bools,
-        fetch: int,
-        k: int,
-    ) -> Candidates:
-        query = self._query(columns, users, told)
-        known = self._answerable(users, told)
-        at = Standing.of(users, request_times(self.users, columns, users))
-        representation = found = None
-        if self.retriever is not None and self.item_vectors is not None:
-            representation, _ = both = self.retriever.encode_query(query)
-            had = self.had_before(at, told)
-            found = retrieve(_vectors(both), self.item_vectors, fetch, allowed, had, self.seen_bonus)
-        if found is None or not known.all():
-            popular = most_popular(self.items.log_popularity, len(users), fetch, allowed)
-            found = popular if found is None else choose(known, found, popular)
-        if self.ranker is not None and self.item_representations is not None:
-            if representation is None or self.ranker is not self.retriever:
-                representation = self.ranker.encode_query(query)[0]
-            numbers, as_of = self.aggregator(at, told, columns), self.representer(at)
-            found = rank(self.ranker, representation, self.item_representations, found, numbers, as_of)
-        scores = self._utility(found)
-        return order(found, np.where(known[:, None], scores, found.log_p.astype(np.float64)), k)
-
-    def _answerable(self, users: Longs, told: Told | None) -> Bools:
-        """Queries the model can answer: of known users, those that tell a history, or all where it reads no
-        user_id."""
-        if "user_id" not in self.schema.query:
-            return np.ones(len(users), np.bool_)
-        return users >= 0 if told is None else (users >= 0) | told.rows
-
-    def _utility(self, found: Candidates) -> Doubles:
-        if self.retriever is None and self.ranker is not None:
-            return self.utility.prediction(found.predictions)
-        return self.utility(found.log_p, found.predictions)
-
-    def _num_ranked(self, only: Ids | None) -> int:
-        if self.retriever is None and only is not None:
-            return len(self.items)
-        return self.num_retrieved if self.ranker is not None else 1
-
-    def _slate(self, user_ids: Array, parts: list[Candidates]) -> Slate:
-        width = max(part.positions.shape[1] for part in parts)
-        positions = np.concatenate([part.positions for part in parts])
-        rows, places = np.nonzero(positions >= 0)
-        at = positions[rows, places]
-        popular = np.concatenate([part.popular for part in parts])[rows]
-        columns: Columns = {
-            "user_id": user_ids[rows],
-            "item_id": self.items.ids[at],
-            "score": np.concatenate([p.scores for p in parts if p.scores is not None])[rows, places],
-            "rank": np.arange(1, width + 1, dtype=np.int32)[places],
-            "retrieval_score": np.concatenate([part.log_p for part in parts])[rows, places],
-        }
-        for head in parts[0].predictions:
-            columns[_free(head)] = np.concatenate([part.predictions[head] for part in parts])[rows, places]
-        columns["source"] = np.where(popular, "popular", "retrieval").astype(object)
-        return Slate(columns, rows, at, self.items)
-
-    def _log_p(
-        self, queries: Floats, candidates: Floats, at: Standing, positions: Longs, told: Told | None
-    ) -> Floats:
-        assert self.item_vectors is not None
-        block, out = block_rows(len(self.items)), np.empty(len(queries), np.float32)
-        for start in range(0, len(queries), block):
-            rows = slice(start, start + block)
-            own = np.einsum("bd,bd->b", queries[rows], candidates[rows])
-            scores = queries[rows] @ self.item_vectors.T
-            had = self.had_before(at.rows(rows), None if told is None else told[rows])
-            if had is not None:
-                bonus = np.float32(self.seen_bonus)
-                again = had[np.arange(len(own)), positions[rows]] & (positions[rows] >= 0)
-                scores += np.where(had, bonus, np.float32(0))
-                own += np.where(again, bonus, np.float32(0))
-            out[rows] = own - log_partition(scores)
-        return out
-
-
-def _both(scorer: Scorer, query: CodedTable, candidate: CodedTable) -> tuple[Any, Any]:
-    return scorer.encode_query(query), scorer.encode_candidate(candidate)
-
-
-def _vectors(encoded: tuple[Floats, Floats | None]) -> Floats:
-    if encoded[1] is None:
-        raise RequestError("the retriever gives no vectors: its model has no retrieval task")
-    return encoded[1]
-
-
-def _free(head: str) -> str:
-    """The column of a head's predictions."""
-    return f"predicted_{head}" if head in _RESERVED else head
+def _visible(log: Log, at: Standing, as_of: AsOf) -> Seen:
+    """The items of the events each row sees; the rows are no events themselves."""
+    start, stop = log.ranges(at, as_of)
+    counts = stop - start
+    row = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(row)) + np.repeat(start - np.cumsum(counts) + counts, counts)
+    return Seen.from_pairs(row, log.items[place], len(counts))

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 _SHOWN = 40  # rows printed before the rest is only counted
 _BESIDE = 3  # columns of items shown in a notebook
+_RESERVED = ("user_id", "item_id", "score", "rank", "retrieval_score", "source", "log_p")
+
+
+def head_column(head: str) -> str:
+    """The column of a head's predictions in a slate or a table of scores."""
+    return f"predicted_{head}" if head in _RESERVED else head
 
 
 class _Columnar:
@@ -31,7 +37,7 @@ class _Columnar:
         return len(next(iter(self.columns.values())))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        lists = [_plain(column) for column in self.columns.values()]
+        lists = [plain_values(column) for column in self.columns.values()]
         return (dict(zip(self.columns, row, strict=True)) for row in zip(*lists, strict=True))
 
     def __getitem__(self, name: str) -> Array:
@@ -49,7 +55,7 @@ class _Columnar:
             import polars
         except ImportError:
             raise MissingExtra("polars", "tables", "to_polars()") from None
-        return polars.DataFrame({name: _plain(column) for name, column in self.columns.items()})
+        return polars.DataFrame({name: plain_values(column) for name, column in self.columns.items()})
 
     def to_pandas(self) -> pandas.DataFrame:
         """A pandas DataFrame. Raises MissingExtra without pandas."""
@@ -59,7 +65,7 @@ class _Columnar:
             raise ShortlistError(
                 "to_pandas() needs the package 'pandas', which is not installed", hint="pip install pandas"
             ) from None
-        return pandas.DataFrame({name: _plain(column) for name, column in self.columns.items()})
+        return pandas.DataFrame({name: plain_values(column) for name, column in self.columns.items()})
 
     def __str__(self) -> str:
         texts = [self._texts(name) for name in self.columns]
@@ -81,7 +87,7 @@ class _Columnar:
         return display.view(display.table(columns, rest="".join(self._rest())))
 
     def _texts(self, name: str) -> list[str]:
-        return [name, *map(_text, _plain(self.columns[name][:_SHOWN]))]
+        return [name, *map(_text, plain_values(self.columns[name][:_SHOWN]))]
 
     def _rest(self) -> list[str]:
         return [f"... {len(self) - _SHOWN} more rows"] if len(self) > _SHOWN else []
@@ -137,8 +143,8 @@ class Slate(_Columnar):
         return Slate(columns, self.query[rows], self.positions[rows], self.items)
 
 
-def _plain(column: Array) -> list[Any]:
-    """Python values; lists without their padding, missing whole numbers as None."""
+def plain_values(column: Array) -> list[Any]:
+    """A column's Python values; lists without their padding, missing whole numbers as None."""
     if column.ndim == 2 and column.dtype.kind == "O":
         return [[text for text in row if text] for row in column.tolist()]
     if column.dtype.kind == "i":

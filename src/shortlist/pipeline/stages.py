@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from shortlist._typing import Bools, Doubles, Floats, Ints, Longs, Scorer
+from shortlist._typing import Bools, Doubles, Floats, Index, Ints, Longs, Relation, Scorer
 from shortlist.errors import RequestError, did_you_mean
-from shortlist.index.exact import top_k
+from shortlist.state.catalogue import Items
 
-_PAIRS = 1 << 16  # pairs ranked at once
+_PAIRS = 1 << 12  # pairs ranked at once: what is held of them stays in a core's caches
 
 
 @dataclass(frozen=True)
@@ -54,42 +55,75 @@ class Candidates:
     scores: Doubles | None = None
 
 
-def log_partition(scores: Floats) -> Floats:
-    """log sum exp of the scores of every item of the catalogue [b, N] -> [b]."""
-    largest = scores.max(axis=1, keepdims=True)
-    total: Floats = largest[:, 0] + np.log(np.exp(scores - largest).sum(axis=1))
-    return total
-
-
 def retrieve(
+    index: Index,
     queries: Floats,
-    items: Floats,
     k: int,
-    allowed: Bools | None = None,
-    had: Bools | None = None,
-    seen_bonus: float = 0.0,
+    *,
+    allow: Bools | None = None,
+    exclude: Relation | None = None,
+    bonus: tuple[Relation, float] | None = None,
 ) -> Candidates:
-    """The k items of highest probability for each query [b, d] among items [N, d].
+    """The k items of highest probability for each query [b, d].
 
-    had: bool [b, N], items the user had before, to whose scores seen_bonus is added.
-
-    allowed: bool [b, N], False where an item must not be returned; being inside the search, it never leaves
-    fewer than k while k are allowed. log_p is over all N items, whatever is allowed.
+    allow, exclude, bonus: as of `Index.search`; being inside the search, filters never leave fewer than k
+    while k are allowed. log_p is over all items, whatever is allowed.
     """
-    scores = queries @ items.T
-    if had is not None and seen_bonus:
-        scores += np.where(had, np.float32(seen_bonus), np.float32(0))
-    positions, best = top_k(scores, k, allowed)
-    return Candidates(positions, best - log_partition(scores)[:, None], np.zeros(len(queries), np.bool_))
+    positions, scores, log_z = index.search(queries, k, allow=allow, exclude=exclude, bonus=bonus, log_z=True)
+    assert log_z is not None
+    log_p = scores - np.maximum(log_z, np.finfo(np.float32).min)[:, None]  # which is -inf of no item at all
+    return Candidates(positions, log_p, np.zeros(len(queries), np.bool_))
 
 
-def most_popular(
-    log_popularity: Doubles, num_queries: int, k: int, allowed: Bools | None = None
-) -> Candidates:
-    """The k most popular allowed items; log_p is the log of their share of the training rows."""
-    scores = np.broadcast_to(log_popularity.astype(np.float32), (num_queries, len(log_popularity)))
-    positions, best = top_k(scores, k, allowed)
-    return Candidates(positions, best, np.ones(num_queries, np.bool_))
+@dataclass(frozen=True, eq=False)
+class Popular:
+    """The items of a catalogue, the most popular first, then by position.
+
+    order: int32 [m], positions. log_popularity: float32 [N], log of the share of the training rows.
+    """
+
+    order: Ints
+    log_popularity: Floats
+
+    @classmethod
+    def of(cls, items: Items) -> Popular:
+        """Of all items but the retired."""
+        order, retired = items.by_popularity, items.retired
+        scores = items.log_popularity.astype(np.float32)
+        return cls(order if retired is None else order[~retired[order]], scores)
+
+    def candidates(
+        self, num_queries: int, k: int, *, allow: Bools | None = None, exclude: Relation | None = None
+    ) -> Candidates:
+        """The k most popular that are allowed [N] and not in a query's row of `exclude`; log_p is the log of
+        their share of the training rows."""
+        order = self.order if allow is None else self.order[allow[self.order]]
+        widest = 0 if exclude is None else int(np.diff(exclude.indptr).max(initial=0))
+        first = order[: k + widest]
+        positions = np.full((num_queries, k), -1, np.int32)
+        if exclude is None or not widest:
+            positions[:, : len(first)] = first
+        else:
+            kept = _kept(first, exclude)
+            row, place = np.nonzero(kept & (np.cumsum(kept, axis=1) <= k))
+            counts = np.bincount(row, minlength=num_queries)
+            positions[row, np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)] = first[place]
+        scores = np.where(positions < 0, np.float32(-np.inf), self.log_popularity[positions])
+        return Candidates(positions, scores, np.ones(num_queries, np.bool_))
+
+
+def _kept(items: Ints, exclude: Relation) -> Bools:
+    """True [b, m] where an item is not in a query's row."""
+    num = len(exclude.indptr) - 1
+    kept = np.ones((num, len(items)), np.bool_)
+    if len(items):
+        sorter = np.argsort(items)
+        at = np.searchsorted(items, exclude.indices, sorter=sorter)
+        place = sorter[np.minimum(at, len(items) - 1)]
+        there = items[place] == exclude.indices
+        row = np.repeat(np.arange(num), np.diff(exclude.indptr))
+        kept[row[there], place[there]] = False
+    return kept
 
 
 def choose(where: Bools, first: Candidates, second: Candidates) -> Candidates:
@@ -113,40 +147,76 @@ def no_aggregates(_rows: Longs, _positions: Longs) -> dict[str, Floats]:
 def rank(
     scorer: Scorer,
     queries: Floats,
-    items: Floats,
+    items: Any,
     candidates: Candidates,
     aggregates: Aggregator = no_aggregates,
     represented: Callable[[Longs, Longs], Floats] | None = None,
 ) -> Candidates:
-    """Predict every head for every candidate from representations [b, r] and [N, r].
+    """Predict every head for every candidate from representations [b, r] and [N, r] (an array, or
+    `index.rows.Rows`).
 
     represented: rows of queries and positions, int64 [n] each -> the items' representations [n, r], where
     they depend on the query.
     """
-    rows, columns = np.nonzero(candidates.positions >= 0)
-    first = np.zeros(1, np.int64)
-    heads = scorer.predict(queries[:1], np.asarray(items[:1]), aggregates(first, first))
-    predictions = {head: np.full(candidates.positions.shape, np.nan, np.float32) for head in heads}
-    for start in range(0, len(rows), _PAIRS):
-        row, column = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
-        positions = candidates.positions[row, column].astype(np.int64)
-        own = np.asarray(items[positions]) if represented is None else represented(row, positions)
-        outputs = scorer.predict(queries[row], own, aggregates(row, positions))
+    there = np.flatnonzero(candidates.positions >= 0)
+    shape, every = candidates.positions.shape, candidates.positions.reshape(-1)
+    predictions: dict[str, Floats] = {}
+    plain = isinstance(items, np.ndarray)
+    if not len(there):  # heads have names even of no pair
+        first = np.zeros(1, np.int64)
+        outputs = scorer.predict(queries[:1], np.asarray(items[first]), aggregates(first, first))
+        predictions = {head: np.full(shape, np.nan, np.float32) for head in outputs}
+    for start in range(0, len(there), _PAIRS):
+        at = there[start : start + _PAIRS]
+        row, positions = at // shape[1], every[at].astype(np.int64)
+        if represented is not None:
+            own = represented(row, positions)
+        else:
+            own = np.take(items, positions, axis=0, mode="clip") if plain else np.asarray(items[positions])
+        asked = np.take(queries, row, axis=0, mode="clip")
+        outputs = scorer.predict(asked, own, aggregates(row, positions))
         for head, values in outputs.items():
-            predictions[head][row, column] = values
+            if head not in predictions:
+                predictions[head] = np.full(shape, np.nan, np.float32)
+            predictions[head].reshape(-1)[at] = values
     return replace(candidates, predictions=predictions)
 
 
 def order(candidates: Candidates, scores: Doubles, k: int) -> Candidates:
     """The k best by score, descending, then catalogue position."""
     padded = candidates.positions < 0
-    scores = np.where(padded, -np.inf, scores)
-    places = np.where(padded, np.iinfo(np.int32).max, candidates.positions)
-    best = np.lexsort((places, -scores), axis=1)[:, :k]
+    places = candidates.positions
+    if padded.any():
+        scores = np.where(padded, -np.inf, scores)
+        places = np.where(padded, np.iinfo(np.int32).max, places)
+    if len(scores) == 1:
+        first = np.lexsort((places[0], -scores[0]))[:k]
+        return _taken(candidates, scores, lambda values: values[:, first])
+    kept = _near_best(scores, k)
+    if kept is None:
+        best = np.lexsort((places, -scores), axis=1)
+    else:
+        near, high = np.take_along_axis(places, kept, 1), np.take_along_axis(scores, kept, 1)
+        best = np.take_along_axis(kept, np.lexsort((near, -high), axis=1)[:, :k], 1)
+    return _taken(candidates, scores, lambda values: np.take_along_axis(values, best, 1))
+
+
+def _taken(candidates: Candidates, scores: Doubles, take: Callable[[Any], Any]) -> Candidates:
     return Candidates(
-        np.take_along_axis(candidates.positions, best, 1),
-        np.take_along_axis(candidates.log_p, best, 1),
+        take(candidates.positions),
+        take(candidates.log_p),
         candidates.popular,
-        {head: np.take_along_axis(values, best, 1) for head, values in candidates.predictions.items()},
-        np.take_along_axis(scores, best, 1),
+        {head: take(values) for head, values in candidates.predictions.items()},
+        take(scores),
     )
+
+
+def _near_best(scores: Doubles, k: int) -> Longs | None:
+    """Places [b, w] among which the k best of each row are, ties at the edge too; None: all."""
+    count = scores.shape[1]
+    if k >= count:
+        return None
+    edge = np.partition(scores, count - k, axis=1)[:, count - k, None]
+    kept = scores >= edge
+    most = int(kept.sum(axis=1).max())
+    return np.argsort(~kept, axis=1, kind="stable")[:, :most]

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import polars as pl
+from msgspec.structs import replace
 
 from shortlist.data.splits import Split
 from shortlist.errors import DataError, SpecError, did_you_mean
+from shortlist.index.build import choose as choose_index
 from shortlist.recipes.inputs import REPEATED, Choice, Shape, choose
 from shortlist.recipes.sizes import (
     BIAS_L2,
@@ -28,7 +30,7 @@ from shortlist.recipes.sizes import (
 from shortlist.specs.aggregates import Affinity, Aggregate, AggregateSpec, Context
 from shortlist.specs.features import Bag, Bucket, FeatureSpec, History, Id
 from shortlist.specs.models import ModelSpec, MultiTask, Ranker, Tower, TwoTower
-from shortlist.specs.recipe import Auto, Goal
+from shortlist.specs.recipe import Auto, Goal, Serving
 from shortlist.specs.tasks import Rating, Retrieval
 from shortlist.specs.training import Adam, Training
 
@@ -36,6 +38,7 @@ NOT_KINDS = ("user_id", "item_id", "popularity", "activity")
 """Names that mean something else in an aggregate; so do columns that users have too."""
 ROLES = ("user_id", "item_id", "rating", "timestamp", "weight")
 Features = tuple[FeatureSpec, ...]
+_TEMPERATURE = 0.1  # where cosines' scale starts; it is learned
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,29 @@ def infer(split: Split, goal: Goal | Auto = "two-stage", *, seed: int = 42) -> I
         model = TwoTower(*_retrieval_towers(plan), _retrieval(plan))
     reasons = (*_about(facts, goal), *plan.sizes.reasons(facts, goal), *plan.reasons(rates=rates))
     return Inferred(model, _training(plan.sizes, seed), reasons)
+
+
+def approximate(model: ModelSpec, serving: Serving, num_items: int) -> bool:
+    """Whether so many items of a model will be searched approximately."""
+    width = model.candidate.out or max(model.candidate.table_dims, default=1)
+    kind = choose_index(num_items, width, serving.index, serving.latency_ms)
+    return model.retrieval is not None and kind == "ann"
+
+
+def for_index(model: ModelSpec, serving: Serving, num_items: int) -> tuple[ModelSpec, tuple[str, ...]]:
+    """An inferred model as its index needs it, and why: vectors of one length where it is approximate."""
+    task = model.retrieval
+    if task is None or not approximate(model, serving, num_items):
+        return model, ()
+    suited = replace(
+        task, normalize=True, temperature=_TEMPERATURE, learned_temperature=True, item_bias=False
+    )
+    reason = f"{num_items:,} items are searched approximately: vectors have one length, items no bias"
+    if isinstance(model, TwoTower):
+        return replace(model, task=suited), (reason,)
+    assert isinstance(model, MultiTask)
+    others = tuple(suited if one is task else one for one in model.tasks)
+    return replace(model, tasks=others), (reason,)
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,17 @@ import msgspec
 
 from shortlist.api.evaluating import ALL_ROWS, choose_weight, evaluate
 from shortlist.api.fitting import Fitted, Progress, fit
+from shortlist.api.indexing import about_index, indexed
 from shortlist.api.preparing import prepare
 from shortlist.api.sources import beside, read_data, split_data
 from shortlist.data.dataset import Dataset, describe
+from shortlist.data.fingerprint import fingerprint
 from shortlist.data.splits import Split
 from shortlist.errors import RecipeError, did_you_mean
 from shortlist.evaluation.report import Report
+from shortlist.index.ivf import faiss
 from shortlist.pipeline.recommender import Recommender
-from shortlist.recipes.infer import infer
+from shortlist.recipes.infer import approximate, for_index, infer
 from shortlist.recipes.memory import memory_of
 from shortlist.specs.features import Id
 from shortlist.specs.models import Tower, TwoTower
@@ -37,12 +40,13 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left behind. seconds: wall time by stage."""
+    """What a run left behind. seconds: wall time by stage. notes: what is to be said of its index."""
 
     output: Path
     report: Report
     bundle: Path
     seconds: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ def resolve(recipe: Recipe | Outline) -> Resolved:
     rule = recipe.rule(timed="timestamp" in data.interactions.columns)
     split = split_data(_open(recipe, rule), data)
     found = infer(split, recipe.model)
-    return Resolved(recipe.filled(found.model, found.training, rule), data, split, found.reasons)
+    model, reasons = for_index(found.model, recipe.serving, split.items.height)
+    return Resolved(recipe.filled(model, found.training, rule), data, split, (*found.reasons, *reasons))
 
 
 def _open(outline: Outline, rule: SplitRule) -> Recipe:
@@ -89,8 +94,8 @@ def run(
     together; test rows are looked at once, at the end. That model is kept, or with `serving.all_rows` one
     that was then fitted on all rows, of which the report says nothing. The directory appears when everything
     in it is complete. Raises RecipeError where `output` exists and `force` is not set, NotEnoughMemory,
-    with the arithmetic, before anything is fitted where the run cannot fit, and whatever reading, fitting
-    and exporting raise.
+    with the arithmetic, before anything is fitted where the run cannot fit, MissingExtra there where an
+    approximate index has no faiss, and whatever reading, fitting and exporting raise.
     """
     output = Path(output)
     _check_output(output, force)
@@ -100,6 +105,8 @@ def run(
     resolved = resolve(recipe)
     recipe, data, split = resolved.recipe, resolved.data, resolved.split
     _require_judge(recipe, split)
+    if approximate(recipe.model, recipe.serving, split.items.height):
+        faiss()  # a run of hours would else end without its index
     memory_of(recipe, split, prepare(recipe.model, split)).require()
     clock.lap("data")
 
@@ -121,6 +128,8 @@ def run(
     clock.lap("fit")
 
     recommender = _serving(recipe, fitted, weight or 0.0, _provenance(resolved, fitted))
+    if recommender.index is not None:
+        clock.lap("index")
     report = evaluate(
         recommender,
         split=split,
@@ -143,18 +152,14 @@ def run(
         clock.lap("fit on all rows")
     tell("writing the bundle", 0, 1)
     with _appearing(output) as folder:
-        replace(recommender, provenance=recommender.provenance | {"metrics": _metrics(report)}).save(
-            folder / "bundle"
-        )
+        replace(recommender, provenance=recommender.provenance | _judged(report)).save(folder / "bundle")
         (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
-        if resolved.reasons:
-            said = "".join(f"{reason}\n" for reason in resolved.reasons)
-            (folder / "inferred.txt").write_text(said, encoding="utf-8")
+        _write_reasons(folder, resolved.reasons)
         clock.lap("export")
         _write_metrics(folder / "metrics.jsonl", curves, fitted, clock.seconds)
         _write_report(folder, report, recipe.name or output.name)
     tell("done", 1, 1)
-    return RunResult(output, report, output / "bundle", clock.seconds)
+    return RunResult(output, report, output / "bundle", clock.seconds, tuple(about_index(recommender)))
 
 
 def _require_judge(recipe: Recipe, split: Split) -> None:
@@ -166,9 +171,9 @@ def _require_judge(recipe: Recipe, split: Split) -> None:
 
 
 def _serving(recipe: Recipe, fitted: Fitted, weight: float, provenance: dict[str, Any]) -> Recommender:
-    return fitted.recommender(
-        rating_weight=weight, num_retrieved=recipe.serving.retrieve, provenance=provenance
-    )
+    serving = recipe.serving
+    made = fitted.recommender(rating_weight=weight, num_retrieved=serving.retrieve, provenance=provenance)
+    return indexed(made, serving.index, recall=serving.recall, latency_ms=serving.latency_ms)
 
 
 def shipped_recipes() -> list[str]:
@@ -223,9 +228,15 @@ def _provenance(resolved: Resolved, fitted: Fitted) -> dict[str, Any]:
     return {
         "recipe": recipe.to_dict(),
         **inferred,
-        "data": {"name": data.name, "licence": data.licence, "described": describe(data)},
+        "data": {
+            "name": data.name,
+            "licence": data.licence,
+            "fingerprint": fingerprint(data),
+            "described": describe(data),
+        },
         "split": resolved.split.describe(),
         "seed": recipe.training.seed,
+        **({"licence": recipe.licence} if recipe.licence else {}),
         "seconds": fitted.seconds,
     }
 
@@ -249,6 +260,34 @@ def _metrics(report: Report) -> list[dict[str, Any]]:
         {"name": entry["name"], "role": entry["role"], "figures": entry["figures"]}
         for entry in report.to_dict()["entries"]
     ]
+
+
+def _judged(report: Report) -> dict[str, Any]:
+    """The figures, and how they came about."""
+    return {"metrics": _metrics(report), "evaluation": _judgement(report)}
+
+
+def _judgement(report: Report) -> dict[str, Any]:
+    """What is said of the figures, and those of the model on parts of the test rows, for the model card."""
+    plain = report.to_dict()
+    ours = [entry["name"] for entry in plain["entries"] if entry["role"] == "model"]
+    return {
+        "protocol": plain["protocol"],
+        "headline": plain["headline"],
+        "verdicts": [verdict["sentence"] for verdict in plain["verdicts"]],
+        "slices": [
+            {"name": part["name"], "rows": part["num_rows"], "figures": part["figures"].get(ours[0], {})}
+            for part in plain["slices"]
+            if ours
+        ],
+        "warnings": list(report.warnings),
+    }
+
+
+def _write_reasons(folder: Path, reasons: tuple[str, ...]) -> None:
+    if reasons:
+        said = "".join(f"{reason}\n" for reason in reasons)
+        (folder / "inferred.txt").write_text(said, encoding="utf-8")
 
 
 def _write_report(folder: Path, report: Report, title: str) -> None:

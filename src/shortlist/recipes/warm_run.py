@@ -16,6 +16,7 @@ from shortlist.api.fitting import Fitted, Progress
 from shortlist.api.news import named_as
 from shortlist.api.warming import EPOCHS, RATE, REPLAY, warm_start
 from shortlist.data.dataset import Dataset
+from shortlist.data.fingerprint import fingerprint
 from shortlist.data.splits import temporal
 from shortlist.errors import DataError, RecipeError
 from shortlist.evaluation.sides import SideBySide
@@ -108,7 +109,7 @@ def warm_run(
     made = fitted.recommender(
         rating_weight=before.utility.rating_weight,
         num_retrieved=before.num_retrieved,
-        provenance=_provenance(before, recipe, fitted, bundle.inspect(bundle.folder_of(start))["digest"]),
+        provenance=_provenance(before, recipe, fitted, data, bundle.inspect(start)["digest"]),
     )
     comparison = None
     if held is not None:
@@ -140,14 +141,17 @@ def _held_out(data: Dataset, share: float) -> tuple[Dataset, pl.DataFrame]:
     return replace(data, interactions=split.train), split.test
 
 
-def _provenance(before: Recommender, recipe: Recipe, fitted: Fitted, digest: str) -> dict[str, Any]:
+def _provenance(
+    before: Recommender, recipe: Recipe, fitted: Fitted, data: Dataset, digest: str
+) -> dict[str, Any]:
     """That of the bundle it went on from, and from which it went on, how."""
     kept: dict[str, Any] = {
-        name: before.provenance[name] for name in ("data", "seed") if name in before.provenance
+        name: before.provenance[name] for name in ("data", "seed", "licence") if name in before.provenance
     }
     training = fitted.training
     step = {
         "from": digest,
+        "fingerprint": fingerprint(data),
         "notes": list(fitted.notes),
         "epochs": training.epochs,
         "learning_rate": training.optimizer.learning_rate,

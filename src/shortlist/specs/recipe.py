@@ -24,7 +24,8 @@ class DataSource(Spec, frozen=True, kw_only=True):
     of types of events, each of which counts what event_weights says; those of 0 are left out. time_unit: of
     the times, "s", "ms", "us", "ns", "yyyymmdd" or a strptime pattern ("" finds out). user_key, item_key: the
     columns of the ids in `users` and `items`, where they are called otherwise there. lists: columns of texts
-    that hold several values, with the sign between these. delimiter: of text files ("" finds out).
+    that hold several values, with the sign between these. delimiter: of text files ("" finds out). licence:
+    of the tables, for whoever gets a bundle made of them.
     """
 
     dataset: str = ""
@@ -44,6 +45,7 @@ class DataSource(Spec, frozen=True, kw_only=True):
     item_key: str = ""
     lists: dict[str, str] = msgspec.field(default_factory=dict)
     delimiter: str = ""
+    licence: str = ""
 
     def check(self) -> None:
         if bool(self.dataset) == bool(self.interactions):
@@ -101,15 +103,24 @@ class Serving(Spec, frozen=True, kw_only=True):
     """How two stages become one list: so many candidates are `retrieved`, then ordered by
     log p(item) + weight * predicted rating. `rating_weight` = None chooses the weight on validation rows.
     all_rows: once it is judged, the model is fitted again on all rows, the test rows among them, and that one
-    is kept."""
+    is kept. index: how the catalogue is searched; "auto" is exact for up to 100,000 items, or as long as that
+    answers within `latency_ms`, and approximate beyond. recall: share of the exact best 100 that an
+    approximate index must find."""
 
     retrieve: int = 100
     rating_weight: float | None = None
     weights: tuple[float, ...] = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
     all_rows: bool = False
+    index: Literal["auto", "exact", "ann"] = "auto"
+    recall: float = 0.95
+    latency_ms: float | None = None
 
     def check(self) -> None:
         positive(self, "retrieve")
+        if not 0 < self.recall < 1:
+            raise SpecError(f"serving.recall must lie in (0, 1), got {self.recall}")
+        if self.latency_ms is not None:
+            positive(self, "latency_ms")
         if self.rating_weight is not None:
             not_negative(self, "rating_weight")
 
@@ -133,7 +144,7 @@ def _check_name(name: str) -> None:
 
 
 class Recipe(Spec, frozen=True, kw_only=True):
-    """One run. tune: what a search may change of it (see `specs.tuning`)."""
+    """One run. tune: what a search may change of it (see `specs.tuning`). licence: of its bundle."""
 
     data: DataSource
     model: ModelSpec
@@ -143,6 +154,7 @@ class Recipe(Spec, frozen=True, kw_only=True):
     evaluation: Evaluation = msgspec.field(default_factory=Evaluation)
     serving: Serving = msgspec.field(default_factory=Serving)
     tune: dict[str, Any] | None = None
+    licence: str = ""
     format: Literal[1] = 1
 
     def check(self) -> None:
@@ -166,6 +178,7 @@ class Outline(Spec, frozen=True, kw_only=True):
     evaluation: Evaluation = msgspec.field(default_factory=Evaluation)
     serving: Serving = msgspec.field(default_factory=Serving)
     tune: dict[str, Any] | None = None
+    licence: str = ""
     format: Literal[1] = 1
 
     def check(self) -> None:
@@ -199,6 +212,7 @@ class Outline(Spec, frozen=True, kw_only=True):
             evaluation=self.evaluation,
             serving=self.serving,
             tune=self.tune,
+            licence=self.licence,
         )
 
 

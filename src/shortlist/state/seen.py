@@ -35,6 +35,9 @@ class Seen:
         user, item = user[known], item[known]
         if user.size and user.max() >= num_users:
             raise DataError(f"seen pairs name user {user.max()}, but there are {num_users} users")
+        if num_users == 1:
+            own = np.unique(item).astype(np.int32)
+            return cls(np.array([0, len(own)]), own)
         width = int(item.max()) + 1 if item.size else 1
         keys = user * width + item
         keys.sort()  # ten times faster on many pairs than np.unique, which looks for repeats first
@@ -59,6 +62,9 @@ class Seen:
     def rows(self, users: ArrayLike) -> Seen:
         """The relation of a batch: row i holds what `users[i]` has seen. Users may repeat or be -1."""
         user = np.asarray(users, np.int64)
+        if len(user) == 1:  # a single question is answered quickly
+            own = self.of(int(user[0]))
+            return Seen(np.array([0, len(own)]), own)
         known = (user >= 0) & (user < self.num_users)
         at = np.where(known, user, 0)
         start = self.indptr[:-1][at] if self.num_users else np.zeros_like(at)
@@ -66,6 +72,18 @@ class Seen:
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         offsets = np.arange(indptr[-1]) + np.repeat(start - indptr[:-1], counts)
         return Seen(indptr, self.indices[offsets])
+
+    def joined(self, other: Seen) -> Seen:
+        """What either relation of as many rows holds."""
+        (row, item), (more, also) = self.pairs(), other.pairs()
+        return Seen.from_pairs(np.concatenate([row, more]), np.concatenate([item, also]), self.num_users)
+
+    def replaced(self, rows: Bools, other: Seen) -> Seen:
+        """The rows of `other` where true (bool [n]), else one's own."""
+        (row, item), (more, also) = self.pairs(), other.pairs()
+        mine, theirs = ~rows[row], rows[more]
+        both = np.concatenate([row[mine], more[theirs]]), np.concatenate([item[mine], also[theirs]])
+        return Seen.from_pairs(*both, self.num_users)
 
     def pairs(self) -> tuple[Longs, Ints]:
         """The relation as (user [nnz], item [nnz])."""

@@ -1,0 +1,373 @@
+"""An approximate index: inverted lists say which items lie near, exact vectors say in which order.
+
+What the lists find is scored again with the float32 rows, so scores and order are exact; what they do not
+find is missed, and how much that is was measured when the index was built. Items that came or changed since
+lie beside the lists and are searched exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from weakref import ref
+
+import msgspec
+import numpy as np
+
+from shortlist._typing import Array, Bools, Doubles, Floats, Found, Ints, Longs, Relation
+from shortlist.index.exact import ExactIndex, require_search
+from shortlist.index.ivf import Lists, bits_of, cleared
+from shortlist.index.rows import blocks
+from shortlist.index.top import top_k, top_of_pairs
+from shortlist.state.seen import Seen
+from shortlist.state.storage import save_array, save_json
+
+_QUERIES = 64  # searched at once
+_HEAVY = 512  # a query that drops more items than this has them left out inside the lists
+_AGAIN = 8  # times as many lists for queries that found too few
+_REMEMBERED = 64  # filters
+
+
+class Tuned(msgspec.Struct, frozen=True, kw_only=True):
+    """How the lists are searched and what was measured when they were built.
+
+    probes: (share of items allowed, lists looked into to reach the target), from all items down. few: with
+    so many allowed or fewer, those are searched exactly. recall: share of the exact best `k` found, nothing
+    filtered, for queries the probes were not tuned on. queries: "given", or "items" where vectors of items,
+    moved, stood in. log_z_error: mean absolute error of the estimated log sum exp. normalized: all vectors
+    have one length.
+    """
+
+    target: float
+    recall: float
+    k: int
+    probes: tuple[tuple[float, int], ...]
+    few: int
+    queries: str
+    log_z_error: float
+    normalized: bool
+    seconds: float = 0.0
+
+    def nprobe(self, share: float) -> int:
+        """Lists to look into where so large a share of the items is allowed."""
+        shares = np.log([at for at, _ in reversed(self.probes)])
+        counts = np.log([count for _, count in reversed(self.probes)])
+        wanted = np.log(max(share, 1e-9))
+        found = np.interp(wanted, shares, counts)
+        if wanted < shares[0] and len(shares) > 1:  # beyond what was tuned: as steep as before
+            found = counts[0] + (shares[0] - wanted) * (counts[0] - counts[1]) / (shares[1] - shares[0])
+        return int(np.ceil(np.exp(found) - 1e-9))
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """What may be found: bits, open_lists for `Lists.probe`, mask [N] (None: all), count, share of all."""
+
+    bits: Array | None
+    open_lists: Bools | None
+    mask: Bools | None
+    count: int
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class AnnIndex:
+    """Make one with `shortlist.index.build`. A snapshot: threads may search it, changes make another.
+
+    lists: of the vectors 0..M-1 as they were when built; fresh: positions, ascending, whose vectors have
+    changed since, or that came since: searched exactly. sample: positions drawn alike from each list, and how
+    many each of them stands for, to estimate log sum exp from.
+    """
+
+    exact: ExactIndex
+    lists: Lists = field(repr=False)
+    tuned: Tuned
+    sample: Longs = field(repr=False)
+    stands_for: Doubles = field(repr=False)
+    fresh: Longs = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
+    _known: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        rows, size = self.exact.rows, len(self.lists)
+        gone = np.union1d(self.fresh[self.fresh < size], rows.removed[rows.removed < size])
+        bits = cleared(bits_of(np.ones(size, np.bool_)), gone) if len(gone) else None
+        self._known["all"] = Wanted(bits, None, rows.present(None), len(rows) - len(rows.removed), 1.0)
+        self._known["fresh"] = rows.vectors(np.setdiff1d(self.fresh, rows.removed))
+        self._known["there"] = np.setdiff1d(self.fresh, rows.removed)
+        left = np.isin(self.sample, gone, invert=True)
+        self._known["sample"] = rows.vectors(self.sample[left])
+        self._known["log weights"] = np.log(self.stands_for[left])
+
+    @property
+    def kind(self) -> str:
+        return "ann"
+
+    @property
+    def removed(self) -> Longs:
+        return self.exact.removed
+
+    def __len__(self) -> int:
+        return len(self.exact)
+
+    def search(
+        self,
+        queries: Floats,
+        k: int,
+        *,
+        allow: Bools | None = None,
+        exclude: Relation | None = None,
+        bonus: tuple[Relation, float] | None = None,
+        log_z: bool = False,
+    ) -> Found:
+        """See `Index.search`; k results wherever k are left. A mask that cannot be written to is prepared
+        once and remembered as long as it lives. Raises as `ExactIndex.search`."""
+        require_search(self.exact, queries, k, allow, exclude, bonus)
+        wanted = self._wanted(allow)
+        if wanted.count <= max(self.tuned.few, 10 * k):
+            found = self.exact.search(queries, k, allow=allow, exclude=exclude, bonus=bonus)
+            return found._replace(log_z=self.log_z(queries, bonus)) if log_z else found
+        parts = []
+        for part in blocks(len(queries), _QUERIES):
+            asked = _Asked(queries[part], part, exclude, bonus)
+            found = self._searched(asked, k, wanted, log_z and allow is None)
+            lacking = np.flatnonzero(found.positions[:, -1] < 0)
+            if len(lacking):
+                again = asked.rows(lacking)
+                better = self._searched(again, k, wanted, more=_AGAIN)
+                if (better.positions[:, -1] < 0).any():
+                    better = self.exact.search(
+                        again.queries, k, allow=allow, exclude=again.exclude, bonus=again.bonus
+                    )
+                found.positions[lacking], found.scores[lacking] = better.positions, better.scores
+            parts.append(found)
+        positions = np.concatenate([np.empty((0, k), np.int32), *(found.positions for found in parts)])
+        scores = np.concatenate([np.empty((0, k), np.float32), *(found.scores for found in parts)])
+        if not log_z:
+            return Found(positions, scores)
+        known = [found.log_z for found in parts if found.log_z is not None]
+        return Found(
+            positions,
+            scores,
+            np.concatenate(known) if len(known) and allow is None else self.log_z(queries, bonus),
+        )
+
+    def log_z(self, queries: Floats, bonus: tuple[Relation, float] | None = None) -> Floats:
+        """See `Index.log_z`: the best items found, a sample of the rest, and all that is fresh or has the
+        bonus. `search` estimates it from what it finds itself, so the two may differ by as much as either is
+        off."""
+        require_search(self.exact, queries, 1, None, None, bonus)
+        out, wanted = np.empty(len(queries), np.float32), self._known["all"]
+        for part in blocks(len(queries), _QUERIES):
+            asked = _Asked(queries[part], part, None, bonus)
+            near = self.lists.probe(asked.queries, self.tuned.k, self.tuned.nprobe(1.0), wanted.bits)
+            out[part] = self._estimated(asked, *self._scored(asked.queries, near))
+        return out
+
+    def updated(self, places: Longs, vectors: Floats) -> AnnIndex:
+        """See `Index.updated`; raises as `Rows.updated`."""
+        exact = self.exact.updated(places, vectors)
+        return self._with(exact, np.union1d(self.fresh, np.asarray(places, np.int64)))
+
+    def without(self, places: Longs) -> AnnIndex:
+        """See `Index.without`; raises as `Rows.without`."""
+        return self._with(self.exact.without(places), self.fresh)
+
+    def vectors(self, positions: Longs) -> Floats:
+        """See `Index.vectors`; raises as `Rows.vectors`."""
+        return self.exact.vectors(positions)
+
+    def save(self, folder: Path) -> None:
+        """Write lists, settings, and which items are removed or fresh; their vectors are not in it."""
+        self.exact.save(folder)
+        self.lists.save(folder)
+        save_array(folder / "fresh.npy", self.fresh)
+        save_array(folder / "sample.npy", self.sample)
+        save_array(folder / "stands_for.npy", self.stands_for)
+        save_json(folder / "index.json", {"kind": self.kind, "tuned": msgspec.to_builtins(self.tuned)})
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values."""
+        tuned, known = self.tuned, self._known
+        size = self.lists.num_bytes + known["sample"].nbytes + known["fresh"].nbytes
+        return {
+            **self.exact.describe(),
+            "kind": self.kind,
+            "recall": tuned.recall,
+            "recall_k": tuned.k,
+            "target": tuned.target,
+            "queries": tuned.queries,
+            "lists": self.lists.num_lists,
+            "nprobe": tuned.nprobe(1.0),
+            "exact_below": tuned.few,
+            "log_z_error": tuned.log_z_error,
+            "normalized": tuned.normalized,
+            "bytes": size,
+            "bytes_of_float32": len(self) * self.exact.rows.width * 4,
+            "build_seconds": tuned.seconds,
+            "delta": len(known["there"]),
+        }
+
+    def _with(self, exact: ExactIndex, fresh: Longs) -> AnnIndex:
+        return AnnIndex(exact, self.lists, self.tuned, self.sample, self.stands_for, fresh)
+
+    def _wanted(self, allow: Bools | None) -> Wanted:
+        if allow is None:
+            found: Wanted = self._known["all"]
+            return found
+        fixed = not allow.flags.writeable and allow.base is None
+        known = self._known.get(id(allow)) if fixed else None
+        if known is not None and known[0]() is allow:
+            return known[1]  # type: ignore[no-any-return]
+        mask, size = self.exact.rows.present(allow), len(self.lists)
+        assert mask is not None
+        count = int(np.count_nonzero(mask))
+        share = count / max(1, self._known["all"].count)
+        bits = open_lists = None
+        if count > self.tuned.few:
+            stale = self.fresh[self.fresh < size]
+            bits = cleared(bits_of(mask[:size]), stale) if len(stale) else bits_of(mask[:size])
+            if share < 0.5:
+                open_lists = np.zeros(self.lists.num_lists, np.bool_)
+                open_lists[self.lists.list_of[mask[:size]]] = True
+        wanted = Wanted(bits, open_lists, mask, count, share)
+        if fixed:
+            if len(self._known) > _REMEMBERED:
+                for key in [key for key in list(self._known) if isinstance(key, int)]:
+                    self._known.pop(key, None)
+            self._known[id(allow)] = ref(allow), wanted
+        return wanted
+
+    def _searched(self, asked: _Asked, k: int, wanted: Wanted, log_z: bool = False, more: int = 1) -> Found:
+        """The k best of a block of queries, as far as the lists give them; `more` times as many lists."""
+        near = self._near(asked, k, wanted, more * self.tuned.nprobe(wanted.share))
+        near, scores = self._scored(asked.queries, near)
+        row, column = np.nonzero(near >= 0)
+        position, score = near[row, column], scores[row, column]
+        if len(asked.items):
+            kept = ~asked.drops(row, position, len(self))
+            row, position, score = row[kept], position[kept], score[kept]
+        parts = [(row, position, score), *self._beside(asked, k, wanted)]
+        rows, positions, best = (np.concatenate(column) for column in zip(*parts, strict=True))
+        total = self._estimated(asked, near, scores) if log_z else None
+        return Found(*top_of_pairs(rows, positions, best, len(asked.queries), k), total)
+
+    def _beside(self, asked: _Asked, k: int, wanted: Wanted) -> list[tuple[Longs, Longs, Floats]]:
+        """(row, position, score) of what is fresh and of what has the bonus."""
+        parts = []
+        there: Longs = self._known["there"]
+        if len(there):
+            scores = asked.queries @ self._known["fresh"].T
+            if wanted.mask is not None:
+                scores[:, ~wanted.mask[there]] = -np.inf
+            place = np.minimum(np.searchsorted(there, asked.items), len(there) - 1)
+            own = there[place] == asked.items
+            scores[asked.item_rows[own], place[own]] = -np.inf
+            places, best = top_k(scores, k)
+            row, column = np.nonzero(places >= 0)
+            parts.append((row, there[places[row, column]], best[row, column]))
+        if len(asked.more):
+            row, item = asked.more_rows, asked.more
+            if wanted.mask is not None:
+                row, item = row[wanted.mask[item]], item[wanted.mask[item]]
+            scores = self._scores(asked.queries, row, item) + asked.amount
+            parts.append((row, item, scores))
+        return parts
+
+    def _near(self, asked: _Asked, k: int, wanted: Wanted, nprobe: int) -> Longs:
+        """Positions [b, f] the lists give, enough of them for what the query drops."""
+        dropped = np.bincount(asked.item_rows, minlength=len(asked.queries))
+        light = dropped <= _HEAVY
+        fetch = k + max(8, k // 10) + int(dropped[light].max(initial=0))
+        near = np.full((len(asked.queries), fetch), -1, np.int64)
+        if light.any():
+            near[light] = self.lists.probe(
+                asked.queries[light], fetch, nprobe, wanted.bits, wanted.open_lists
+            )
+        for row in np.flatnonzero(~light):
+            bits = bits_of(np.ones(len(self.lists), np.bool_)) if wanted.bits is None else wanted.bits
+            mine = asked.items[asked.item_rows == row]
+            bits = cleared(bits, mine[mine < len(self.lists)])
+            near[row] = self.lists.probe(
+                asked.queries[row : row + 1], fetch, nprobe, bits, wanted.open_lists
+            )[0]
+        return near
+
+    def _scored(self, queries: Floats, near: Longs) -> tuple[Longs, Floats]:
+        """What the lists gave [b, f] and its exact scores [b, f], -inf where there is nothing."""
+        scores = np.full(near.shape, -np.inf, np.float32)
+        row, column = np.nonzero(near >= 0)
+        scores[row, column] = self._scores(queries, row, near[row, column])
+        return near, scores
+
+    def _scores(self, queries: Floats, rows: Longs, positions: Longs) -> Floats:
+        vectors = self.exact.rows.vectors(positions)
+        if len(queries) == 1:
+            scores: Floats = vectors @ queries[0]
+            return scores
+        scores = np.einsum("nd,nd->n", queries[rows], vectors)
+        return scores
+
+    def _estimated(self, asked: _Asked, near: Longs, scores: Floats) -> Floats:
+        """log sum exp: every item found counts once, those below them as often as the sampled stand for."""
+        queries, best = asked.queries, scores.astype(np.float64)
+        least = np.where(near < 0, np.inf, best).min(axis=1, initial=np.inf)
+        rest = (queries @ self._known["sample"].T).astype(np.float64)
+        rest = np.where(rest < least[:, None], rest + self._known["log weights"], -np.inf)
+        fresh = (queries @ self._known["fresh"].T).astype(np.float64)
+        shift = np.maximum(best.max(axis=1), fresh.max(axis=1, initial=-np.inf))
+        total = sum(np.exp(part - shift[:, None]).sum(axis=1) for part in (best, rest, fresh))
+        if len(asked.more):
+            mask = self._known["all"].mask
+            present = True if mask is None else mask[asked.more]
+            own = self._scores(queries, asked.more_rows, asked.more).astype(np.float64)
+            extra = np.exp(own - shift[asked.more_rows]) * np.expm1(asked.amount) * present
+            total = total + np.bincount(asked.more_rows, extra, len(queries))
+        estimate: Floats = (shift + np.log(total)).astype(np.float32)
+        return estimate
+
+
+class _Asked:
+    """Queries of a block and what each drops or favours: (row, item) pairs.
+
+    items, item_rows: what the lists' own results must not hold: excluded, or with the bonus. more,
+    more_rows: with the bonus and not excluded. amount: the bonus.
+    """
+
+    def __init__(
+        self, queries: Floats, part: slice, exclude: Relation | None, bonus: tuple[Relation, float] | None
+    ) -> None:
+        self.queries = queries
+        self.exclude = None if exclude is None else _rows_of(exclude, part)
+        self.bonus = None if bonus is None or not bonus[1] else (_rows_of(bonus[0], part), bonus[1])
+        nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+        self.item_rows, self.items = nothing if self.exclude is None else _long(*self.exclude.pairs())
+        self.more_rows, self.more = nothing if self.bonus is None else _long(*self.bonus[0].pairs())
+        self.amount = np.float32(0 if self.bonus is None else self.bonus[1])
+        if len(self.more):
+            width = np.int64(1) << 32
+            kept = ~np.isin(self.more_rows * width + self.more, self.item_rows * width + self.items)
+            self.more_rows, self.more = self.more_rows[kept], self.more[kept]
+            self.item_rows = np.concatenate([self.item_rows, self.more_rows])
+            self.items = np.concatenate([self.items, self.more])
+
+    def rows(self, at: Longs) -> _Asked:
+        """Some of the queries."""
+        exclude = None if self.exclude is None else self.exclude.rows(at)
+        bonus = None if self.bonus is None else (self.bonus[0].rows(at), self.bonus[1])
+        return _Asked(self.queries[at], slice(0, len(at)), exclude, bonus)
+
+    def drops(self, rows: Longs, positions: Longs, size: int) -> Bools:
+        """True where a query must not get the position from the lists."""
+        if not len(self.items):
+            return np.zeros(len(rows), np.bool_)
+        return np.isin(rows * size + positions, self.item_rows * size + self.items)
+
+
+def _rows_of(relation: Relation, part: slice) -> Seen:
+    bounds = relation.indptr[part.start : part.stop + 1]
+    return Seen(bounds - bounds[0], relation.indices[bounds[0] : bounds[-1]])
+
+
+def _long(rows: Longs, items: Ints) -> tuple[Longs, Longs]:
+    return rows.astype(np.int64), items.astype(np.int64)

@@ -1,0 +1,329 @@
+"""Shortlists of every user and neighbours of every item, block by block into one file.
+
+A block is a batch of `Recommender.recommend`; threads work on a few blocks at a time, and blocks are written
+in order. Memory is that of the blocks under way, whatever the number of users, and what is written depends
+neither on the number of threads nor on how often the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from shortlist import __version__
+from shortlist._typing import Array, Floats, Index, Ints, Longs
+from shortlist.data.blocks import Columns, Texts, require_ending
+from shortlist.errors import RequestError
+from shortlist.index.exact import ExactIndex
+from shortlist.pipeline.blas import one_thread
+from shortlist.pipeline.questions import Ids, require_k
+from shortlist.pipeline.recommender import Recommender
+from shortlist.pipeline.resumable import Target, Tell, Written, write
+from shortlist.pipeline.scoring import NEAR
+from shortlist.pipeline.slate import Slate
+from shortlist.state.seen import Seen
+
+_ROWS = 1 << 16  # rows of a block, at most
+_USERS = 1 << 12  # users of a block, at most
+_SCORES = 1 << 28  # scores a block computes, about: what a kill loses at most takes seconds
+_SLICE = 32  # items a thread answers to tell how long all take: a third of a second with a million
+_SIDE = ("user_id", "item_id", "rank", "score", "retrieval_score", "source")
+
+T = TypeVar("T")
+Near = Callable[[Longs], tuple[Floats, Ints]]
+"""Positions [b] -> all items' vectors at length 1, and the positions [b, w] near to each, itself not among
+them."""
+
+
+def shortlists(
+    recommender: Recommender,
+    users: Sequence[str] | None = None,
+    k: int = 10,
+    *,
+    context: Mapping[str, Any] | None = None,
+    threads: int = 0,
+    block: int = 0,
+    **filters: Any,
+) -> Iterator[Slate]:
+    """A slate for each block of users, in order.
+
+    Args:
+        users: ids; all that the recommender knows where None.
+        k, filters: as in `Recommender.recommend`; they hold for all users.
+        context: columns of the query by name, the same value for all, such as timestamp.
+        threads: blocks worked on at a time (0: as many as there are processors, 8 at most).
+        block: users a block (0: as many as give a table of moderate size).
+
+    Raises RequestError as `Recommender.recommend` does.
+    """
+    require_k(k)
+    ids = _known(recommender) if users is None else users
+    size = block or _users_each(recommender, k)
+
+    def answer(start: int) -> Slate:
+        asked = ids[start : start + size]
+        shared = {name: [value] * len(asked) for name, value in (context or {}).items()}
+        return recommender.recommend({"user_id": list(asked), **shared}, k, **filters)
+
+    yield from in_order(answer, range(0, len(ids), size), threads)
+
+
+def recommend_all(
+    recommender: Recommender,
+    path: str | Path,
+    k: int = 10,
+    *,
+    users: Sequence[str] | None = None,
+    context: Mapping[str, Any] | None = None,
+    filter_seen: bool = True,
+    exclude: Ids | None = None,
+    only: Ids | None = None,
+    where: str | None = None,
+    threads: int = 0,
+    block: int = 0,
+    force: bool = False,
+    identity: str = "",
+    tell: Tell = lambda *_: None,
+) -> Written:
+    """Write the shortlists of users to a table: user_id, item_id, rank, score, a column a head, and source:
+    "retrieval", or "popular" where the model was not asked.
+
+    Args:
+        path: ends in .parquet, .csv or .jsonl. What a killed run has written whole is kept beside it, and the
+            same call goes on from there, to the same bytes.
+        force: replace the file there is, and what a run that was asked something else has left.
+        identity: whose answers these are, such as a bundle's digest; a fingerprint of the recommender is
+            taken besides.
+        tell: told how many of how many users are written.
+        The rest is as in `shortlists` and `Recommender.recommend`.
+
+    Raises DataError where the file is there already, an interrupted run was asked something else, or it
+    cannot be written; MissingExtra for .parquet without Polars; RequestError as `Recommender.recommend` does,
+    and where there are no users.
+    """
+    require_k(k)
+    require_ending(Path(path))
+    ids = _known(recommender) if users is None else users
+    if not ids:
+        raise RequestError("there are no users to recommend to", hint="give their ids in users")
+    lists = {"exclude": _listed(exclude), "only": _listed(only)}
+    filters = {**lists, "where": where, "filter_seen": filter_seen}
+    size = block or _users_each(recommender, k)
+    question = {
+        "answers": "shortlists",
+        **_asked(recommender, path, identity, k, size),
+        "users": _digest(ids),
+        "filter_seen": filter_seen,
+        **{name: _digest(listed) for name, listed in lists.items() if listed is not None},
+        "where": where,
+        "context": json.loads(json.dumps(dict(context or {}), default=str)),
+    }
+
+    def blocks(done: int) -> Iterator[tuple[int, Columns]]:
+        left = ids[done:]
+        slates = shortlists(recommender, left, k, context=context, threads=threads, block=size, **filters)
+        for start, slate in zip(range(0, len(left), size), slates, strict=True):
+            asked = left[start : start + size]
+            yield len(asked), _shortlist_columns(slate, asked)
+
+    return write(Target(Path(path), question, len(ids)), blocks, force=force, tell=tell)
+
+
+def similar_all(
+    recommender: Recommender,
+    path: str | Path,
+    k: int = 10,
+    *,
+    threads: int = 0,
+    block: int = 0,
+    force: bool = False,
+    identity: str = "",
+    tell: Tell = lambda *_: None,
+) -> Written:
+    """Write the neighbours of every item to a table: item_id, neighbour_id, rank, score (cosine).
+
+    What `Recommender.similar_items` says of each item. Arguments and errors are those of `recommend_all`.
+    """
+    require_k(k)
+    require_ending(Path(path))
+    near, looked_at = _nearest(recommender, k)
+    items = _compared(recommender)
+    size = block or max(1, min(_USERS, _ROWS // k, _SCORES // max(1, looked_at)))
+    question = {"answers": "neighbours", **_asked(recommender, path, identity, k, size)}
+
+    def blocks(done: int) -> Iterator[tuple[int, Columns]]:
+        starts = range(done, len(items), size)
+        found = in_order(lambda at: _neighbours(recommender, near, items[at : at + size], k), starts, threads)
+        for start, columns in zip(starts, found, strict=True):
+            yield len(items[start : start + size]), columns
+
+    return write(Target(Path(path), question, len(items)), blocks, force=force, tell=tell)
+
+
+def similar_seconds(recommender: Recommender, k: int = 10, *, threads: int = 0) -> float:
+    """About how long `similar_all` will take, by a slice: each thread answers a few items as it would then.
+
+    Raises RequestError as `similar_all` does.
+    """
+    require_k(k)
+    near, items = _nearest(recommender, k)[0], _compared(recommender)
+    threads = threads or _processors()
+    starts = range(0, min(len(items), threads * _SLICE), _SLICE)
+    begun = time.perf_counter()
+    for _ in in_order(lambda at: _neighbours(recommender, near, items[at : at + _SLICE], k), starts, threads):
+        pass
+    return (time.perf_counter() - begun) * len(items) / max(1, min(len(items), threads * _SLICE))
+
+
+def in_order(work: Callable[[int], T], tasks: Iterable[int], threads: int = 0) -> Generator[T, None, None]:
+    """The work on each task, in their order; a task more than there are threads is begun ahead.
+    NumPy's products keep to one thread each meanwhile."""
+    threads = threads or _processors()
+    if threads == 1:
+        with one_thread():
+            yield from map(work, tasks)
+        return
+    with one_thread(), ThreadPoolExecutor(threads, "bulk") as pool:
+        waiting: deque[Future[T]] = deque()
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(work, task))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _processors() -> int:
+    return min(8, os.cpu_count() or 1)
+
+
+# Blocks as columns
+
+
+def _known(recommender: Recommender) -> Sequence[str]:
+    values: Sequence[Any] = recommender.users.vocabulary.values
+    return values
+
+
+def _users_each(recommender: Recommender, k: int) -> int:
+    return max(1, min(_USERS, _ROWS // k, _SCORES // max(1, len(recommender.items))))
+
+
+def _shortlist_columns(slate: Slate, asked: Sequence[str]) -> Columns:
+    heads = {name: column for name, column in slate.columns.items() if name not in _SIDE}
+    return {
+        "user_id": Texts(slate.query, asked),
+        "item_id": _ids(slate.items.ids, slate.positions),
+        "rank": slate.columns["rank"],
+        "score": slate.columns["score"],
+        **heads,
+        "source": Texts((slate.columns["source"] == "popular").astype(np.int64), ("retrieval", "popular")),
+    }
+
+
+def _ids(ids: Array, positions: Array) -> Texts:
+    used, codes = np.unique(positions, return_inverse=True)
+    return Texts(codes, ids[used].tolist())
+
+
+def _neighbours(recommender: Recommender, near: Near, items: Longs, k: int) -> Columns:
+    """The k items nearest to each of some, as `similar_items` finds them."""
+    own, found = near(items)
+    row, place = np.nonzero(found >= 0)
+    others = found[row, place]
+    cosines = np.einsum("nd,nd->n", own[items[row]], own[others])
+    order = np.lexsort((others, -cosines, row))
+    rank = np.arange(len(row)) - np.searchsorted(row, row) + 1
+    kept = rank <= k
+    ids = recommender.items.ids
+    return {
+        "item_id": Texts(row[kept], ids[items].tolist()),
+        "neighbour_id": _ids(ids, others[order][kept]),
+        "rank": rank[kept].astype(np.int32),
+        "score": cosines[order][kept],
+    }
+
+
+def _compared(recommender: Recommender) -> Longs:
+    """The positions of the items that have neighbours: all that are not removed."""
+    retired = recommender.items.retired
+    return np.arange(len(recommender.items)) if retired is None else np.flatnonzero(~retired)
+
+
+def _nearest(recommender: Recommender, k: int) -> tuple[Near, int]:
+    """What finds the items near to others, and how many items it looks at a query.
+
+    An approximate index finds a few times k by inner product; without one every cosine is computed. Raises
+    RequestError where there are no vectors.
+    """
+    index, retired = recommender.index, recommender.items.retired
+    stored = recommender.item_vectors
+    stored = recommender.item_representations if stored is None else stored
+    if stored is None:
+        raise RequestError("this recommender has no item vectors to compare")
+    vectors = np.asarray(stored)
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    unit = np.asarray(vectors / lengths, np.float32)
+    allow = None if retired is None else ~retired
+    approximate = index is not None and index.kind != "exact"
+    searched: Index = index if index is not None and approximate else ExactIndex.of(unit)
+    queries, width = (vectors, NEAR * k) if approximate else (unit, min(k, len(unit)))
+
+    def near(items: Longs) -> tuple[Floats, Ints]:
+        itself = Seen(np.arange(len(items) + 1), items.astype(np.int32))
+        return unit, searched.search(queries[items], width, allow=allow, exclude=itself).positions
+
+    return near, len(unit) // 16 if approximate else len(unit)
+
+
+# What was asked
+
+
+def _asked(recommender: Recommender, path: str | Path, identity: str, k: int, block: int) -> dict[str, Any]:
+    return {
+        "shortlist": __version__,
+        "bundle": identity,
+        "recommender": fingerprint(recommender),
+        "format": require_ending(Path(path)),
+        "k": k,
+        "block": block,
+    }
+
+
+def fingerprint(recommender: Recommender) -> str:
+    """A hash of what decides a recommender's answers: items, users, vectors, graphs, order."""
+    digest = hashlib.sha256(json.dumps(recommender.provenance, sort_keys=True, default=str).encode())
+    digest.update(repr((recommender.utility, recommender.num_retrieved, recommender.seen_bonus)).encode())
+    for ids in (recommender.items.vocabulary.values, recommender.users.vocabulary.values):
+        digest.update(_digest(ids).encode())
+    seen, retired = recommender.users.seen, recommender.items.retired
+    arrays = (recommender.item_vectors, recommender.item_representations, seen.indptr, seen.indices, retired)
+    for array in arrays:
+        digest.update(b"-" if array is None else np.ascontiguousarray(np.asarray(array)).data)
+    return digest.hexdigest()
+
+
+def _digest(ids: Sequence[Any]) -> str:
+    """How many ids, and which: a short hash of their texts."""
+    digest = hashlib.sha256()
+    for start in range(0, len(ids), _ROWS):
+        digest.update("".join(f"{name}\0" for name in ids[start : start + _ROWS]).encode())
+    return f"{len(ids)} ids {digest.hexdigest()[:16]}"
+
+
+def _listed(ids: Ids | None) -> list[Any] | None:
+    if ids is None:
+        return None
+    return [ids] if isinstance(ids, str | int) else list(ids)

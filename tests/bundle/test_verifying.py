@@ -1,0 +1,44 @@
+"""What `verify` looks at beside checksums: an index and its vectors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shortlist import bundle
+from shortlist.bundle.verifying import verify
+from shortlist.errors import BundleCorrupted
+from shortlist.index.exact import ExactIndex
+
+
+@pytest.fixture(scope="module")
+def indexed(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    loaded = bundle.load(saved)
+    assert loaded.item_vectors is not None
+    path = tmp_path_factory.mktemp("indexed") / "b"
+    replace(loaded, index=ExactIndex.of(np.asarray(loaded.item_vectors))).save(path)
+    return path
+
+
+def test_an_index_is_saved_described_and_loaded(indexed: Path, saved: Path) -> None:
+    manifest = verify(indexed)
+    assert manifest["index"]["kind"] == "exact" and manifest["index"]["recall"] == 1.0
+    loaded, plain = bundle.load(indexed), bundle.load(saved)
+    assert loaded.index is not None and len(loaded.index) == 60
+    assert list(loaded.recommend("3", k=9)) == list(plain.recommend("3", k=9))
+
+
+def test_vectors_of_another_length_are_noticed(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = bundle.load(indexed)
+    assert loaded.item_vectors is not None
+    for vectors, message in (
+        (loaded.item_vectors[:-1], "is of 59 items, but there are 60"),
+        (loaded.item_vectors + 1, "holds other vectors"),
+    ):
+        other = replace(loaded, index=ExactIndex.of(np.asarray(vectors)))
+        monkeypatch.setattr("shortlist.bundle.verifying.load", lambda _, other=other: other)
+        with pytest.raises(BundleCorrupted, match=message):
+            verify(indexed)

@@ -1,0 +1,237 @@
+"""All shortlists and all neighbours: what one question at a time says, whoever works on how many."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from shortlist.errors import DataError, RequestError
+from shortlist.index.exact import ExactIndex
+from shortlist.pipeline import bulk
+from shortlist.pipeline.bulk import (
+    fingerprint,
+    in_order,
+    recommend_all,
+    shortlists,
+    similar_all,
+    similar_seconds,
+)
+from shortlist.pipeline.recommender import Recommender
+from shortlist.pipeline.stages import Utility
+
+from .conftest import ITEM_IDS, USER_IDS
+
+COLUMNS = ["user_id", "item_id", "rank", "score", "rating", "source"]
+
+
+def table(path: Path) -> list[dict[str, Any]]:
+    return pl.read_parquet(path).to_dicts()
+
+
+def one_by_one(rec: Recommender, users: list[str], k: int, **filters: Any) -> list[dict[str, Any]]:
+    rows = [row for user in users for row in rec.recommend(user, k, **filters)]
+    return [{name: row[name] for name in COLUMNS if name in row} for row in rows]
+
+
+def same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> None:
+    assert len(found) == len(wanted) > 0
+    for a, b in zip(found, wanted, strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {},
+        {"filter_seen": False},
+        {"exclude": ITEM_IDS[:9]},
+        {"only": ITEM_IDS[5:20], "exclude": "i14"},
+        {"where": "year > 99"},
+    ],
+)
+def test_every_user_gets_what_they_get_alone(
+    joint: Recommender, tmp_path: Path, filters: dict[str, Any]
+) -> None:
+    done = recommend_all(joint, tmp_path / "x.parquet", 4, block=5, **filters)
+    wanted = one_by_one(joint, USER_IDS, 4, **filters)
+    assert (done.answers, done.rows) == (len(USER_IDS), len(wanted))
+    same(table(tmp_path / "x.parquet"), wanted)
+
+
+def test_retrieval_alone_and_ranking_alone(
+    joint: Recommender, ranker_only: Recommender, tmp_path: Path
+) -> None:
+    for number, rec in enumerate((replace(joint, ranker=None, utility=Utility()), ranker_only)):
+        recommend_all(rec, tmp_path / f"{number}.parquet", 3)
+        same(table(tmp_path / f"{number}.parquet"), one_by_one(rec, USER_IDS, 3))
+
+
+def test_chosen_users_in_their_order_and_context(joint: Recommender, tmp_path: Path) -> None:
+    users = ["u7", "nobody", "u0", "u7"]
+    recommend_all(
+        joint, tmp_path / "x.parquet", 4, users=users, context={"timestamp": 77, "age": 3.0}, block=3
+    )
+    asked = [{"user_id": user, "timestamp": 77, "age": 3.0} for user in users]
+    wanted = [{name: row[name] for name in COLUMNS} for one in asked for row in joint.recommend(one, 4)]
+    same(table(tmp_path / "x.parquet"), wanted)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl"])
+def test_threads_change_no_byte(joint: Recommender, tmp_path: Path, ending: str) -> None:
+    files = []
+    for threads in (1, 2, 5):
+        path = tmp_path / f"{threads}{ending}"
+        recommend_all(joint, path, 4, block=2, threads=threads)
+        files.append(path.read_bytes())
+    assert files[0] == files[1] == files[2]
+
+
+def test_an_interrupted_run_goes_on(
+    joint: Recommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommend_all(joint, tmp_path / "whole.parquet", 4, block=2)
+
+    def stop(done: int, total: int) -> None:
+        assert total == len(USER_IDS)
+        if done == 6:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "x.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        recommend_all(joint, path, 4, block=2, tell=stop)
+    others: dict[str, dict[str, Any]] = {
+        "k was 4": {"k": 5}, "exclude": {"exclude": ["i00"]}, "bundle": {"identity": "b"},
+    }  # fmt: skip
+    for said, changed in others.items():
+        with pytest.raises(DataError, match=said):
+            recommend_all(joint, path, **{"k": 4, "block": 2, **changed})
+    with pytest.raises(DataError, match="recommender"):
+        recommend_all(replace(joint, num_retrieved=9), path, 4, block=2)
+    asked = len(joint.ranker.asked)  # type: ignore[union-attr]
+    assert recommend_all(joint, path, 4, block=2, threads=1).resumed == 6
+    assert len(joint.ranker.asked) - asked == 3  # type: ignore[union-attr]
+    assert path.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+def test_slates_of_blocks(joint: Recommender) -> None:
+    slates = list(shortlists(joint, k=3, block=5, threads=2))
+    assert [len(set(slate.query.tolist())) for slate in slates] == [5, 4, 2]  # one of them has seen all
+    assert [row for slate in slates for row in slate] == list(joint.recommend(USER_IDS, 3))
+
+
+def test_what_cannot_be_asked(joint: Recommender, tmp_path: Path) -> None:
+    wrongs: dict[str, dict[str, Any]] = {
+        "k must be": {"k": 0}, "no users": {"users": []}, "none": {"only": ["none"]},
+    }  # fmt: skip
+    for said, wrong in wrongs.items():
+        with pytest.raises(RequestError, match=said):
+            recommend_all(joint, tmp_path / "x.parquet", **{"k": 3, **wrong})
+    assert not (tmp_path / "x.parquet").exists()
+
+
+@pytest.mark.parametrize("k", [1, 4, 40])
+def test_neighbours_are_those_of_each_item(joint: Recommender, tmp_path: Path, k: int) -> None:
+    done = similar_all(joint, tmp_path / "x.parquet", k, block=7)
+    found = pl.read_parquet(tmp_path / "x.parquet")
+    assert (done.answers, done.rows) == (len(ITEM_IDS), len(ITEM_IDS) * min(k, len(ITEM_IDS) - 1))
+    for item in ITEM_IDS:
+        alone, mine = joint.similar_items(item, k), found.filter(pl.col("item_id") == item)
+        assert mine["rank"].to_list() == list(range(1, len(alone) + 1))
+        assert item not in mine["neighbour_id"]
+        score = dict(zip(alone["item_id"].tolist(), alone["score"].tolist(), strict=True))
+        assert mine["score"].to_list() == pytest.approx(sorted(score.values(), reverse=True), abs=1e-6)
+        for name, value in zip(mine["neighbour_id"], mine["score"], strict=True):
+            assert score.get(name, min(score.values())) == pytest.approx(value, abs=1e-6)
+
+
+def test_removed_items_are_nobodys_neighbours(joint: Recommender, tmp_path: Path) -> None:
+    fewer = joint.remove_items(ITEM_IDS[3:9])
+    similar_all(fewer, tmp_path / "x.parquet", 5)
+    found = pl.read_parquet(tmp_path / "x.parquet")
+    left = ITEM_IDS[:3] + ITEM_IDS[9:]
+    assert found["item_id"].unique(maintain_order=True).to_list() == left
+    assert set(found["neighbour_id"]) <= set(left)
+    alone = fewer.similar_items("i14", 5)
+    assert found.filter(item_id="i14")["score"].to_list() == pytest.approx(alone["score"].tolist(), abs=1e-6)
+
+
+class Nearly(ExactIndex):
+    """An index that says it is approximate, and counts what it was asked."""
+
+    asked = 0
+
+    @property
+    def kind(self) -> str:
+        return "ann"
+
+    def search(self, *given: Any, **more: Any) -> Any:
+        Nearly.asked += 1
+        return super().search(*given, **more)
+
+
+def test_neighbours_come_out_of_an_approximate_index(joint: Recommender, tmp_path: Path) -> None:
+    assert joint.item_vectors is not None
+    near = replace(joint, index=Nearly.of(joint.item_vectors))
+    similar_all(near, tmp_path / "x.parquet", 2)
+    assert Nearly.asked > 0
+    found = pl.read_parquet(tmp_path / "x.parquet")
+    for item in ITEM_IDS:
+        alone, mine = near.similar_items(item, 2), found.filter(item_id=item)
+        assert mine["score"].to_list() == pytest.approx(alone["score"].tolist(), abs=1e-6)
+
+
+def test_neighbours_without_vectors(ranker_only: Recommender, tmp_path: Path) -> None:
+    similar_all(ranker_only, tmp_path / "x.csv", 2)  # by the ranker's representations
+    with pytest.raises(RequestError, match="no item vectors"):
+        similar_all(replace(ranker_only, item_representations=None), tmp_path / "y.csv", 2)
+
+
+def test_seconds_are_those_of_a_slice(joint: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 12.5])
+    monkeypatch.setattr(bulk, "_SLICE", 3)
+    monkeypatch.setattr(bulk.time, "perf_counter", lambda: next(clock))
+    assert similar_seconds(joint, 2, threads=2) == pytest.approx(2.5 * len(ITEM_IDS) / 6)
+
+
+def test_a_fingerprint_tells_recommenders_apart(joint: Recommender) -> None:
+    seen = replace(joint.users, seen=joint.users.seen.rows(np.arange(len(USER_IDS))[::-1]))
+    others = [
+        replace(joint, utility=Utility(0.7)),
+        replace(joint, users=seen),
+        replace(joint, item_vectors=np.asarray(joint.item_vectors) + 1),
+        replace(joint, provenance={"seconds": 1.5}),
+    ]
+    assert len({fingerprint(joint), *map(fingerprint, others)}) == 5
+    assert fingerprint(joint) == fingerprint(replace(joint))
+
+
+def test_few_blocks_are_begun_ahead() -> None:
+    begun: list[int] = []
+
+    def work(n: int) -> int:
+        begun.append(n)
+        return n
+
+    answers = in_order(work, range(100), threads=3)
+    assert [next(answers), next(answers)] == [0, 1]
+    assert len(begun) <= 6
+    answers.close()
+    assert len(begun) <= 7
+
+
+def test_work_that_fails_ends_all_of_it() -> None:
+    def work(n: int) -> int:
+        if n == 4:
+            raise RequestError("four")
+        return n
+
+    found: list[int] = []
+    with pytest.raises(RequestError, match="four"):
+        found.extend(in_order(work, range(50), threads=2))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("bulk")]
