@@ -20,6 +20,7 @@ from shortlist.cli import (
     reproduce,
     runs,
     score,
+    serve,
     similar,
     train,
     tune,
@@ -85,6 +86,8 @@ app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.add_typer(index.app, name="index")
 app.command(epilog=reproduce.EXAMPLES)(reproduce.reproduce)
 app.add_typer(runs.app, name="runs")
+app.command(epilog=serve.EXAMPLES)(serve.serve)
+app.command(epilog=serve.KEY_EXAMPLES)(serve.key)
 app.add_typer(events.app, name="events")
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 

@@ -58,6 +58,7 @@ class _Known(NamedTuple):
     acts: tuple[Act, ...]
     seen: Ints
     told: History | None
+    since: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -93,6 +94,10 @@ class Overlay:
         """Catalogue positions of all a user has had, ascending: in training and since."""
         return self._known(user_id).seen
 
+    def since(self, user_id: str) -> tuple[str, ...]:
+        """Ids of what a user had since training and not before."""
+        return self._known(user_id).since
+
     def _known(self, user_id: str) -> _Known:
         acts = self.recent.of(user_id)
         found = self._made.get(user_id)
@@ -119,7 +124,8 @@ class Overlay:
         positions: Ints = found[found >= 0].astype(np.int32)
         if not kept:
             return _Known(acts, seen, None)
-        return _Known(acts, np.union1d(seen, positions), self._merged(index, kept, positions))
+        fresh = tuple(items.ids[np.setdiff1d(positions, seen)].tolist())
+        return _Known(acts, np.union1d(seen, positions), self._merged(index, kept, positions), fresh)
 
     def _merged(self, index: int, acts: list[Act], positions: Ints) -> History | None:
         past = self.recommender.users.past

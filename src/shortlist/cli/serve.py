@@ -1,0 +1,116 @@
+"""`shortlist serve`: answers over HTTP from a bundle; `shortlist key`: who may ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shortlist.cli.answers import Bundle
+from shortlist.cli.console import examples, note, out
+from shortlist.errors import MissingExtra, RequestError
+
+EXAMPLES = examples(
+    "shortlist serve runs/demo",
+    "shortlist serve runs/demo --events events.db --port 8080",
+    "shortlist serve runs/demo --host 0.0.0.0 --keys keys.txt --workers 4",
+    "shortlist serve runs/old --against runs/new --share 0.1",
+)
+KEY_EXAMPLES = examples(
+    "shortlist key --file keys.txt --name shop", "shortlist key --file keys.txt --name me --admin"
+)
+
+
+def serve(
+    bundle: Bundle,
+    host: Annotated[str, typer.Option(help="Where to listen; other machines reach 0.0.0.0.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes, which share the weights.")] = 1,
+    events: Annotated[
+        str, typer.Option(metavar="STORE", help="Keep what users do: a file, or postgresql://...")
+    ] = "",
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="TYPE", help="Events of this type say nothing; repeatable.")
+    ] = None,
+    impressions: Annotated[bool, typer.Option("--impressions", help="Also keep what was shown.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(metavar="BUNDLE", help="A second bundle for a share of users.")
+    ] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="The second bundle's share of users.")] = 0.5,
+    salt: Annotated[str, typer.Option(help="Another one splits users anew.")] = "",
+    keys: Annotated[Path | None, typer.Option(metavar="FILE", help="Only whom shortlist key named.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Without keys, though others can reach it.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Names it is addressed by; repeatable.")
+    ] = None,
+    cors: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Pages that may ask; repeatable.")
+    ] = None,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 1 << 20,
+    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds a query may wait.")] = 5.0,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at one time.")] = 1000,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Queries answered at once.")] = 64,
+    watch: Annotated[float, typer.Option(min=0, help="Seconds between looks at the bundle; 0: none.")] = 1.0,
+    log: Annotated[str, typer.Option(help="Which requests: all, problems or none.")] = "problems",
+    log_ids: Annotated[bool, typer.Option("--log-ids", help="Paths too, which hold ids.")] = False,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds between not ready and stopping.")] = 0.0,
+) -> None:
+    """Answer over HTTP: shortlists, scores, similar items, events.
+
+    It listens on this machine alone unless told otherwise. /docs lists what it answers, /metrics what it
+    counts. SIGHUP, a bundle replaced on disk or POST /v1/admin/reload exchange the bundle while it answers;
+    one that fails verification is refused. SIGTERM lets requests finish. Notes go to stderr, a JSON object a
+    line.
+    """
+    from shortlist.cli.folders import bundle_folder
+
+    if log not in ("all", "problems", "none"):
+        raise RequestError(f"--log is all, problems or none, not {log!r}")
+    try:
+        from shortlist.server.running import serve as run
+        from shortlist.server.settings import Settings, Side
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "serve", "shortlist serve") from None
+
+    sides = [Side(name="a", path=bundle_folder(bundle), share=1.0 if against is None else 1.0 - share)]
+    if against is not None:
+        sides.append(Side(name="b", path=bundle_folder(against), share=share))
+    settings = Settings(
+        sides=tuple(sides),
+        salt=salt,
+        host=host,
+        port=port,
+        workers=workers,
+        events=events,
+        impressions=impressions,
+        ignored=tuple(ignore or ()),
+        keys=keys,
+        open=open_,
+        hosts=tuple(allow_host or ()),
+        origins=tuple(cors or ()),
+        body_bytes=max_body,
+        seconds=timeout,
+        concurrency=concurrency,
+        batch=batch,
+        watch=watch,
+        log=log,
+        log_ids=log_ids,
+        drain=drain,
+    )
+    raise typer.Exit(run(settings))
+
+
+def key(
+    file: Annotated[Path, typer.Option(metavar="FILE", help="The keys of a server; made if need be.")],
+    name: Annotated[str, typer.Option(help="Whose key it is, one word.")],
+    admin: Annotated[bool, typer.Option("--admin", help="It may also exchange bundles.")] = False,
+) -> None:
+    """Make a key for a server and print it, once; the file holds its hash alone.
+
+    Take a line out of the file to withdraw its key; servers read the file when they start.
+    """
+    from shortlist.server.guards import ADMIN, USE, add_key
+
+    out(add_key(file, name, ADMIN if admin else USE))
+    note(f"{file} holds its hash; send it as: Authorization: Bearer KEY")

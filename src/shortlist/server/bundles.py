@@ -1,0 +1,175 @@
+"""Bundles in use: loaded, warmed up, exchanged while requests run, and which of them answers whom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from time import time
+
+from shortlist.bundle import folder_of, inspect, verify
+from shortlist.bundle.live import open_live
+from shortlist.errors import BundleError, ShortlistError
+from shortlist.pipeline.live import Live
+from shortlist.pipeline.recommender import Recommender
+from shortlist.server.browsing import Browser
+from shortlist.server.events.overlay import Overlay
+from shortlist.server.events.recent import Recent
+from shortlist.server.settings import Settings, Side
+
+_WATCHED = ("manifest.json", "live/journal")
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A bundle as it answers. version: of what is in it; overlay: what users did since, if that is kept."""
+
+    side: str
+    version: str
+    recommender: Recommender
+    overlay: Overlay | None
+    since: float
+
+    @cached_property
+    def items(self) -> Browser:
+        """Its catalogue, to be searched."""
+        items = self.recommender.items
+        return Browser("item_id", items.vocabulary.values, items.columns, items.retired)
+
+    @cached_property
+    def users(self) -> Browser:
+        """The users it knows, to be searched."""
+        users = self.recommender.users
+        return Browser("user_id", users.vocabulary.values, users.columns)
+
+
+@dataclass(eq=False)
+class Variant:
+    """One side: what answers now, and what answered before."""
+
+    side: Side
+    now: Loaded
+    live: Live
+    seen: object = None
+    before: tuple[Loaded, Live] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Variants:
+    """All sides of a server. Which of them a user has is decided here alone.
+
+    told: called with what happened ("reloads", "reloads_refused", "rollbacks"), the side, and why.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        recent: Recent | None = None,
+        told: Callable[[str, str, str], None] = lambda what, side, why: None,
+    ) -> None:
+        self._salt, self._recent, self._ignored = settings.salt, recent, settings.ignored
+        self._told = told
+        self.all: list[Variant] = []
+        for side in settings.sides:
+            seen = _signature(side.path)
+            loaded, live = self._load(side, check=False)
+            self.all.append(Variant(side, loaded, live, seen))
+        total = sum(side.share for side in settings.sides)
+        ends = [sum(side.share for side in settings.sides[: n + 1]) for n in range(len(settings.sides))]
+        self._ends = [end / total for end in ends]
+
+    def of(self, user_id: str | None) -> Loaded:
+        """What answers a user: always the same side, as long as sides, shares and salt are the same. Who does
+        not say who they are has the first side."""
+        if len(self.all) == 1 or user_id is None:
+            return self.all[0].now
+        point = share_of(user_id, self._salt)
+        return next((v for v, end in zip(self.all, self._ends, strict=True) if point < end), self.all[-1]).now
+
+    def named(self, name: str) -> Variant:
+        """A side by its name. BundleError where there is none."""
+        found = next((variant for variant in self.all if variant.side.name == name), None)
+        if found is None:
+            raise BundleError(f"there is no side {name!r}: {', '.join(v.side.name for v in self.all)}")
+        return found
+
+    async def reload(self, variant: Variant, *, force: bool = True) -> bool:
+        """Take what is on disk into use, if it is another version (or force). Whatever is under way goes on
+        with what it began with.
+
+        Raises ShortlistError where it fails verification or does not answer: what was in use stays so.
+        """
+        async with variant.lock:
+            seen = _signature(variant.side.path)
+            if seen == variant.seen and not force:
+                return False
+            variant.seen = seen  # a bad one is not tried again until it changes
+            try:
+                loaded, live = await asyncio.to_thread(self._load, variant.side)
+            except (ShortlistError, OSError) as error:
+                self._told("reloads_refused", variant.side.name, str(error))
+                if isinstance(error, ShortlistError):
+                    raise
+                raise BundleError(str(error)) from error
+            variant.before = (variant.now, variant.live)
+            variant.now, variant.live = loaded, live
+            self._told("reloads", variant.side.name, loaded.version)
+            return True
+
+    def roll_back(self, variant: Variant) -> None:
+        """Return to what answered before; what is on disk waits until it changes. BundleError where there is
+        nothing before."""
+        if variant.before is None:
+            raise BundleError(f"side {variant.side.name!r} has had no other bundle since the start")
+        variant.before, (variant.now, variant.live) = (variant.now, variant.live), variant.before
+        self._told("rollbacks", variant.side.name, variant.now.version)
+
+    def _load(self, side: Side, check: bool = True) -> tuple[Loaded, Live]:
+        if check:
+            verify(side.path)
+        live = open_live(side.path, write=False)
+        digest = str(inspect(folder_of(side.path))["digest"])[:12]
+        version = f"{digest}+{live.version}" if live.version else digest
+        recommender = live.recommender
+        overlay = None if self._recent is None else Overlay(self._recent, recommender, self._ignored)
+        loaded = Loaded(side.name, version, recommender, overlay, time())
+        warm_up(loaded)
+        return loaded, live
+
+
+def share_of(user_id: str, salt: str = "") -> float:
+    """Where a user stands between 0 and 1: the same everywhere and always, as good as random."""
+    digest = blake2b(f"{salt}\0{user_id}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return float(int.from_bytes(digest, "big") / 2**64)
+
+
+def warm_up(loaded: Loaded) -> None:
+    """Answer once of each kind, so that nobody waits for what is made the first time. Raises what answering
+    raises."""
+    recommender = loaded.recommender
+    known: Sequence[str] = [str(user) for user in recommender.users.vocabulary.values[:8]]
+    for users in (known[:1], ["\x00nobody"], known):
+        if users:
+            recommender.recommend([{"user_id": user} for user in users], 10)
+    items = recommender.items.vocabulary.values[:1]
+    if items:
+        recommender.score([{"user_id": "\x00nobody", "item_id": str(items[0])}])
+        recommender.similar_items(str(items[0]), 2)
+    _ = loaded.items, loaded.users
+
+
+def _signature(path: Path) -> object:
+    """What changes when a bundle is replaced or its items change; None where there is none."""
+    folder = folder_of(path)
+    found = []
+    for name in _WATCHED:
+        try:
+            about = (folder / name).stat()
+        except OSError:
+            found.append(None)
+            continue
+        found.append((about.st_dev, about.st_ino, about.st_mtime_ns, about.st_size))
+    return tuple(found)

@@ -1,0 +1,144 @@
+"""One route as an ASGI application: guarded, answered, counted, logged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
+
+from shortlist.errors import ShortlistError
+from shortlist.server.guards import USE, Headers
+from shortlist.server.problems import MEDIA_TYPE, Trouble, of_error, of_json
+
+if TYPE_CHECKING:
+    from shortlist.server.service import Service
+
+LOG = logging.getLogger("shortlist.server")
+JSON = b"application/json"
+
+
+class Reply(NamedTuple):
+    """What is sent back."""
+
+    body: bytes
+    status: int = 200
+    kind: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One request on its way."""
+
+    service: Service
+    scope: dict[str, Any]
+    headers: Headers
+    body: bytes
+    id: str
+
+    def json(self, decoder: Any) -> Any:
+        """The body, decoded. Trouble."""
+        try:
+            return decoder.decode(self.body)
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            raise of_json(error) from None
+
+    def query(self, *names: str) -> dict[str, list[str]]:
+        """The parameters behind "?". Trouble for one that is none of `names`, and for what is no UTF-8."""
+        out: dict[str, list[str]] = {}
+        try:
+            text = self.scope["query_string"].decode("ascii")
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=20_000)
+        except ValueError:
+            raise Trouble(400, "the query string cannot be read", pointer="") from None
+        for name, value in pairs:
+            if name not in names:
+                raise Trouble(
+                    422, f"there is no parameter {name!r}", pointer=f"/{name}", hint=", ".join(names)
+                )
+            out.setdefault(name, []).append(value)
+        return out
+
+    def identity(self, before: str, after: str = "") -> str:
+        """The id in the path between two texts, whatever characters it has. Trouble."""
+        raw = self.scope.get("raw_path") or self.scope["path"].encode()
+        raw = raw.split(b"?")[0]
+        part = raw[len(before) : len(raw) - len(after)]
+        try:
+            found = unquote_to_bytes(part).decode()
+        except UnicodeDecodeError:
+            raise Trouble(400, "the id in the path is no UTF-8") from None
+        if not found or len(found) > 512:
+            raise Trouble(404 if not found else 422, "an id has 1 to 512 characters")
+        return found
+
+
+Handler = Callable[[Call], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, eq=False)
+class Endpoint:
+    """A handler behind the guards. role: of whoever may ask ("": anybody); counted: whether it takes one of
+    the places there are."""
+
+    name: str
+    handler: Handler
+    service: Service
+    role: str = USE
+    takes_body: bool = False
+    counted: bool = True
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        began = perf_counter()
+        headers: Headers = dict(scope["headers"])
+        identity = _request_id(headers) or self.service.new_id()
+        guard, entered = self.service.guard, False
+        try:
+            guard.require(headers, self.role)
+            if self.counted:
+                guard.enter()
+                entered = True
+            body = await guard.body(headers, receive) if self.takes_body else b""
+            reply = await self.handler(Call(self.service, scope, headers, body, identity))
+        except Trouble as trouble:
+            reply = Reply(trouble.body(identity), trouble.status, MEDIA_TYPE, trouble.headers)
+        except ShortlistError as error:
+            found = of_error(error)
+            reply = Reply(found.body(identity), found.status, MEDIA_TYPE, found.headers)
+        except ConnectionError:
+            return
+        except Exception:
+            LOG.exception("request %s to %s failed", identity, self.name)
+            reply = Reply(Trouble(500, "a fault inside the server").body(identity), 500, MEDIA_TYPE)
+        finally:
+            if entered:
+                guard.leave()
+        await _send(send, reply, identity)
+        seconds = perf_counter() - began
+        self.service.board.answered(self.name, reply.status, seconds)
+        self.service.logged(self.name, scope, reply, seconds, identity)
+
+
+async def _send(send: Any, reply: Reply, identity: str) -> None:
+    headers = [
+        (b"content-type", reply.kind),
+        (b"content-length", b"%d" % len(reply.body)),
+        (b"x-request-id", identity.encode("latin-1")),
+        *reply.headers,
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def _request_id(headers: Headers) -> str:
+    """The id a request brings, if it is one that may be written to a log."""
+    given = headers.get(b"x-request-id", b"")
+    if not given or len(given) > 128 or not given.isascii():
+        return ""
+    text = given.decode("ascii")
+    return text if text.replace("-", "").replace("_", "").isalnum() else ""

@@ -1,0 +1,128 @@
+"""Shortlists, scores, and the order of a caller's own candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import UNSET, convert, structs
+
+from shortlist.server import wire
+from shortlist.server.bundles import Loaded
+from shortlist.server.endpoint import Call, Reply
+from shortlist.server.problems import Trouble, of_json
+from shortlist.server.wire import ENCODE, Query, Ranked, Recommend, Row, Shortlist
+
+GET = ("k", "filter_seen", "exclude", "only", "where", "timestamp", "item_columns")
+_MANY = ("exclude", "only", "item_columns")
+
+
+async def recommend(call: Call) -> Reply:
+    """Shortlists of one query or many."""
+    asked: Recommend = call.json(wire.RECOMMEND)
+    if asked.queries is UNSET:
+        return await _one(call, asked)
+    for field in structs.fields(Query):
+        if getattr(asked, field.name) != field.default and getattr(asked, field.name) not in ({}, []):
+            raise Trouble(
+                422,
+                f"with 'queries' there is no {field.name!r} beside them",
+                pointer=f"/{field.name}",
+                hint="give it inside of each query",
+            )
+    service = call.service
+    pairs = [(service.of(query.user_id), query) for query in asked.queries]
+    for n, (loaded, query) in enumerate(pairs):
+        require_columns(loaded, query.item_columns, f"/queries/{n}")
+    answers = await service.batcher.recommend(pairs, "/queries")
+    service.shown(answers, call.id)
+    return Reply(ENCODE(wire.Shortlists(results=answers)))
+
+
+async def recommend_user(call: Call) -> Reply:
+    """A shortlist for the user in the path."""
+    given: dict[str, Any] = dict(call.query(*GET))
+    for name, values in given.items():
+        if name in _MANY:
+            continue
+        if len(values) > 1:
+            raise Trouble(422, f"{name} is given {len(values)} times", pointer=f"/{name}")
+        given[name] = values[0]
+    given["user_id"] = call.identity("/v1/recommend/")
+    try:
+        query = convert(given, Query, strict=False)
+    except ValueError as error:
+        raise of_json(error) from None
+    return await _one(call, query)
+
+
+async def _one(call: Call, query: Query) -> Reply:
+    service = call.service
+    loaded = service.of(query.user_id)
+    if query.item_columns:
+        require_columns(loaded, query.item_columns)
+    answers = await service.batcher.recommend([(loaded, query)])
+    service.shown(answers, call.id)
+    return Reply(ENCODE(answers[0]))
+
+
+async def rank(call: Call) -> Reply:
+    """A caller's own candidates, best first."""
+    asked: wire.Rank = call.json(wire.RANK)
+    loaded = call.service.of(asked.user_id)
+    require_columns(loaded, asked.item_columns)
+    ids = list(dict.fromkeys(map(str, asked.candidates)))
+    places = loaded.recommender.items.positions(ids).tolist()
+    known: list[Any] = [one for one, place in zip(ids, places, strict=True) if place >= 0]
+    unknown = [one for one, place in zip(ids, places, strict=True) if place < 0]
+    found = Shortlist(user_id=_text(asked.user_id), bundle=loaded.version, variant=loaded.side, items=[])
+    if known:
+        query = Query(
+            user_id=asked.user_id,
+            timestamp=asked.timestamp,
+            context=asked.context,
+            history=asked.history,
+            history_timestamp=asked.history_timestamp,
+            history_rating=asked.history_rating,
+            k=len(known),
+            filter_seen=False,
+            only=known,
+            item_columns=asked.item_columns,
+        )
+        [found] = await call.service.batcher.recommend([(loaded, query)])
+    return Reply(
+        ENCODE(
+            Ranked(
+                user_id=found.user_id,
+                bundle=found.bundle,
+                variant=found.variant,
+                items=found.items,
+                unknown=unknown,
+            )
+        )
+    )
+
+
+async def score(call: Call) -> Reply:
+    """What the model says of pairs of users and items."""
+    asked: wire.Score = call.json(wire.SCORE)
+    pairs: list[tuple[Loaded, Row]] = [(call.service.of(row.user_id), row) for row in asked.rows]
+    answers = await call.service.batcher.score(pairs, "/rows")
+    return Reply(ENCODE(wire.Scores(rows=answers)))
+
+
+def require_columns(loaded: Loaded, names: Sequence[str], inside: str = "") -> None:
+    """Trouble where items have no column of one of these names."""
+    columns = loaded.recommender.items.columns
+    for n, name in enumerate(names):
+        if name not in columns:
+            raise Trouble(
+                422,
+                f"items have no column {name!r}",
+                pointer=f"{inside}/item_columns/{n}",
+                hint=f"known: {', '.join(columns)}",
+            )
+
+
+def _text(user_id: str | int | None) -> str | None:
+    return None if user_id is None else str(user_id)

@@ -1,0 +1,100 @@
+"""Every route: its path, what it takes and gives, who may ask. The OpenAPI document is made of it too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shortlist.server import wire
+from shortlist.server.endpoint import Handler
+from shortlist.server.events.event import Event
+from shortlist.server.guards import ADMIN, USE
+from shortlist.server.routes import answering, browsing, describing, operating
+from shortlist.server.routes import events as events_
+
+_PAGE = ("q", "after", "limit", "side")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One route. path: as Starlette has it; body, answer: their types, where they are JSON; parameters: what
+    may stand behind "?"."""
+
+    method: str
+    path: str
+    name: str
+    handler: Handler
+    body: Any = None
+    answer: Any = None
+    parameters: tuple[str, ...] = ()
+    role: str = USE
+    counted: bool = True
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of what it does."""
+        return (self.handler.__doc__ or "").split("\n\n")[0].replace("\n", " ").strip()
+
+
+def _get(path: str, name: str, handler: Handler, **options: Any) -> Operation:
+    return Operation(method="GET", path=path, name=name, handler=handler, **options)
+
+
+def _post(path: str, name: str, handler: Handler, **options: Any) -> Operation:
+    return Operation(method="POST", path=path, name=name, handler=handler, **options)
+
+
+def operations() -> list[Operation]:
+    """All of them; those that are asked most come first, and longer paths before shorter ones."""
+    return [
+        _post(
+            "/v1/recommend",
+            "recommend",
+            answering.recommend,
+            body=wire.Recommend,
+            answer=wire.Shortlist | wire.Shortlists,
+        ),
+        _post("/v1/events", "events", events_.events, body=Event | list[Event], answer=wire.Accepted),
+        _post("/v1/score", "score", answering.score, body=wire.Score, answer=wire.Scores),
+        _get(
+            "/v1/recommend/{user_id:path}",
+            "recommend_user",
+            answering.recommend_user,
+            answer=wire.Shortlist,
+            parameters=answering.GET,
+        ),
+        _post("/v1/rank", "rank", answering.rank, body=wire.Rank, answer=wire.Ranked),
+        _get(
+            "/v1/items/{item_id:path}/similar",
+            "similar",
+            browsing.similar,
+            answer=dict[str, Any],
+            parameters=("k", "item_columns", "side"),
+        ),
+        _get("/v1/items", "items", browsing.items, answer=wire.Page, parameters=(*_PAGE, "where")),
+        _get("/v1/items/{item_id:path}", "item", browsing.item, answer=dict[str, Any], parameters=("side",)),
+        _get("/v1/users", "users", browsing.users, answer=wire.Page, parameters=_PAGE),
+        _get("/v1/users/{user_id:path}", "user", browsing.user, answer=dict[str, Any], parameters=("side",)),
+        _get("/v1/bundles", "bundles", operating.bundles, answer=dict[str, Any]),
+        _post(
+            "/v1/admin/reload",
+            "reload",
+            operating.reload,
+            body=operating.Which,
+            answer=dict[str, Any],
+            role=ADMIN,
+        ),
+        _post(
+            "/v1/admin/rollback",
+            "rollback",
+            operating.rollback,
+            body=operating.Which,
+            answer=dict[str, Any],
+            role=ADMIN,
+        ),
+        _get("/health/live", "live", operating.live, role="", counted=False, answer=dict[str, Any]),
+        _get("/health/ready", "ready", operating.ready, role="", counted=False, answer=dict[str, Any]),
+        _get("/metrics", "metrics", operating.metrics, counted=False),
+        _get("/openapi.json", "openapi", describing.openapi, role="", answer=dict[str, Any]),
+        _get("/docs", "docs", describing.docs, role=""),
+    ]

@@ -1,0 +1,165 @@
+"""Requests as they come over the wire, strict and bounded, unknown fields refused; and what answers are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+LONGEST_ID, LONGEST_TEXT, LONGEST_WHERE = 512, 10_000, 4_000
+MOST_K, MOST_QUERIES, MOST_ROWS, MOST_EVENTS = 1_000, 256, 1_000, 1_000
+MOST_HISTORY, MOST_LISTED, MOST_COLUMNS = 2_000, 10_000, 64
+
+_Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)] | _Whole
+"""Any characters; a whole number is its decimal form."""
+_Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
+_One = _Text | _Whole | float
+Value = _Text | _Whole | float | bool | Annotated[list[_One], Meta(max_length=MOST_HISTORY)] | None
+"""A column's value."""
+Columns = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)], Value], Meta(max_length=MOST_COLUMNS)
+]
+Time = _Whole | Annotated[str, Meta(max_length=40)]
+"""Seconds since 1970, or ISO 8601 text, UTC where it names no zone."""
+Ids = Annotated[list[Id], Meta(max_length=MOST_LISTED)]
+K = Annotated[int, Meta(ge=1, le=MOST_K)]
+
+
+class Asker(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Who asks, when, and what is known of them.
+
+    history: item ids, the latest first, in place of what is stored and of events since; history_timestamp and
+    history_rating: one for each of them, or none. context: further columns of the query.
+    """
+
+    user_id: Id | None = None
+    timestamp: Time | None = None
+    context: Columns = {}
+    history: Annotated[list[Id], Meta(max_length=MOST_HISTORY)] | None = None
+    history_timestamp: Annotated[list[Time], Meta(max_length=MOST_HISTORY)] | None = None
+    history_rating: Annotated[list[float], Meta(max_length=MOST_HISTORY)] | None = None
+
+
+class Query(Asker, forbid_unknown_fields=True, kw_only=True):
+    """A shortlist that is asked for.
+
+    k: how many items. filter_seen: leave out what the user had. exclude: ids never to return; only: ids to
+    choose from; where: a condition on the items' columns. item_columns: columns of items to answer with.
+    """
+
+    k: K = 10
+    filter_seen: bool = True
+    exclude: Ids | None = None
+    only: Ids | None = None
+    where: Annotated[str, Meta(max_length=LONGEST_WHERE)] | None = None
+    item_columns: Annotated[list[str], Meta(max_length=MOST_COLUMNS)] = []
+
+
+class Recommend(Query, forbid_unknown_fields=True, kw_only=True):
+    """One query, or `queries` and nothing else."""
+
+    queries: Annotated[list[Query], Meta(min_length=1, max_length=MOST_QUERIES)] | UnsetType = UNSET
+
+
+class Rank(Asker, forbid_unknown_fields=True, kw_only=True):
+    """Candidates of the caller's own, to be put in order: all of them come back that are in the catalogue."""
+
+    candidates: Annotated[list[Id], Meta(min_length=1, max_length=MOST_K)]
+    item_columns: Annotated[list[str], Meta(max_length=MOST_COLUMNS)] = []
+
+
+class Row(Asker, forbid_unknown_fields=True, kw_only=True):
+    """A pair of a user and an item. item: columns of the item, in place of what is stored."""
+
+    item_id: Id
+    item: Columns = {}
+
+
+class Score(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Pairs to be scored."""
+
+    rows: Annotated[list[Row], Meta(min_length=1, max_length=MOST_ROWS)]
+
+
+class Shortlist(Struct, kw_only=True):
+    """An answer. items, best first: item_id, score (what the order is by), rank (from 1), retrieval_score,
+    what each head predicts, source ("retrieval", or "popular" where the model was not asked) and the columns
+    that were asked for. bundle: the version that answered; variant: the side of an experiment."""
+
+    user_id: str | None
+    bundle: str
+    variant: str
+    items: list[dict[str, Any]]
+
+
+class Ranked(Shortlist, kw_only=True):
+    """unknown: candidates that are not in the catalogue."""
+
+    unknown: list[str]
+
+
+class Shortlists(Struct, kw_only=True):
+    """An answer to each query, in their order."""
+
+    results: list[Shortlist]
+
+
+class Scores(Struct, kw_only=True):
+    """A row each: user_id, item_id, what each head predicts, and log_p, the log probability of the item."""
+
+    rows: list[dict[str, Any]]
+
+
+class Page(Struct, kw_only=True):
+    """A part of a list. next: what to give as `after` for the next part; null: there is none. total: rows
+    there are without the search."""
+
+    rows: list[dict[str, Any]]
+    next: int | None
+    total: int
+
+
+class Refusal(Struct, kw_only=True):
+    """An event that was not kept: its index in the batch, the field, and why."""
+
+    index: int
+    field: str
+    why: str
+
+
+class Accepted(Struct, kw_only=True):
+    """What became of a batch of events: so many are new, so many were known; the rest is listed."""
+
+    accepted: int
+    repeated: int
+    rejected: list[Refusal]
+
+
+class Problem(Struct, kw_only=True, omit_defaults=True):
+    """RFC 9457: what went wrong. pointer: the path of the field inside the request (RFC 6901)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = ""
+    pointer: str | None = None
+    hint: str = ""
+    request_id: str = ""
+
+
+RECOMMEND: msgspec.json.Decoder[Recommend] = msgspec.json.Decoder(Recommend)
+RANK: msgspec.json.Decoder[Rank] = msgspec.json.Decoder(Rank)
+SCORE: msgspec.json.Decoder[Score] = msgspec.json.Decoder(Score)
+ROW: msgspec.json.Decoder[Row] = msgspec.json.Decoder(Row)
+ENCODE = msgspec.json.Encoder().encode
+
+
+def seconds(given: int | str) -> int:
+    """A time in seconds since 1970. ValueError for text that is no time."""
+    if isinstance(given, int):
+        return given
+    at = datetime.fromisoformat(given)
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() // 1)
