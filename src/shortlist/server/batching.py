@@ -1,9 +1,9 @@
 """Requests that arrive together are answered together: one call of the recommender for all their queries.
 
-Whatever asks during one turn of the event loop is gathered and answered in the next, in the loop's own
-thread. While a call runs, more requests come in, so that under load the calls grow by themselves, and a lone
-request waits for nobody. A call takes at most so many queries, and between calls the loop looks at its
-sockets.
+Whatever asks is gathered until a turn of the event loop brings nothing more, which is a look at the sockets,
+and answered in the loop's own thread. While a call runs, more requests come in, so that under load the calls
+grow by themselves, and a lone request waits for nobody. A call takes at most so many queries, and between
+calls the loop looks at its sockets.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from shortlist.server.answering import recommend, score
 from shortlist.server.bundles import Loaded
 from shortlist.server.problems import Trouble, of_error
 from shortlist.server.wire import Query, Row
+
+_TURNS = 8  # of the loop, during which more requests are gathered
 
 Answer = Callable[[Loaded, Sequence[Any]], list[Any]]
 
@@ -56,6 +58,8 @@ class Batcher:
     told: Callable[[int], None] = lambda num: None
     _waiting: deque[_Question] = field(default_factory=deque, init=False, repr=False)
     _called: bool = field(default=False, init=False, repr=False)
+    _gathered: int = field(default=0, init=False, repr=False)
+    _turns: int = field(default=0, init=False, repr=False)
 
     def recommend(self, queries: Sequence[tuple[Loaded, Query]], path: str = "") -> asyncio.Future[list[Any]]:
         """Shortlists of queries. path: of the list of them inside the request, where there is one."""
@@ -82,6 +86,17 @@ class Batcher:
         return future
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Answer, once a turn of the loop brought nothing more, or enough is there."""
+        waiting = len(self._waiting)
+        if self._gathered < waiting < self.most and self._turns < _TURNS:
+            self._gathered = waiting
+            self._turns += 1
+            loop.call_soon(self._run, loop)
+            return
+        self._gathered = self._turns = 0
+        self._take(loop)
+
+    def _take(self, loop: asyncio.AbstractEventLoop) -> None:
         taken = [self._waiting.popleft() for _ in range(min(self.most, len(self._waiting)))]
         self._called = bool(self._waiting)
         if self._called:

@@ -72,15 +72,19 @@ class _Server(uvicorn.Server):
     """Uvicorn that says it is stopping before it does, and loads bundles anew when told so."""
 
     service: Service
+    loop: asyncio.AbstractEventLoop
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.service.draining = True
-        if self.service.settings.drain and not self.should_exit:
-            asyncio.get_running_loop().call_later(
-                self.service.settings.drain, super().handle_exit, sig, frame
-            )
+        if self.should_exit:
+            self.force_exit = sig == signal.SIGINT
+        elif self.service.draining or not self.service.settings.drain:
+            self.should_exit = True
         else:
-            super().handle_exit(sig, frame)
+            self.loop.call_later(self.service.settings.drain, self._stop)
+        self.service.draining = True
+
+    def _stop(self) -> None:
+        self.should_exit = True
 
 
 def _work(settings: Settings, board: Board, worker: int, listening: socket.socket) -> int:
@@ -119,7 +123,7 @@ def asyncio_run(main: Any, config: uvicorn.Config) -> None:
 
 
 async def _running(server: _Server, listening: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
+    server.loop = loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
 
     def reload() -> None:

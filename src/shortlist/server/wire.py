@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from shortlist.server.events.event import Event
+
 LONGEST_ID, LONGEST_TEXT, LONGEST_WHERE = 512, 10_000, 4_000
 MOST_K, MOST_QUERIES, MOST_ROWS, MOST_EVENTS = 1_000, 256, 1_000, 1_000
 MOST_HISTORY, MOST_LISTED, MOST_COLUMNS = 2_000, 10_000, 64
@@ -128,6 +130,12 @@ class Refusal(Struct, kw_only=True):
     index: int
     field: str
     why: str
+
+
+class Events(Struct, forbid_unknown_fields=True, kw_only=True):
+    """A batch of events."""
+
+    events: Annotated[list[Event], Meta(min_length=1, max_length=MOST_EVENTS)]
 
 
 class Accepted(Struct, kw_only=True):

@@ -70,11 +70,12 @@ def document() -> dict[str, Any]:
     from shortlist.server.routes.table import operations
 
     listed = operations()
-    types = [t for one in listed for t in (one.body, one.answer) if t is not None]
+    asked = [t for one in listed for t in (one.body, one.also_body, one.answer, one.also)]
+    types = [t for t in dict.fromkeys(asked) if t is not None]
     schemas, components = msgspec.json.schema_components(
         [*types, Problem], ref_template="#/components/schemas/{name}"
     )
-    of_type = dict(zip(map(str, types), schemas, strict=False))
+    of_type = dict(zip(types, schemas, strict=False))
     paths: dict[str, Any] = {}
     for one in listed:
         paths.setdefault(_PATH.sub(r"{\1}", one.path), {})[one.method.lower()] = _operation(one, of_type)
@@ -92,13 +93,13 @@ def document() -> dict[str, Any]:
     }
 
 
-def _operation(one: Operation, of_type: dict[str, Any]) -> dict[str, Any]:
+def _operation(one: Operation, of_type: dict[Any, Any]) -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     answers: dict[str, Any] = {
         status: {"description": said, "content": problem} for status, said in _STATUSES.items()
     }
     kind = "application/json" if one.answer is not None else "text/plain"
-    schema = {"type": "string"} if one.answer is None else of_type[str(one.answer)]
+    schema = {"type": "string"} if one.answer is None else _schema(of_type, one.answer, one.also)
     answers["200"] = {"description": "The answer", "content": {kind: {"schema": schema}}}
     found: dict[str, Any] = {
         "operationId": one.name,
@@ -110,9 +111,13 @@ def _operation(one: Operation, of_type: dict[str, Any]) -> dict[str, Any]:
     if one.body is not None:
         found["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": of_type[str(one.body)]}},
+            "content": {"application/json": {"schema": _schema(of_type, one.body, one.also_body)}},
         }
     return found
+
+
+def _schema(of_type: dict[Any, Any], first: Any, second: Any) -> Any:
+    return of_type[first] if second is None else {"anyOf": [of_type[first], of_type[second]]}
 
 
 def _in_path(path: str) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ _PAGE = ("q", "after", "limit", "side")
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One route. path: as Starlette has it; body, answer: their types, where they are JSON; parameters: what
+    """One route. path: as Starlette has it; body, answer: their types, where they are JSON, and
+    others they may be of; parameters: what
     may stand behind "?"."""
 
     method: str
@@ -26,6 +27,8 @@ class Operation:
     handler: Handler
     body: Any = None
     answer: Any = None
+    also: Any = None
+    also_body: Any = None
     parameters: tuple[str, ...] = ()
     role: str = USE
     counted: bool = True
@@ -52,9 +55,12 @@ def operations() -> list[Operation]:
             "recommend",
             answering.recommend,
             body=wire.Recommend,
-            answer=wire.Shortlist | wire.Shortlists,
+            answer=wire.Shortlist,
+            also=wire.Shortlists,
         ),
-        _post("/v1/events", "events", events_.events, body=Event | list[Event], answer=wire.Accepted),
+        _post(
+            "/v1/events", "events", events_.events, body=Event, also_body=wire.Events, answer=wire.Accepted
+        ),
         _post("/v1/score", "score", answering.score, body=wire.Score, answer=wire.Scores),
         _get(
             "/v1/recommend/{user_id:path}",
