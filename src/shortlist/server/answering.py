@@ -3,53 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from shortlist.errors import RequestError
 from shortlist.features.requests import take_rows
-from shortlist.pipeline.slate import plain_values
+from shortlist.pipeline.shortlists import shortlists
+from shortlist.pipeline.slate import Slate, plain_values
 from shortlist.server.bundles import Loaded
 from shortlist.server.wire import Asker, Query, Row, Shortlist, seconds
+from shortlist.state.seen import Seen
 
+_FILTERS = ("exclude", "only", "where")
+_BESIDE = "item "  # before the name of an item's own column, so that it is not an answer's
 _TOLD = ("user_id", "item_id", "timestamp", "history", "history_timestamp", "history_rating")
 
 
 def recommend(loaded: Loaded, queries: Sequence[Query]) -> list[Shortlist]:
     """Shortlists of queries that agree in `filter_seen`. Raises RequestError, which says nothing of which."""
     recommender = loaded.recommender
-    rows = [asked(loaded, query) for query in queries]
-    exclude = [_excluded(loaded, query) for query in queries]
-    only = [query.only for query in queries]
-    where = [query.where for query in queries]
-    slate = recommender.recommend(
-        rows,
-        max(query.k for query in queries),
-        filter_seen=queries[0].filter_seen,
-        exclude=exclude if any(exclude) else None,
-        only=None if all(ids is None for ids in only) else only,
-        where=None if all(text is None for text in where) else where,
+    read = recommender.read([asked(loaded, query) for query in queries])
+    exclude, only, where = ([getattr(query, name) for query in queries] for name in _FILTERS)
+    chosen = recommender.filters.read(
+        len(queries),
+        exclude if any(exclude) else None,
+        None if all(ids is None for ids in only) else only,
+        None if all(text is None for text in where) else where,
     )
+    if queries[0].filter_seen and (since := _since(loaded, queries)) is not None:
+        both = since if chosen.exclude is None else chosen.exclude.joined(since)
+        chosen = chosen._replace(exclude=both)
+    k = max(query.k for query in queries)
+    slate = shortlists(recommender, read, chosen, k, filter_seen=queries[0].filter_seen)
+    return _answers(loaded, queries, slate)
+
+
+def _answers(loaded: Loaded, queries: Sequence[Query], slate: Slate) -> list[Shortlist]:
     columns = {name: plain_values(values) for name, values in slate.columns.items() if name != "user_id"}
-    wanted = dict.fromkeys(name for query in queries for name in query.item_columns)
-    beside = {
-        name: plain_values(take_rows(loaded.items.column(name), slate.positions.astype(np.int64)))
-        for name in wanted
-    }
-    names = tuple(columns)
-    items = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    own, places = tuple(columns), slate.positions.astype(np.int64)
+    for name in dict.fromkeys(name for query in queries for name in query.item_columns):
+        stored = take_rows(loaded.items.column(name), places)
+        columns[_BESIDE + name] = plain_values(stored)
     bounds = np.searchsorted(slate.query, np.arange(len(queries) + 1)).tolist()
     answers = []
-    for n, query in enumerate(queries):
-        start, stop = bounds[n], min(bounds[n + 1], bounds[n] + query.k)
-        mine = items[start:stop]
-        for name in query.item_columns:
-            for item, value in zip(mine, beside[name][start:stop], strict=True):
-                item[name] = value
+    for query, start, stop in zip(queries, bounds, bounds[1:], strict=False):
+        end = min(stop, start + query.k)
+        names = (*own, *(_BESIDE + name for name in query.item_columns if name not in own))
+        items = list(map(_item(names), *(columns[name][start:end] for name in names)))
         user = None if query.user_id is None else str(query.user_id)
-        answers.append(Shortlist(user_id=user, bundle=loaded.version, variant=loaded.side, items=mine))
+        answers.append(Shortlist(user_id=user, bundle=loaded.version, variant=loaded.side, items=items))
     return answers
+
+
+@lru_cache(1024)
+def _item(names: tuple[str, ...]) -> type[msgspec.Struct]:
+    """An item of an answer with these columns, which is made and written much faster than a dict."""
+    shown = [name.removeprefix(_BESIDE) for name in names]
+    fields = [name if name in ("item_id", "source") else f"column_{n}" for n, name in enumerate(names)]
+    return msgspec.defstruct(
+        "Item", [(field, Any) for field in fields], rename=dict(zip(fields, shown, strict=True)), gc=False
+    )
 
 
 def score(loaded: Loaded, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -93,19 +109,22 @@ def asked(loaded: Loaded, asker: Asker) -> dict[str, Any]:
     return row
 
 
-def _excluded(loaded: Loaded, query: Query) -> list[Any] | None:
-    """What a query is not to get: what it says, and what its user did since the bundle was trained."""
-    since = None
-    if (
-        query.filter_seen
-        and loaded.overlay is not None
-        and query.user_id is not None
+def _since(loaded: Loaded, queries: Sequence[Query]) -> Seen | None:
+    """What users did since the bundle was trained, which they are not to get; a history told stands alone."""
+    overlay = loaded.overlay
+    if overlay is None:
+        return None
+    found = {
+        n: since
+        for n, query in enumerate(queries)
+        if query.user_id is not None
         and query.history is None
-    ):
-        since = loaded.overlay.since(str(query.user_id))
-    if not since:
-        return query.exclude
-    return since if not query.exclude else [*query.exclude, *since]
+        and len(since := overlay.since(str(query.user_id)))
+    }
+    if not found:
+        return None
+    rows = np.repeat(np.fromiter(found, np.int64), [len(since) for since in found.values()])
+    return Seen.from_pairs(rows, np.concatenate(list(found.values())), len(queries))
 
 
 def _free(columns: dict[str, Any], place: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Service:
         for answer in answers:
             self.board.add(f"variant_queries:{answer.variant}")
             self.board.add(f"variant_items:{answer.variant}", len(answer.items))
-            if answer.items and answer.items[0]["source"] == "popular":
+            if answer.items and answer.items[0].source == "popular":
                 self.board.add(f"variant_popular:{answer.variant}")
         if self.settings.impressions and self.writer is not None:
             self.writer.log(
@@ -66,7 +66,7 @@ class Service:
                     Impression(
                         request_id=request_id if len(answers) == 1 else f"{request_id}.{n}",
                         user_id=answer.user_id,
-                        items=tuple(item["item_id"] for item in answer.items),
+                        items=tuple(item.item_id for item in answer.items),
                         timestamp=int(time()),
                         bundle=answer.bundle,
                         variant=answer.variant,

@@ -94,7 +94,7 @@ class Shortlist(Struct, kw_only=True):
     user_id: str | None
     bundle: str
     variant: str
-    items: list[dict[str, Any]]
+    items: list[Any]
 
 
 class Ranked(Shortlist, kw_only=True):

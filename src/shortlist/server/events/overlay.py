@@ -58,7 +58,7 @@ class _Known(NamedTuple):
     acts: tuple[Act, ...]
     seen: Ints
     told: History | None
-    since: tuple[str, ...] = ()
+    since: Ints = _NONE
 
 
 @dataclass(eq=False)
@@ -94,8 +94,8 @@ class Overlay:
         """Catalogue positions of all a user has had, ascending: in training and since."""
         return self._known(user_id).seen
 
-    def since(self, user_id: str) -> tuple[str, ...]:
-        """Ids of what a user had since training and not before."""
+    def since(self, user_id: str) -> Ints:
+        """Catalogue positions of what a user had since training and not before, ascending."""
         return self._known(user_id).since
 
     def _known(self, user_id: str) -> _Known:
@@ -124,7 +124,7 @@ class Overlay:
         positions: Ints = found[found >= 0].astype(np.int32)
         if not kept:
             return _Known(acts, seen, None)
-        fresh = tuple(items.ids[np.setdiff1d(positions, seen)].tolist())
+        fresh: Ints = np.setdiff1d(positions, seen).astype(np.int32)
         return _Known(acts, np.union1d(seen, positions), self._merged(index, kept, positions), fresh)
 
     def _merged(self, index: int, acts: list[Act], positions: Ints) -> History | None:
