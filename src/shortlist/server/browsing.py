@@ -35,9 +35,9 @@ class Browser:
         self.id_column, self.ids, self.columns = id_column, ids, columns
         self._left_out = left_out
         self.shown = {n: c for n, c in columns.items() if c.ndim == 1 or c.dtype.kind == "O"}
-        self.name = next((n for n in ("title", "name") if n in columns), None) or next(
-            (n for n, column in columns.items() if _tells_apart(column)), None
-        )
+        named: list[str] = [name for name in ("title", "name") if name in columns]
+        named += [name for name, column in columns.items() if _tells_apart(column)]
+        self.name = named[0] if named else None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -164,7 +164,7 @@ def warm_up(loaded: Loaded) -> None:
 def _signature(path: Path) -> object:
     """What changes when a bundle is replaced or its items change; None where there is none."""
     folder = folder_of(path)
-    found = []
+    found: list[object] = []
     for name in _WATCHED:
         try:
             about = (folder / name).stat()

@@ -168,8 +168,8 @@ def _supervise(settings: Settings, board: Board, listening: socket.socket) -> in
     failed = 0
     while workers:
         process, status = os.wait()
-        number = workers.pop(process, None)
-        if number is None or stopping:
+        number = workers.pop(process)
+        if stopping:
             continue
         failed = os.waitstatus_to_exitcode(status)
         if failed == 1:  # it could not begin: another would fare the same

@@ -1,0 +1,87 @@
+"""Bundles are exchanged while requests run; a bad one is refused; a user's side stays."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import shortlist as sl
+from shortlist.errors import BundleError, ShortlistError
+from shortlist.server.bundles import Variants, share_of
+from shortlist.server.settings import Settings, Side
+
+
+def variants(*paths: Path, salt: str = "") -> Variants:
+    sides = tuple(Side(name="ab"[n], path=path, share=(1.0, 3.0)[n]) for n, path in enumerate(paths))
+    return Variants(Settings(sides=sides, salt=salt))
+
+
+def exchange(path: Path, name: str) -> None:
+    """The bundle anew, with an item less."""
+    smaller = sl.load(path).remove_items([name])
+    smaller.save(path)
+
+
+def test_users_are_split_by_share_and_stay(bundle: Path) -> None:
+    both = variants(bundle, bundle)
+    sides = [both.of(str(n)).side for n in range(4000)]
+    assert sides == [both.of(str(n)).side for n in range(4000)]
+    assert 0.22 < sides.count("a") / 4000 < 0.28
+    salted = variants(bundle, bundle, salt="x")
+    assert [salted.of(str(n)).side for n in range(99)] != sides[:99]
+    assert both.of(None).side == "a"
+    assert share_of("42") == 0.08361694058360883, "another value would move users between sides"
+
+
+def test_a_new_bundle_is_taken_and_can_be_taken_back(own_bundle: Path) -> None:
+    some = variants(own_bundle)
+    [variant] = some.all
+    before = variant.now
+    assert not asyncio.run(some.reload(variant, force=False)), "nothing changed"
+    exchange(own_bundle, "50")
+    assert asyncio.run(some.reload(variant, force=False))
+    assert variant.now.version != before.version
+    assert "50" not in variant.now.recommender.recommend(["1"], 200, filter_seen=False)["item_id"]
+    some.roll_back(variant)
+    assert variant.now is before
+    assert not asyncio.run(some.reload(variant, force=False)), "what was left stays left until it changes"
+    assert "50" in before.recommender.recommend(["1"], 200, filter_seen=False)["item_id"]
+
+
+def test_a_bad_bundle_is_refused(own_bundle: Path) -> None:
+    some = variants(own_bundle)
+    [variant] = some.all
+    before = variant.now
+    vectors = next(own_bundle.rglob("item_vectors.npy"))
+    vectors.write_bytes(vectors.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(ShortlistError):
+        asyncio.run(some.reload(variant))
+    shutil.rmtree(own_bundle)
+    with pytest.raises(ShortlistError):
+        asyncio.run(some.reload(variant))
+    assert variant.now is before and variant.before is None
+    assert len(before.recommender.recommend(["1"], 5)["item_id"]) == 5
+    with pytest.raises(BundleError, match="no other bundle"):
+        some.roll_back(variant)
+    with pytest.raises(BundleError, match="no side 'z'"):
+        some.named("z")
+
+
+def test_reload_over_http(serve: Any, own_bundle: Path) -> None:
+    client = serve(path=own_bundle)
+    first = client.get("/health/ready").json()["bundles"]["a"]
+    exchange(own_bundle, "50")
+    answer = client.post("/v1/admin/reload", json={})
+    assert answer.status_code == 200 and answer.json()["bundles"]["a"] != first
+    assert client.post("/v1/admin/rollback", json={}).json()["bundles"]["a"] == first
+    (own_bundle / "manifest.json").write_text("{}")
+    refused = client.post("/v1/admin/reload", json={"side": "a"})
+    assert refused.status_code == 409
+    assert client.get("/health/ready").json()["bundles"]["a"] == first
+    assert client.get("/v1/bundles").json()["bundles"][0]["version"] == first
+    counts = client.get("/metrics").text
+    assert "shortlist_reloads_total 1.0" in counts and "shortlist_reloads_refused_total 1.0" in counts

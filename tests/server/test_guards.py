@@ -1,0 +1,142 @@
+"""Keys, limits, hosts; what is logged; health, counts and the description of it all."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shortlist.errors import ShortlistError
+from shortlist.server.guards import ADMIN, Keys, add_key
+from shortlist.server.running import require_safe
+from shortlist.server.settings import Settings
+
+JSON = {"content-type": "application/json"}
+
+
+def test_keys_open_what_they_are_for(serve: Any, tmp_path: Path) -> None:
+    file = tmp_path / "keys.txt"
+    use, admin = add_key(file, "shop"), add_key(file, "me", ADMIN)
+    assert use not in file.read_text() and file.stat().st_mode & 0o077 == 0
+    client: Any = serve(keys=file)
+    assert client.get("/v1/items").status_code == 401
+    assert client.get("/v1/items", headers={"authorization": "Bearer wrong"}).status_code == 401
+    assert client.get("/metrics").status_code == 401
+    assert client.get("/health/ready").status_code == 200
+    for headers in (
+        {"authorization": f"Bearer {use}"},
+        {"x-api-key": use},
+        {"authorization": f"bearer {use}"},
+    ):
+        assert client.get("/v1/items", headers=headers).status_code == 200
+    assert client.post("/v1/admin/reload", json={}, headers={"x-api-key": use}).status_code == 403
+    assert client.post("/v1/admin/reload", json={}, headers={"x-api-key": admin}).status_code == 200
+
+
+def test_a_file_of_keys_is_checked(tmp_path: Path) -> None:
+    file = tmp_path / "keys.txt"
+    file.write_text("# nothing\n")
+    with pytest.raises(ShortlistError, match="holds no key"):
+        Keys.read(file)
+    file.write_text("use shop 12ab\n")
+    with pytest.raises(ShortlistError, match="line 1"):
+        Keys.read(file)
+    with pytest.raises(ShortlistError, match="one word"):
+        add_key(file, "two words")
+
+
+def test_who_may_be_reached_needs_keys() -> None:
+    with pytest.raises(ShortlistError, match="no keys"):
+        require_safe(Settings(sides=(), host="0.0.0.0"))
+    require_safe(Settings(sides=(), host="0.0.0.0", open=True))
+    require_safe(Settings(sides=()))
+
+
+def test_a_page_elsewhere_cannot_ask(client: Any) -> None:
+    assert client.get("/v1/items", headers={"host": "evil.example"}).status_code == 421
+    assert client.get("/v1/items", headers={"host": "localhost:8000"}).status_code == 200
+    simple = client.post("/v1/admin/reload", content="{}", headers={"content-type": "text/plain"})
+    assert simple.status_code == 415
+    assert (
+        "access-control-allow-origin" not in client.get("/v1/items", headers={"origin": "http://x"}).headers
+    )
+
+
+def test_named_pages_may_ask(serve: Any) -> None:
+    client = serve(origins=("http://shop.example",))
+    found = client.get("/v1/items", headers={"origin": "http://shop.example"})
+    assert found.headers["access-control-allow-origin"] == "http://shop.example"
+
+
+def test_long_bodies_and_too_many_requests(serve: Any) -> None:
+    client = serve(body_bytes=1000, concurrency=1)
+    assert client.post("/v1/recommend", content=b"x" * 1001, headers=JSON).status_code == 413
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x" * 600
+        yield b"x" * 600
+
+    assert client.post("/v1/recommend", content=chunks(), headers=JSON).status_code == 413
+    client.service.guard.inside = 1
+    refused = client.get("/v1/items")
+    assert refused.status_code == 503 and refused.headers["retry-after"] == "1"
+    assert client.get("/health/live").status_code == 200
+    client.service.guard.inside = 0
+    assert client.get("/v1/items").status_code == 200
+    assert client.service.guard.inside == 0
+
+
+def test_stopping_is_told(serve: Any) -> None:
+    client = serve()
+    assert client.get("/health/ready").status_code == 200
+    client.service.draining = True
+    assert client.get("/health/ready").status_code == 503
+    assert client.get("/v1/items").status_code == 200, "what still comes is answered"
+
+
+def test_logs_hold_no_ids(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    serve(log="all").get("/v1/recommend/secret-user", headers={"x-request-id": "r-1"})
+    [line] = [json.loads(r.message) for r in caplog.records if "recommend_user" in r.message]
+    assert line["status"] == 200 and line["request_id"] == "r-1"
+    assert "secret-user" not in caplog.text.replace("HTTP Request", "").split("GET")[0] or "path" not in line
+    caplog.clear()
+    serve(log="all", log_ids=True).get("/v1/recommend/secret-user")
+    assert any(json.loads(r.message).get("path") for r in caplog.records if "recommend_user" in r.message)
+
+
+def test_counts(serve: Any) -> None:
+    client = serve()
+    for _ in range(3):
+        client.post("/v1/recommend", json={"user_id": "nobody"})
+    client.post("/v1/recommend", json={"k": 0})
+    text = client.get("/metrics").text
+    for line in (
+        'shortlist_requests_total{route="recommend",status="2xx"} 3.0',
+        'shortlist_requests_total{route="recommend",status="4xx"} 1.0',
+        'shortlist_request_seconds_count{route="recommend"} 4.0',
+        'shortlist_variant_popular_total{variant="a"} 3.0',
+        "shortlist_queries_total 3.0",
+    ):
+        assert line in text, line
+
+
+def test_the_description_is_whole_and_needs_nothing_else(client: Any) -> None:
+    described = client.get("/openapi.json").json()
+    assert described["openapi"] == "3.1.0"
+    names = {one["operationId"] for methods in described["paths"].values() for one in methods.values()}
+    assert {"recommend", "recommend_user", "score", "rank", "similar", "events", "items", "users"} <= names
+    text = json.dumps(described)
+    for name in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
+        assert name in described["components"]["schemas"]
+    page = client.get("/docs")
+    assert (
+        "POST /v1/recommend" in page.text
+        and "<script" not in page.text
+        and "//" not in page.text.split("<h1>Types")[0].replace("<!doctype", "")
+    )
+    assert "default-src 'none'" in page.headers["content-security-policy"]
