@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -87,6 +88,18 @@ def test_long_bodies_and_too_many_requests(serve: Any) -> None:
     assert client.get("/health/live").status_code == 200
     client.service.guard.inside = 0
     assert client.get("/v1/items").status_code == 200
+    assert client.service.guard.inside == 0
+
+
+def test_a_slow_body_is_given_up(serve: Any) -> None:
+    client = serve(body_seconds=0.05)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(5)
+        yield b"}"
+
+    assert client.post("/v1/recommend", content=slowly(), headers=JSON).status_code == 408
     assert client.service.guard.inside == 0
 
 

@@ -106,9 +106,9 @@ def key(
     name: Annotated[str, typer.Option(help="Whose key it is, one word.")],
     admin: Annotated[bool, typer.Option("--admin", help="It may also exchange bundles.")] = False,
 ) -> None:
-    """Make a key for a server and print it, once; the file holds its hash alone.
+    """Make a key for a server and print it, once.
 
-    Take a line out of the file to withdraw its key; servers read the file when they start.
+    The file holds its hash alone. Take a line out of it to withdraw the key; servers read it when they start.
     """
     from shortlist.server.guards import ADMIN, USE, add_key
 

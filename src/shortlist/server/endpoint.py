@@ -131,8 +131,11 @@ async def _send(send: Any, reply: Reply, identity: str) -> None:
         (b"x-request-id", identity.encode("latin-1")),
         *reply.headers,
     ]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+    try:
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+    except (ConnectionError, RuntimeError) as error:  # uvloop's word for a client that went away
+        LOG.debug("request %s: the client went away: %s", identity, error)
 
 
 def _request_id(headers: Headers) -> str:

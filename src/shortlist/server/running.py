@@ -33,7 +33,7 @@ def serve(settings: Settings) -> int:
     require_safe(settings)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     board = make_board(settings)
-    listening = _listen(settings)
+    listening = listen(settings)
     try:
         if settings.workers == 1:
             return _work(settings, board, 0, listening)
@@ -51,15 +51,18 @@ def require_safe(settings: Settings) -> None:
         )
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
     """The socket, before anything is loaded: a port that is taken is told at once. Nobody is let in before
     the bundles have answered."""
+    made = None
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         made = socket.socket(found[0], socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(found[4])
     except OSError as error:
+        if made is not None:
+            made.close()
         raise ShortlistError(
             f"cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}",
             hint="another --port (0: any that is free)",
@@ -112,11 +115,11 @@ def _answer(settings: Settings, board: Board, listening: socket.socket) -> int:
     )
     server = _Server(config)
     server.service = service
-    asyncio_run(_running(server, listening), config)
+    _run(_running(server, listening), config)
     return 0 if server.started else 1
 
 
-def asyncio_run(main: Any, config: uvicorn.Config) -> None:
+def _run(main: Any, config: uvicorn.Config) -> None:
     """Run on the loop that uvicorn would choose: uvloop's, where it is installed."""
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(main)

@@ -15,7 +15,6 @@ from shortlist.api.observing import observed
 from shortlist.data.dataset import Dataset
 from shortlist.features.log import Log
 from shortlist.features.schema import Schema
-from shortlist.pipeline.questions import read_queries
 from shortlist.pipeline.recommender import Recommender
 from shortlist.server.events.event import Event
 from shortlist.server.events.overlay import Overlay
@@ -202,10 +201,9 @@ def test_a_told_history_is_taken_by_a_recommender(store: SqliteStore) -> None:
     for user, count in (("ann", 4), ("cy", 1)):
         told = overlay.told(user)
         assert told is not None
-        columns = read_queries({"user_id": user, **told.request()}, recommender.schema, recommender.users)
-        assert columns["timestamp"].tolist() == [NOW + 1]
-        read = recommender.told(columns, recommender.users.indices([user]))
-        assert read is not None and len(read.log) == count
+        read = recommender.read({"user_id": user, **told.request()})
+        assert read.columns["timestamp"].tolist() == [NOW + 1]
+        assert read.told is not None and len(read.told.log) == count
 
 
 # What is held
