@@ -13,7 +13,6 @@ from time import time
 from shortlist.bundle import folder_of, inspect, verify
 from shortlist.bundle.live import open_live
 from shortlist.errors import BundleError, ShortlistError
-from shortlist.pipeline.live import Live
 from shortlist.pipeline.recommender import Recommender
 from shortlist.server.browsing import Browser
 from shortlist.server.events.overlay import Overlay
@@ -52,9 +51,8 @@ class Variant:
 
     side: Side
     now: Loaded
-    live: Live
     seen: object = None
-    before: tuple[Loaded, Live] | None = None
+    before: Loaded | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -75,8 +73,7 @@ class Variants:
         self.all: list[Variant] = []
         for side in settings.sides:
             seen = _signature(side.path)
-            loaded, live = self._load(side, check=False)
-            self.all.append(Variant(side, loaded, live, seen))
+            self.all.append(Variant(side, self._load(side, check=False), seen))
         total = sum(side.share for side in settings.sides)
         ends = [sum(side.share for side in settings.sides[: n + 1]) for n in range(len(settings.sides))]
         self._ends = [end / total for end in ends]
@@ -108,14 +105,13 @@ class Variants:
                 return False
             variant.seen = seen  # a bad one is not tried again until it changes
             try:
-                loaded, live = await asyncio.to_thread(self._load, variant.side)
+                loaded = await asyncio.to_thread(self._load, variant.side)
             except (ShortlistError, OSError) as error:
                 self._told("reloads_refused", variant.side.name, str(error))
                 if isinstance(error, ShortlistError):
                     raise
                 raise BundleError(str(error)) from error
-            variant.before = (variant.now, variant.live)
-            variant.now, variant.live = loaded, live
+            variant.before, variant.now = variant.now, loaded
             self._told("reloads", variant.side.name, loaded.version)
             return True
 
@@ -124,10 +120,10 @@ class Variants:
         nothing before."""
         if variant.before is None:
             raise BundleError(f"side {variant.side.name!r} has had no other bundle since the start")
-        variant.before, (variant.now, variant.live) = (variant.now, variant.live), variant.before
+        variant.before, variant.now = variant.now, variant.before
         self._told("rollbacks", variant.side.name, variant.now.version)
 
-    def _load(self, side: Side, check: bool = True) -> tuple[Loaded, Live]:
+    def _load(self, side: Side, check: bool = True) -> Loaded:
         if check:
             verify(side.path)
         live = open_live(side.path, write=False)
@@ -137,7 +133,7 @@ class Variants:
         overlay = None if self._recent is None else Overlay(self._recent, recommender, self._ignored)
         loaded = Loaded(side.name, version, recommender, overlay, time())
         warm_up(loaded)
-        return loaded, live
+        return loaded
 
 
 def share_of(user_id: str, salt: str = "") -> float:

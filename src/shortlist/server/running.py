@@ -103,6 +103,7 @@ def _answer(settings: Settings, board: Board, listening: socket.socket) -> int:
         make_app(service),
         loop="auto",
         http="auto",
+        ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,

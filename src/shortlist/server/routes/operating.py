@@ -64,7 +64,7 @@ async def bundles(call: Call) -> Reply:
                 "share": variant.side.share,
                 "version": now.version,
                 "since": int(now.since),
-                "before": None if variant.before is None else variant.before[0].version,
+                "before": None if variant.before is None else variant.before.version,
                 "items": items.num_present,
                 "users": len(now.recommender.users),
                 "item_columns": [n for n in items.columns if n in now.items.shown],
