@@ -116,7 +116,7 @@ def test_logs_hold_no_ids(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
     serve(log="all").get("/v1/recommend/secret-user", headers={"x-request-id": "r-1"})
     [line] = [json.loads(r.message) for r in caplog.records if "recommend_user" in r.message]
     assert line["status"] == 200 and line["request_id"] == "r-1"
-    assert "secret-user" not in caplog.text.replace("HTTP Request", "").split("GET")[0] or "path" not in line
+    assert "secret-user" not in json.dumps(line)
     caplog.clear()
     serve(log="all", log_ids=True).get("/v1/recommend/secret-user")
     assert any(json.loads(r.message).get("path") for r in caplog.records if "recommend_user" in r.message)
