@@ -35,7 +35,7 @@ from shortlist.state.seen import Seen
 _ROWS = 1 << 16  # rows of a block, at most
 _USERS = 1 << 12  # users of a block, at most
 _SCORES = 1 << 28  # scores a block computes, about: what a kill loses at most takes seconds
-_SLICE = 32  # items a thread answers to tell how long all take: a third of a second with a million
+_SLICE, _SHORT, _LONG_ENOUGH = 32, 1 << 23, 0.5  # items and scores at a time, and seconds, that tell how long
 _SIDE = ("user_id", "item_id", "rank", "score", "retrieval_score", "source")
 
 T = TypeVar("T")
@@ -170,18 +170,22 @@ def similar_all(
 
 
 def similar_seconds(recommender: Recommender, k: int = 10, *, threads: int = 0) -> float:
-    """About how long `similar_all` will take, by a slice: each thread answers a few items as it would then.
+    """About how long `similar_all` will take, by the first items: half a second of the same work.
 
     Raises RequestError as `similar_all` does.
     """
     require_k(k)
     near, items = _nearest(recommender, k)[0], _compared(recommender)
-    threads = threads or _processors()
-    starts = range(0, min(len(items), threads * _SLICE), _SLICE)
-    begun = time.perf_counter()
-    for _ in in_order(lambda at: _neighbours(recommender, near, items[at : at + _SLICE], k), starts, threads):
-        pass
-    return (time.perf_counter() - begun) * len(items) / max(1, min(len(items), threads * _SLICE))
+    size = max(1, min(_SLICE, _SHORT // max(1, len(items))))
+    starts = range(0, len(items), size)
+    slices = in_order(lambda at: _neighbours(recommender, near, items[at : at + size], k), starts, threads)
+    begun, ends = time.perf_counter(), [0.0]
+    for _ in slices:
+        ends.append(time.perf_counter() - begun)
+        if ends[-1] > _LONG_ENOUGH:
+            break
+    slices.close()
+    return ends[-1] * len(starts) / max(1, len(ends) - 1)
 
 
 def in_order(work: Callable[[int], T], tasks: Iterable[int], threads: int = 0) -> Generator[T, None, None]:
