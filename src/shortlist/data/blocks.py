@@ -97,7 +97,9 @@ def write_parquet(blocks: Path, ends: Sequence[int], path: Path) -> None:
 
     try:
         table = register_io_source(read, schema=next(read()).schema if ends else pl.Schema())
-        table.sink_parquet(path, compression="zstd", row_group_size=_GROUP, sync_on_close="all")
+        table.sink_parquet(
+            path, compression="zstd", compression_level=1, row_group_size=_GROUP, sync_on_close="all"
+        )
     except pl.exceptions.PolarsError as error:  # what the system says comes as a text, with its number
         number = re.search(r"\(os error (\d+)\)", str(error))
         said = (int(number[1]), os.strerror(int(number[1]))) if number else (str(error),)
