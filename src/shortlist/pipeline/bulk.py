@@ -238,6 +238,8 @@ def _shortlist_columns(slate: Slate, asked: Sequence[str]) -> Columns:
 
 
 def _ids(ids: Array, positions: Array) -> Texts:
+    if len(ids) <= len(positions):
+        return Texts(positions, ids.tolist())
     used, codes = np.unique(positions, return_inverse=True)
     return Texts(codes, ids[used].tolist())
 
