@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from shortlist import __version__
-from shortlist._typing import Array, Floats, Index, Ints, Longs
+from shortlist._typing import Array, Floats, Ints, Longs
 from shortlist.data.blocks import Columns, Texts, require_ending
 from shortlist.errors import RequestError
-from shortlist.index.exact import ExactIndex
 from shortlist.pipeline.blas import one_thread
+from shortlist.pipeline.neighbours import nearest
 from shortlist.pipeline.questions import Ids, require_k
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.resumable import Target, Tell, Written, write
@@ -35,7 +35,7 @@ from shortlist.state.seen import Seen
 _ROWS = 1 << 16  # rows of a block, at most
 _USERS = 1 << 12  # users of a block, at most
 _SCORES = 1 << 28  # scores a block computes, about: what a kill loses at most takes seconds
-_SLICE, _SHORT, _LONG_ENOUGH = 32, 1 << 23, 0.5  # items and scores at a time, and seconds, that tell how long
+_SLICE, _LONG_ENOUGH = 64, 1.0  # items at a time, and seconds, that tell how long every item will take
 _SIDE = ("user_id", "item_id", "rank", "score", "retrieval_score", "source")
 
 T = TypeVar("T")
@@ -170,15 +170,14 @@ def similar_all(
 
 
 def similar_seconds(recommender: Recommender, k: int = 10, *, threads: int = 0) -> float:
-    """About how long `similar_all` will take, by the first items: half a second of the same work.
+    """About how long `similar_all` will take, by the first items: a second of the same work.
 
     Raises RequestError as `similar_all` does.
     """
     require_k(k)
     near, items = _nearest(recommender, k)[0], _compared(recommender)
-    size = max(1, min(_SLICE, _SHORT // max(1, len(items))))
-    starts = range(0, len(items), size)
-    slices = in_order(lambda at: _neighbours(recommender, near, items[at : at + size], k), starts, threads)
+    starts = range(0, len(items), _SLICE)
+    slices = in_order(lambda at: _neighbours(recommender, near, items[at : at + _SLICE], k), starts, threads)
     begun, ends = time.perf_counter(), [0.0]
     for _ in slices:
         ends.append(time.perf_counter() - begun)
@@ -282,16 +281,22 @@ def _nearest(recommender: Recommender, k: int) -> tuple[Near, int]:
     vectors = np.asarray(stored)
     lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
     unit = np.asarray(vectors / lengths, np.float32)
+    compared = _compared(recommender)
+    if index is None or index.kind == "exact":
+        left = unit if retired is None else unit[compared]
+
+        def exact(items: Longs) -> tuple[Floats, Ints]:
+            found = nearest(left, np.searchsorted(compared, items), min(k, len(left)))
+            return unit, np.where(found >= 0, compared[found], -1).astype(np.int32)
+
+        return exact, len(left)
     allow = None if retired is None else ~retired
-    approximate = index is not None and index.kind != "exact"
-    searched: Index = index if index is not None and approximate else ExactIndex.of(unit)
-    queries, width = (vectors, NEAR * k) if approximate else (unit, min(k, len(unit)))
 
-    def near(items: Longs) -> tuple[Floats, Ints]:
+    def approximate(items: Longs) -> tuple[Floats, Ints]:
         itself = Seen(np.arange(len(items) + 1), items.astype(np.int32))
-        return unit, searched.search(queries[items], width, allow=allow, exclude=itself).positions
+        return unit, index.search(vectors[items], NEAR * k, allow=allow, exclude=itself).positions
 
-    return near, len(unit) // 16 if approximate else len(unit)
+    return approximate, len(unit) // 16
 
 
 # What was asked
