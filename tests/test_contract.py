@@ -427,3 +427,7 @@ def test_every_component_keeps_the_contract(name: str) -> None:
         both = {"query_representation": many, "candidate_representation": candidates}
         if predicted:
             require_same(graphs["pairs"], both | given, **predicted)
+            rows = np.arange(2 * count).reshape(count, 2) % count
+            twice = {f"{head}_aggregates": values[rows] for head, values in numbers.items()}
+            listed = {head: values[:, None].repeat(2, axis=1) for head, values in predicted.items()}
+            require_same(graphs["lists"], both | {"candidate": rows} | twice, **listed)

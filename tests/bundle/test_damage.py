@@ -215,9 +215,9 @@ def drop_recommend(copy: Path) -> None:
 
 
 def test_a_graph_that_is_none_is_named(copy: Path) -> None:
-    (copy / "model" / "pairs.onnx").write_bytes(b"not a graph")
-    forge(copy, "model/pairs.onnx")
-    with pytest.raises(BundleCorrupted, match=r"model/pairs.onnx: ONNX Runtime cannot open"):
+    (copy / "model" / "lists.onnx").write_bytes(b"not a graph")
+    forge(copy, "model/lists.onnx")
+    with pytest.raises(BundleCorrupted, match=r"model/lists.onnx: ONNX Runtime cannot open"):
         bundle.load(copy).recommend("3")
 
 

@@ -77,7 +77,7 @@ def test_manifest_says_what_it_is(saved: Path, made: Made) -> None:
     needs = manifest["parts"]["model"]["graphs"]["candidate"]["operators"]
     assert needs["com.microsoft"] == ["Tokenizer"] and needs["ai.onnx.ml"] == ["LabelEncoder"]
     assert [name for name, column in request.items() if column["required"]] == ["item_id"]
-    assert set(manifest["parts"]["model"]["graphs"]) == {"query", "candidate", "pairs", "rank"}
+    assert set(manifest["parts"]["model"]["graphs"]) == {"query", "candidate", "pairs", "rank", "lists"}
     inputs = manifest["parts"]["model"]["graphs"]["query"]["inputs"]
     assert {"name": "user_id", "type": "tensor(string)", "shape": ["b"]} in inputs
     for name, file in manifest["files"].items():

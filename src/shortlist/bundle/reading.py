@@ -15,7 +15,7 @@ from shortlist.bundle.graphs import RECOMMEND, require_graphs
 from shortlist.bundle.manifest import AGAIN, MANIFEST, Manifest, PartFacts, read
 from shortlist.bundle.parts import PARTS, Part, Whole
 from shortlist.bundle.writing import put
-from shortlist.errors import BundleCorrupted, BundleError, DataError, SpecError
+from shortlist.errors import BundleCorrupted, BundleError, BundleVersion, DataError, SpecError
 from shortlist.features.encoder import Encoder
 from shortlist.features.schema import Schema
 from shortlist.pipeline.onnx_graphs import WEIGHTS, Graphs, Snapshot
@@ -106,6 +106,12 @@ def checked(folder: Path, *, content: bool = True) -> Manifest:
     manifest = read(folder)
     if set(manifest.parts) not in PARTS:
         raise BundleCorrupted(f"{folder / MANIFEST} names the parts {sorted(manifest.parts)}")
+    for part, about in manifest.parts.items():
+        if "pairs" in about.graphs and "lists" not in about.graphs:
+            raise BundleVersion(
+                f"{folder / part} has no graph 'lists', by which candidates are ranked",
+                hint="an early version wrote this bundle: train again",
+            )
     require_files(folder, manifest.files, content=content)
     require_graphs(folder, manifest)
     return manifest

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from shortlist._typing import Columns, Floats
+from shortlist._typing import Columns, Floats, Longs
 from shortlist.data.coded import Table, expanded
 from shortlist.errors import BundleCorrupted
 from shortlist.pipeline.onnx_graphs import Graphs
@@ -38,13 +38,17 @@ class OnnxScorer:
         return self._encode("candidate", columns)
 
     def predict(
-        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+        self,
+        query: Floats,
+        candidate: Floats,
+        aggregates: dict[str, Floats] | None = None,
+        rows: Longs | None = None,
     ) -> dict[str, Floats]:
         if "pairs" not in self.graphs:
             return {}
-        given = {f"{head}_aggregates": numbers for head, numbers in (aggregates or {}).items()}
-        both = {"query_representation": query, "candidate_representation": candidate}
-        return self._run("pairs", both | given)
+        given: Columns = {f"{head}_aggregates": numbers for head, numbers in (aggregates or {}).items()}
+        given |= {"query_representation": query, "candidate_representation": candidate}
+        return self._run("pairs", given) if rows is None else self._run("lists", given | {"candidate": rows})
 
     def session(self, graph: str) -> Any:
         """The ONNX Runtime session of a graph. BundleCorrupted where it does not load or fit the encoder."""
