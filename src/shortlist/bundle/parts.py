@@ -18,8 +18,8 @@ Writer = Callable[[Path], None]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One trained model on its way to disk: graphs by name (query, candidate, pairs, rank, lists), its encoder, and
-    the content of the weights.bin that the graphs read, where they do not hold their weights themselves."""
+    """One trained model on its way to disk: graphs by name (`GRAPHS`), its encoder, and the content of the
+    weights.bin that the graphs read, where they do not hold their weights themselves."""
 
     graphs: Mapping[str, bytes]
     encoder: Encoder
