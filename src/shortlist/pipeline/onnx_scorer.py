@@ -26,6 +26,7 @@ class OnnxScorer:
     stored: Graphs
     encoder_hash: str
     _sessions: dict[str, Any] = field(default_factory=dict, repr=False)
+    _names: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict, repr=False)
 
     @property
     def graphs(self) -> frozenset[str]:
@@ -72,7 +73,9 @@ class OnnxScorer:
         return joined["representation"], joined.get("vector")
 
     def _run(self, graph: str, values: Columns) -> dict[str, Floats]:
-        session = self.session(graph)
-        names = [output.name for output in session.get_outputs()]
-        feed = {i.name: values[i.name] for i in session.get_inputs()}
-        return dict(zip(names, session.run(names, feed), strict=True))
+        session, known = self.session(graph), self._names.get(graph)
+        if known is None:  # asking a session costs as much as a small graph
+            known = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
+            self._names[graph] = known
+        read, made = known
+        return dict(zip(made, session.run(made, {name: values[name] for name in read}), strict=True))
