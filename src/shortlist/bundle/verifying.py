@@ -47,7 +47,7 @@ def _problems(folder: Path, recommender: Recommender) -> Iterator[str]:
     scorers = {id(s): s for s in (recommender.retriever, recommender.ranker) if isinstance(s, OnnxScorer)}
     for scorer in scorers.values():
         encoder = scorer.stored.folder / "encoder.json"
-        if encoder_of(scorer.stored.folder).content_hash != scorer.encoder_hash:
+        if encoder_of(encoder.read_bytes()).content_hash != scorer.encoder_hash:
             yield f"{encoder}: not the encoder the manifest names"
         for side in ("query", "candidate"):
             read = {i.name for i in scorer.session(side).get_inputs()}

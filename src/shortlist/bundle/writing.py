@@ -135,6 +135,7 @@ def _write_recommend(
 
 
 def _require_replaceable(path: Path) -> None:
+    require_outside(path)
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise BundleError(f"{path} is there already and is no folder", hint="choose another path")
     if path.is_dir() and any(path.iterdir()) and not looks_like_one(path / MANIFEST):
@@ -142,3 +143,10 @@ def _require_replaceable(path: Path) -> None:
             f"{path} is there already and is no bundle, so it is not replaced",
             hint="choose another path, or remove it",
         )
+
+
+def require_outside(path: Path) -> None:
+    """BundleError where a path lies inside of a bundle, whose files are its own."""
+    for parent in path.resolve().parents:
+        if looks_like_one(parent / MANIFEST):
+            raise BundleError(f"{path} lies inside of the bundle {parent}", hint="choose another path")

@@ -75,13 +75,19 @@ def export(
     """Write a verified copy of a bundle, for serving.
 
     The folder appears whole or not at all; its path is printed. With --serving it answers just the same, but
-    no later run can start from it (`shortlist train --from`). What --weights loses is measured on the test
-    rows of the bundle's own recipe and stands in the manifest; where their data cannot be read, that does.
-    --without-users answers those who tell a history, where the model reads one; all others get popular items.
+    no later run can start from it (`shortlist train --from`). Items added to the bundle or removed from it
+    since it was written are so in the copy (a SavedModel knows nothing of them). What --weights loses is
+    measured on the test rows of the bundle's own recipe and stands in the manifest; where their data cannot
+    be read, that does. --without-users answers those who tell a history, where the model reads one; all
+    others get popular items.
     """
+    from shortlist.bundle.writing import require_outside
+
     folder = bundle_folder(bundle)
     require_free(output, force=force, sign=SIGNS[format])
     stated: dict[str, Any] = {}
+    changes = 0
+    require_outside(output.absolute())
     if format is Format.savedmodel:
         _require_alone("--format savedmodel", serving, weights, recipe, without_users)
         from shortlist.api.savedmodels import write_savedmodel
@@ -91,8 +97,12 @@ def export(
     else:
         if part:
             raise RequestError("--part is of a SavedModel", hint="give it with --format savedmodel")
+        if recipe and weights is None:
+            raise RequestError("--recipe is of --weights", hint="give it with --weights bf16 or int8")
         from shortlist.api.exporting import export_bundle
+        from shortlist.bundle.live import operations
 
+        changes = operations(folder)
         stated = export_bundle(
             folder,
             output,
@@ -106,6 +116,11 @@ def export(
         out_json({"path": str(output), "weights": stated})
     else:
         out(str(output))
+    if changes:
+        note(
+            f"with the {changes:,} operations of {folder / 'live'}, which the copy starts without",
+            quiet=quiet,
+        )
     for line in _told(stated):
         note(line, quiet=quiet)
     note(f"wrote {output}; next: {next_step}", quiet=quiet)
