@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shortlist import bundle
+from shortlist.bundle.live import open_live
 
 Cli = Callable[..., Any]
 
@@ -90,3 +91,18 @@ def test_what_cannot_be_done_leaves_nothing(
     refused(cli("index", "build", used, "-o", new), "is a file")
     refused(cli("index", "build", used, "--kind", "ann", "--recall", 1.5), "recall is 1.5")
     assert cli("index", "stats", used, "--json").json["version"] == 0
+
+
+def test_the_command_line_is_told_its_own_words(
+    cli: Cli, refused: Callable[..., None], used: Path, new: Path
+) -> None:
+    assert cli("index", "remove", used, "--item", "3, 5", "--item", "7", "--json").json["removed"] == 3
+    assert cli("index", "remove", used, "--item", "3,5", "--json").json["version"] == 1, "no new version"
+    new.write_text("item_id,title\n4,Again\n")
+    refused(cli("index", "add", used, "--items", new), str(new), "with --replace")
+    new.write_text("item_id,colour\nn,red\n")
+    refused(cli("index", "add", used, "--items", new), f"{new}: unknown column 'colour' in the file")
+    with open_live(used):
+        said = cli("index", "remove", used, "--item", "4")
+        refused(said, "is being changed", "recommend, score and index stats work now")
+        assert "open_live" not in said.err

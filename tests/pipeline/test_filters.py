@@ -130,6 +130,7 @@ def test_masks_that_are_not_used_are_forgotten(joint: Recommender, monkeypatch: 
         ({"where": [None, "year > "]}, r"^where\[1\], character 8: expected a column or a value"),
         ({"where": ["year > 3"]}, "where is given for 1 queries, but there are 2"),
         ({"where": 3}, "where must be a text, got 3"),
+        ({"where": {"year": 1990}}, "where must be a text, got {'year': 1990}"),
         ({"where": [3, None]}, r"where\[0\]: expected a text, got 3"),
         ({"only": [["i07"]]}, "only is given for 1 queries, but there are 2"),
         ({"only": [["i07"], ["i7"]]}, r"^only\[1\]: item 'i7' is not in the catalogue"),

@@ -205,6 +205,7 @@ def test_times_are_seconds_in_utc(films: Items) -> None:
     [
         ("", 1, "expected a column or a value, got the end", ""),
         ("year", 5, "expected a comparison after the column 'year'", ""),
+        ("genre LIKE '%War%'", 7, "expected a comparison after the column 'genre'", "compared as a whole"),
         ("year >=", 8, "expected a column or a value, got the end", ""),
         ("year = 3", 6, "'=' is not understood", "=="),
         ("year <> 3", 6, "'<>' is not understood", "!="),

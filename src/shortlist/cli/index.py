@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shortlist.cli.answers import Bundle
+from shortlist.cli.answers import Bundle, ids
 from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json
 from shortlist.cli.export import SIGN
 from shortlist.cli.folders import bundle_folder, require_free
+from shortlist.errors import RequestError
 
 if TYPE_CHECKING:
     from shortlist.pipeline.recommender import Recommender
@@ -64,7 +65,6 @@ def build(
     """
     from shortlist.api.indexing import about_index, indexed
     from shortlist.bundle.live import open_live
-    from shortlist.errors import RequestError
 
     said: list[str] = []
 
@@ -125,17 +125,21 @@ def add(
 
     with open_live(bundle_folder(bundle)) as live:
         before = live.recommender
-        version = live.add_items(str(items), item=item, replace=replace)
+        try:
+            version = live.add_items(str(items), item=item, replace=replace)
+        except RequestError as error:
+            said = str(error).replace("the request", "the file")
+            raise RequestError(f"{items}: {said}", hint=error.hint) from None
         after = live.recommender
     counts = {name: _more(count, before, after) for name, count in (("added", ADDED), ("updated", UPDATED))}
     _say(version, after.items.num_present, counts, json=json, quiet=quiet)
 
 
-@app.command(epilog=examples("shortlist index remove runs/shop --item 50 --item 181"))
+@app.command(epilog=examples("shortlist index remove runs/shop --item 50,181"))
 def remove(
     bundle: Bundle,
     item: Annotated[
-        list[str], typer.Option("--item", metavar="ID", help="An item to remove; may be repeated.")
+        list[str], typer.Option("--item", metavar="ID,...", help="What to remove; may be repeated.")
     ],
     json: Json = False,
     quiet: Quiet = False,
@@ -145,7 +149,7 @@ def remove(
 
     with open_live(bundle_folder(bundle)) as live:
         before = live.recommender.items
-        version = live.remove_items(item)
+        version = live.remove_items(ids(item, before.vocabulary) or [])
         after = live.recommender.items
     gone = before.num_present - after.num_present
     _say(version, after.num_present, {"removed": gone}, json=json, quiet=quiet)
