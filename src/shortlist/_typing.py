@@ -72,7 +72,8 @@ class Found(NamedTuple):
     """What a search found for each of b queries, by score descending, then position ascending.
 
     positions [b, k]: rows of the catalogue, -1 where none is left. scores [b, k]: inner products and the
-    bonus, -inf there. log_z [b]: log sum exp of the scores of all items, where it was asked for.
+    bonus, -inf there. Where k is more than there are rows, they are as many columns as there are rows. log_z
+    [b]: log sum exp of the scores of all items, where it was asked for.
     """
 
     positions: Ints

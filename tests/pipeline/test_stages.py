@@ -58,7 +58,7 @@ def test_retrieval_scores_are_log_probabilities_of_the_whole_catalogue() -> None
 def test_where_no_item_is_left_nothing_is_found() -> None:
     index = ExactIndex.of(np.ones((2, 1), np.float32)).without(np.arange(2))
     found = retrieve(index, np.ones((1, 1), np.float32), 3)
-    assert found.positions.tolist() == [[-1, -1, -1]] and np.isneginf(found.log_p).all()
+    assert found.positions.tolist() == [[-1, -1]] and np.isneginf(found.log_p).all()
 
 
 def test_popular_items_are_the_same_for_all() -> None:

@@ -36,8 +36,8 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     probes: (share of items allowed, lists looked into to reach the target), from all items down. few: with
     so many allowed or fewer, those are searched exactly (0: never). recall: share of the exact best `k` that
     the lists give, nothing filtered, for queries the probes were not tuned on. queries: "given", or "items"
-    where vectors of items, moved, stood in. log_z_error: mean absolute error of the estimated log sum exp. normalized: all vectors
-    have one length.
+    where vectors of items, moved, stood in. log_z_error: mean absolute error of the estimated log sum exp.
+    normalized: all vectors have one length.
     """
 
     target: float
