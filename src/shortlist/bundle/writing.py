@@ -13,6 +13,7 @@ from shortlist.bundle.card import card
 from shortlist.bundle.describing import manifest_of, pipeline_of
 from shortlist.bundle.files import described, digest_of, walk
 from shortlist.bundle.graphs import RECOMMEND, facts, require_inside
+from shortlist.bundle.journals import require_no_operations
 from shortlist.bundle.manifest import CARD, MANIFEST, File, PartFacts, Recommend, encode, looks_like_one
 from shortlist.bundle.parts import PARTS, Part, Whole, Writer
 from shortlist.bundle.placing import written
@@ -42,8 +43,9 @@ def save(
             recommend_left_out: where it is None, why.
 
     It is written beside `path` and put there in one step, so that no half bundle is ever seen; a bundle
-    already there is replaced. Raises BundleError where `path` is something else, or the parts have other
-    names, and BundleCorrupted for graphs that do not open.
+    already there is replaced. Raises BundleError where `path` is something else, or a bundle whose journal
+    holds operations (see `open_live`), or the parts have other names, and BundleCorrupted for graphs that
+    do not open.
     """
     put(recommender, parts, path, train, Whole(recommend, recommend_left_out))
 
@@ -56,6 +58,7 @@ def put(
     if set(parts) not in PARTS:
         raise BundleError(f"a bundle has the part 'model', or 'retrieval' and 'ranking', not {sorted(parts)}")
     _require_replaceable(path)
+    require_no_operations(path)
     written(path, partial(_write, recommender, parts, train, whole))
 
 

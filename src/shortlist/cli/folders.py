@@ -43,7 +43,8 @@ def new_folder(path: Path, *, force: bool, sign: str) -> Iterator[Path]:
     """A temporary sibling to write into, which becomes `path` when the block ends well and vanishes else.
 
     An existing `path` must be empty, or `force` be given and the file `sign` lie in it (so that only what
-    an earlier command wrote is ever replaced). Raises DataError otherwise, before anything is written.
+    an earlier command wrote is ever replaced). Raises DataError otherwise, before anything is written, and
+    BundleError where the journal of a bundle in it holds operations.
     """
     path = Path(os.path.abspath(path))
     require_free(path, force=force, sign=sign)
@@ -53,6 +54,7 @@ def new_folder(path: Path, *, force: bool, sign: str) -> Iterator[Path]:
         yield fresh
         fresh.chmod(0o755)
         if path.exists():
+            _require_no_operations(path)  # also none of those that came meanwhile
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
             os.replace(path, old)
             os.replace(fresh, path)
@@ -85,7 +87,8 @@ def write_file(path: Path, text: str, *, quiet: bool) -> None:
 
 
 def require_free(path: Path, *, force: bool, sign: str) -> None:
-    """DataError where `path` is taken by something that must not be replaced (see `new_folder`)."""
+    """DataError where `path` is taken by something that must not be replaced (see `new_folder`); BundleError
+    where the journal of a bundle there holds operations."""
     if not path.exists():
         return
     if not path.is_dir():
@@ -99,3 +102,10 @@ def require_free(path: Path, *, force: bool, sign: str) -> None:
             f"{path} holds no {sign}, so this command did not write it and will not replace it",
             hint="give another --output",
         )
+    _require_no_operations(path)
+
+
+def _require_no_operations(path: Path) -> None:
+    from shortlist.bundle.journals import require_no_operations
+
+    require_no_operations(path)

@@ -179,7 +179,8 @@ def stats(bundle: Bundle, json: Json = False) -> None:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    from shortlist.bundle.live import JOURNAL, open_live, operations
+    from shortlist.bundle.journals import JOURNAL
+    from shortlist.bundle.live import open_live, operations
 
     live = open_live(folder, write=False)
     searcher = live.recommender.searcher
