@@ -47,7 +47,8 @@ def test_it_says_what_the_manifest_says(manifest: Manifest) -> None:
     text = card(manifest)
     for part in (
         "# Model card: mine",
-        "A recommender of 60 items",
+        "A recommender of 60 items: ",
+        "- What training could know of the test rows of the figures: nothing.",
         "- Rows: 12,345",
         "- Fingerprint (sha256 of the rows): abc",
         "- Licence of the data: not stated",

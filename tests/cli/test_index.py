@@ -11,6 +11,7 @@ import pytest
 
 from shortlist import bundle
 from shortlist.bundle.live import open_live
+from shortlist.cli.index import about
 
 Cli = Callable[..., Any]
 
@@ -106,3 +107,36 @@ def test_the_command_line_is_told_its_own_words(
         said = cli("index", "remove", used, "--item", "4")
         refused(said, "is being changed", "recommend, score and index stats work now")
         assert "open_live" not in said.err
+
+
+def test_stats_are_lines_to_read(cli: Cli, used: Path, new: Path) -> None:
+    cli("index", "add", used, "--items", new)
+    lines = cli("index", "stats", used).out.splitlines()
+    assert (
+        "index          exact of 42 items" in lines
+        and "version        1; operations in the journal: 1" in lines
+    )
+    assert "operations     1 on its items since" in cli("inspect", used).out
+    told = {
+        "kind": "ann", "items": 5000, "recall": 0.96, "recall_k": 100, "target": 0.95, "queries": "given",
+        "lists": 40, "nprobe": 3, "exact_below": 12_000, "normalized": True,
+        "bytes": 1_234_567, "bytes_of_float32": 9_000,
+    }  # fmt: skip
+    assert dict(about(told)) == {
+        "index": "ann, approximate of 5,000 items; 3 of 40 lists are looked into",
+        "recall@100": "0.9600 on the users' own queries; 0.95 was asked for",
+        "index size": "1.2 MB, beside vectors of 9.0 kB",
+        "searched": "exactly: 5,000 items are no more than the 12,000 of that",
+    }
+    assert dict(about(told | {"items": 50_000}))["searched"].startswith("exactly where a filter leaves")
+
+
+def test_a_graph_that_is_lost_is_told_with_the_cure(cli: Cli, used: Path, new: Path, tmp_path: Path) -> None:
+    assert "recommend.onnx" not in cli("index", "build", used).err
+    cli("index", "add", used, "--items", new)
+    said = cli("index", "build", used)
+    assert (
+        f"recommend.onnx is left out, as it was made for what there was; shortlist export {used}" in said.err
+    )
+    assert cli("export", used, "-o", tmp_path / "whole").code == 0
+    assert (tmp_path / "whole" / "recommend.onnx").is_file()

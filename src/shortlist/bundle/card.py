@@ -11,6 +11,12 @@ from shortlist.bundle.manifest import Graph, Manifest
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 _USUAL = ("filtered ndcg@10 (user)", "filtered recall@10 (user)", "filtered hit_rate@100 (row)", "rmse")
+_TRAINED = {
+    frozenset({"model"}): "one trained model",
+    frozenset({"retrieval"}): "a model that was trained to retrieve",
+    frozenset({"ranking"}): "a model that was trained to rank",
+    frozenset({"retrieval", "ranking"}): "a model that was trained to retrieve, and one to rank",
+}
 
 
 def card(manifest: Manifest) -> str:
@@ -45,8 +51,8 @@ def _known(plain: Mapping[str, Any], *keys: str) -> Any:
 
 def _summary(manifest: Manifest) -> Iterator[str]:
     order, head = manifest.pipeline, manifest.pipeline.utility
-    parts = " and ".join(manifest.parts)
-    yield f"A recommender of {manifest.sizes.get('items', 0):,} items; what was trained: {parts}."
+    trained = _TRAINED.get(frozenset(manifest.parts), shown(" and ".join(manifest.parts)))
+    yield f"A recommender of {manifest.sizes.get('items', 0):,} items: {trained}."
     if manifest.index is not None:
         yield f"It retrieves candidates by the product of two vectors ({_index(manifest.index)})"
         weighed = (
@@ -178,7 +184,7 @@ def _limits(manifest: Manifest) -> Iterator[str]:
     yield "- Items outside of the catalogue are never returned; those with few training rows are known mostly"
     yield "  by their features, and popular items are favoured as far as the data favours them."
     if leaks := _known(made, "split", "leaks"):
-        yield f"- The figures are of a split of which must be said: {shown(leaks)}."
+        yield f"- What training could know of the test rows of the figures: {shown(leaks).rstrip('.')}."
     unseen = _known(made, "split", "test_rows_of_unseen_users")
     if unseen is not None:
         yield f"- Test rows of users that training never showed: {shown(unseen)}."

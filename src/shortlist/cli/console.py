@@ -43,6 +43,7 @@ _EXTRAS = {
     "implicit": "baselines",
 }
 
+_NOISE = "Value error, "  # what the parser puts before a choice that is none
 _OPTIONS = {
     "replace=True": "--replace",
     "the ids: item=": "the ids: --item COLUMN",
@@ -69,12 +70,11 @@ class Verbs(TyperGroup):
             raise typer.Exit(_say(error)) from None
         except Exception as error:
             if ctx.params.get("debug") or type(error).__module__.split(".")[0] in ("click", "typer"):
+                if isinstance(said := getattr(error, "message", None), str):
+                    error.message = said.removeprefix(_NOISE)  # type: ignore[attr-defined]
                 raise  # the parser's own: usage errors, exits
-            said = f"{type(error).__name__}: {error}".rstrip(": ")
-            fail(
-                f"a fault inside Shortlist: {said}",
-                "shortlist --debug VERB ... shows where",
-            )
+            name = f"{type(error).__name__}: {error}".rstrip(": ")
+            fail(f"a fault inside Shortlist: {name}", "shortlist --debug VERB ... shows where")
             raise typer.Exit(BUG) from None
 
 

@@ -13,20 +13,37 @@ from pathlib import Path
 from shortlist.cli.console import note
 from shortlist.errors import BundleError, DataError
 
+MANIFEST = "manifest.json"
+_NAMED = 5
+
 
 def bundle_folder(path: Path) -> Path:
     """The bundle at `path`: the folder itself, or `bundle/` inside a run's folder.
 
-    Raises BundleError when there is no such folder.
+    Raises BundleError when there is no such folder, or it holds several.
     """
     inside = path / "bundle"
     if inside.is_dir():
         return inside
     if path.is_dir():
+        if not (path / MANIFEST).exists() and (inside_it := _bundles(path)):
+            raise BundleError(f"{path} is a folder of runs, not one", hint=f"name one: {inside_it}")
         return path
     if path.exists():
         raise BundleError(f"{path} is a file; a bundle is a folder", hint="name the folder that holds it")
     raise BundleError(f"no such bundle: {path}", hint=_nearby(path))
+
+
+def _bundles(home: Path) -> str:
+    """The folders in this one that are bundles or hold one, the newest first, at most five."""
+    held = {MANIFEST, f"bundle/{MANIFEST}"}
+    there = [
+        path
+        for path in home.iterdir()
+        if path.name[0] != "." and any((path / name).is_file() for name in held)
+    ]
+    there.sort(key=lambda path: (-path.stat().st_mtime, path.name))
+    return ", ".join(map(str, there[:_NAMED])) + (", ..." if len(there) > _NAMED else "")
 
 
 def _nearby(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,8 @@ from shortlist.errors import RequestError
 
 if TYPE_CHECKING:
     from shortlist.pipeline.recommender import Recommender
+
+GRAPH = "recommend.onnx"
 
 app = typer.Typer(
     no_args_is_help=True, help="Make a bundle's index; add and remove items while it is in use."
@@ -78,6 +81,7 @@ def build(
         return made
 
     folder = bundle_folder(bundle)
+    whole = (folder / GRAPH).is_file()
     if output is None:
         with open_live(folder) as live:
             live.compact(change)
@@ -90,8 +94,18 @@ def build(
         return
     out(str(output or folder))
     note(f"{facts['kind']} index of {facts['items']:,} items", quiet=quiet)
-    for line in said:
+    for line in (*said, *_lost(output or folder, whole)):
         note(line, quiet=quiet)
+
+
+def _lost(folder: Path, whole: bool) -> list[str]:
+    """That the graph which recommends is there no more, and what brings it back; whole: it was there."""
+    if not whole or (folder / GRAPH).is_file():
+        return []
+    cure = "; with an exact index (--kind exact) there can be one"
+    if not (folder / "index").is_dir():
+        cure = f"; shortlist export {folder} -o NEW makes a copy that has it"
+    return [f"{GRAPH} is left out, as it was made for what there was{cure}"]
 
 
 @app.command(
@@ -175,7 +189,47 @@ def stats(bundle: Bundle, json: Json = False) -> None:
     if json:
         out_json(facts)
         return
-    out("\n".join(f"{name:<12} {_shown(value)}" for name, value in facts.items()))
+    for name, value in (*about(facts), *_kept(facts)):
+        out(f"{name:<14} {value}")
+
+
+def about(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is to be known of an index, of the facts it says of itself: a name and a line each."""
+    items = facts.get("items")
+    of = "" if items is None else f" of {items:,} items"
+    if facts.get("kind") != "ann":
+        yield "index", "none: the model does not retrieve" if facts.get("kind") == "none" else f"exact{of}"
+        return
+    yield "index", f"ann, approximate{of}; {facts['nprobe']:,} of {facts['lists']:,} lists are looked into"
+    asked = "the users' own queries" if facts.get("queries") == "given" else "made-up queries near items"
+    yield (
+        f"recall@{facts['recall_k']}",
+        f"{facts['recall']:.4f} on {asked}; {facts['target']:g} was asked for",
+    )
+    if not facts.get("normalized", True):
+        yield "lengths", "of the item vectors differ, which an approximate index handles badly"
+    yield "index size", f"{_amount(facts['bytes'])}, beside vectors of {_amount(facts['bytes_of_float32'])}"
+    if (items or 0) <= facts["exact_below"]:
+        yield (
+            "searched",
+            f"exactly: {items or 0:,} items are no more than the {facts['exact_below']:,} of that",
+        )
+    else:
+        yield "searched", f"exactly where a filter leaves at most {facts['exact_below']:,} items"
+
+
+def _kept(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What became of the items since."""
+    yield (
+        "since built",
+        f"{facts.get('delta', 0):,} items new or changed, {facts.get('removed', 0):,} removed",
+    )
+    yield "version", f"{facts['version']:,}; operations in the journal: {facts['operations']:,}"
+    yield "files", f"{_amount(facts['stored_bytes'])} of vectors, index and journal"
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def _facts(folder: Path) -> dict[str, Any]:
@@ -193,11 +247,5 @@ def _facts(folder: Path) -> dict[str, Any]:
         "items": live.recommender.items.num_present,
         "version": live.version,
         "operations": operations(folder),
-        "bytes": sum(file.stat().st_size for file in files if file.is_file()),
+        "stored_bytes": sum(file.stat().st_size for file in files if file.is_file()),
     }
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
