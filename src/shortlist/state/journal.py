@@ -118,7 +118,9 @@ def _short(data: bytes, at: int) -> bool:
         return True
     _, number, length, total = _FRAME.unpack_from(rest)
     payload = rest[_FRAME.size :]
-    return length > len(payload) and _sum(number, payload) != total  # of that sum, the length is damaged
+    return bool(
+        length > len(payload) and _sum(number, payload) != total
+    )  # of that sum, its length is damaged
 
 
 def _later(data: bytes, at: int) -> bool:
