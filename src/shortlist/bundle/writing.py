@@ -127,14 +127,23 @@ def _write_recommend(
     """Write recommend.onnx and list it, if there is one and it is made of what was written."""
     if whole.graph is None:
         return Recommend(left_out=whole.left_out or "it was not asked for")
-    names = [n for n in files if n.startswith("items/") and "columns" not in n]
-    names += [n for n in files if n.endswith((".onnx", f"/{WEIGHTS}")) and not n.startswith("train/")]
-    made_of = digest_of(files, names, msgspec.json.encode(pipeline_of(recommender), order="sorted"))
+    made_of = digest_of_what_answers(recommender, files)
     if whole.made_of not in ("", made_of):
         return Recommend(left_out=OTHER)
     (folder / RECOMMEND).write_bytes(whole.graph)
     files[RECOMMEND] = described(folder / RECOMMEND)
     return Recommend(facts(folder / RECOMMEND), made_of)
+
+
+def digest_of_what_answers(recommender: Recommender, files: Mapping[str, File]) -> str:
+    """Of all that recommend.onnx is made of: graphs, items, and how they are put together."""
+    names = [n for n in files if n.startswith("items/") and "columns" not in n]
+    names += [
+        n
+        for n in files
+        if n.endswith((".onnx", f"/{WEIGHTS}")) and n != RECOMMEND and not n.startswith("train/")
+    ]
+    return digest_of(files, names, msgspec.json.encode(pipeline_of(recommender), order="sorted"))
 
 
 def _require_replaceable(path: Path) -> None:
