@@ -34,7 +34,7 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     """How the lists are searched and what was measured when they were built.
 
     probes: (share of items allowed, lists looked into to reach the target), from all items down. few: with
-    so many allowed or fewer, those are searched exactly (0: never). recall: share of the exact best `k` that
+    so many allowed or fewer, those are searched exactly. recall: share of the exact best `k` that
     the lists give, nothing filtered, for queries the probes were not tuned on. queries: "given", or "items"
     where vectors of items, moved, stood in. log_z_error: mean absolute error of the estimated log sum exp.
     normalized: all vectors have one length.
@@ -125,7 +125,7 @@ class AnnIndex:
         once and remembered as long as it lives. Raises as `ExactIndex.search`."""
         require_search(self.exact, queries, k, allow, exclude, bonus)
         wanted, k = self._wanted(allow), min(k, len(self))
-        if self.tuned.few and wanted.count <= max(self.tuned.few, 10 * k):
+        if wanted.count <= max(self.tuned.few, 10 * k):
             found = self.exact.search(queries, k, allow=allow, exclude=exclude, bonus=bonus)
             return found._replace(log_z=self.log_z(queries, bonus)) if log_z else found
         parts = []
@@ -149,6 +149,14 @@ class AnnIndex:
             scores,
             np.concatenate(known) if len(known) and allow is None else self.log_z(queries, bonus),
         )
+
+    def by_lists(self, queries: Floats, k: int, allow: Bools | None = None) -> Floats:
+        """Scores [b, k] of what `nprobe` lists give, -inf where they give fewer, however few items there are:
+        what is measured of an index."""
+        wanted, out = self._wanted(allow), np.empty((len(queries), k), np.float32)
+        for part in blocks(len(queries), _QUERIES):
+            out[part] = self._searched(_Asked(queries[part], part, None, None), k, wanted).scores
+        return out
 
     def log_z(self, queries: Floats, bonus: tuple[Relation, float] | None = None) -> Floats:
         """See `Index.log_z`: the best items found, a sample of the rest, and all that is fresh or has the
@@ -185,13 +193,16 @@ class AnnIndex:
         save_json(folder / "index.json", {"kind": self.kind, "tuned": msgspec.to_builtins(self.tuned)})
 
     def describe(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values. recall: of a search for the best recall_k of all items, exact while there are no more
+        than exact_below; recall_of_lists: what holds when there are more."""
         tuned, known = self.tuned, self._known
+        exactly = known["all"].count <= max(tuned.few, 10 * tuned.k)
         size = self.lists.num_bytes + known["sample"].nbytes + known["fresh"].nbytes
         return {
             **self.exact.describe(),
             "kind": self.kind,
-            "recall": tuned.recall,
+            "recall": 1.0 if exactly else tuned.recall,
+            "recall_of_lists": tuned.recall,
             "recall_k": tuned.k,
             "target": tuned.target,
             "queries": tuned.queries,

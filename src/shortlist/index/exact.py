@@ -171,7 +171,9 @@ class ExactIndex:
         def again(rows: Longs, columns: Longs) -> Floats:
             at = columns if places is None else places[columns]
             scores = products(queries, rows, self.rows.vectors, at)
-            return scores if bonus is None else scores + favoured(rows, at, *pairs(bonus[0], part), bonus[1])
+            if bonus is not None:
+                scores += favoured(rows, at, *pairs(bonus[0], part), bonus[1])
+            return scores
 
         return again
 

@@ -31,7 +31,7 @@ def products(queries: Floats, rows: Longs, vectors: Callable[[Longs], Floats], a
     return out
 
 
-def favoured(rows: Longs, at: Longs, had_rows: Longs, had: Longs, amount: float) -> Floats:
+def favoured(rows: Longs, at: Longs, had_rows: Longs, had: Ints, amount: float) -> Floats:
     """What is added to the scores of these pairs [n]: the amount where they are among those that had it."""
     width = np.int64(1) << 32
     own = np.isin(rows * width + at, had_rows.astype(np.int64) * width + had)
@@ -52,11 +52,12 @@ def best(scores: Floats, k: int, again: Again, mask: Bools | None = None) -> tup
     for edge in row[column == k - 1]:  # what lies as near to the k-th may be any number
         values = scores[edge] if mask is None else np.where(mask, scores[edge], np.float32(-np.inf))
         at = np.flatnonzero(values >= values[positions[edge, :k]].min() - slack[edge])
-        at = at[np.argsort(-values[at], kind="stable")].astype(np.int32)[None]
-        value = values[at]
+        order = np.argsort(-values[at], kind="stable")
+        places: Ints = at[order].astype(np.int32)[None]
+        value = values[places]
         close = np.flatnonzero(value[0, 1:] >= value[0, :-1] - slack[edge])
-        _settle(at, value, np.zeros_like(close), close, partial(_of_row, again, edge))
-        positions[edge, :k], found[edge, :k] = at[0, :k], value[0, :k]
+        _settle(places, value, np.zeros_like(close), close, partial(_of_row, again, edge))
+        positions[edge, :k], found[edge, :k] = places[0, :k], value[0, :k]
     return positions[:, :k], found[:, :k]
 
 
