@@ -123,6 +123,7 @@ def test_no_users(cli: Cli, run: Path, tmp_path: Path) -> None:
     assert (run / "bundle" / "users").is_dir()
     said = cli("export", run, "-o", tmp_path / "out", "--without-users")
     assert said.code == 0, said.err
+    assert "popular items" in said.err and "ids training knew stay in the graphs" in said.err
     bundle.verify(tmp_path / "out")
     alone = sl.load(tmp_path / "out")
     assert len(alone.users) == 0 and len(alone.users.seen) == 0 and alone.provenance["users"] == "left out"

@@ -121,9 +121,21 @@ def export(
             f"with the {changes:,} operations of {folder / 'live'}, which the copy starts without",
             quiet=quiet,
         )
-    for line in _told(stated):
+    for line in (*_told(stated), *(_ids_kept(output) if without_users else ())):
         note(line, quiet=quiet)
     note(f"wrote {output}; next: {next_step}", quiet=quiet)
+
+
+def _ids_kept(folder: Path) -> list[str]:
+    """What a copy without users is, where its model reads their ids."""
+    from shortlist import bundle as bundles
+
+    if "user_id" not in bundles.inspect(folder)["schema"].get("query", {}):
+        return []
+    return [
+        "the model reads user ids: without users it answers those who tell no history with popular items",
+        "the ids training knew stay in the graphs: treat the copy as personal data",
+    ]
 
 
 def _require_alone(what: str, *others: object) -> None:
