@@ -294,7 +294,9 @@ def _nearest(recommender: Recommender, k: int) -> tuple[Near, int]:
 
     def approximate(items: Longs) -> tuple[Floats, Ints]:
         itself = Seen(np.arange(len(items) + 1), items.astype(np.int32))
-        return unit, index.search(vectors[items], NEAR * k, allow=allow, exclude=itself).positions
+        return unit, index.search(
+            vectors[items], min(NEAR * k, len(unit)), allow=allow, exclude=itself
+        ).positions
 
     return approximate, len(unit) // 16
 

@@ -6,10 +6,13 @@ by many queries, and only rows in which something beats the k-th best so far are
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from shortlist._typing import Floats, Ints, Longs
-from shortlist.index.top import top_k
+from shortlist.index.ties import best as best_of
+from shortlist.index.ties import products, slack_of
 
 _QUERIES, _TILE = 64, 8192  # 2 MiB of scores
 
@@ -33,11 +36,19 @@ def _among_all(unit: Floats, asked: Longs, k: int) -> Ints:
         scores = queries @ unit[start : start + _TILE].T
         own = (asked >= start) & (asked < start + _TILE)
         scores[row[own], asked[own] - start] = -np.inf
-        better = np.flatnonzero(scores.max(1) > best[:, -1])
+        enough = best[:, -1] - np.nan_to_num(slack_of(places, best))
+        better = np.flatnonzero(scores.max(1) > enough)
         if len(better):
-            among, score = top_k(scores[better], k)
+            again = partial(_again, queries[better], unit, start)
+            among, score = best_of(scores[better], k, again)
+            near = np.nonzero(among >= 0)
+            score[near] = again(near[0], among[near].astype(np.int64))
             places[better], best[better] = _merged(places[better], best[better], among + start, score)
     return np.where(best > -np.inf, places, -1).astype(np.int32)
+
+
+def _again(queries: Floats, unit: Floats, start: int, rows: Longs, columns: Longs) -> Floats:
+    return products(queries, rows, lambda at: unit[at], columns + start)
 
 
 def _merged(places: Ints, best: Floats, more: Ints, score: Floats) -> tuple[Ints, Floats]:
