@@ -30,7 +30,7 @@ def test_order_is_kept_where_only_axes_of_one_element_move() -> None:
 
 @pytest.mark.parametrize(
     ("table", "axis", "shape"),
-    [(TABLE, 1, ("b", 6)), (TABLE.reshape(3, 2), 0, ("b",)), (TABLE, 0, ("b", 1)), (None, 0, ("b",))],
+    [(TABLE, 1, ("b",)), (TABLE.reshape(3, 2), 0, ("b",)), (TABLE, 0, ("b", 1)), (None, 0, ("b",))],
 )
 def test_only_rows_of_one_number_are_looked_up_without_their_axis(
     table: np.ndarray, axis: int, shape: tuple[str | int, ...]
