@@ -8,6 +8,7 @@ import pytest
 from shortlist._typing import Floats, Longs
 from shortlist.index.exact import ExactIndex
 from shortlist.index.ties import best
+from shortlist.pipeline.neighbours import nearest
 from shortlist.state.seen import Seen
 
 
@@ -71,3 +72,14 @@ def test_a_k_beyond_all_numbers_costs_no_more_than_all_items() -> None:
     assert found.positions.tolist() == [[0, 1, 2]]
     wide = ExactIndex.of(np.ones((30, 2), np.float32)).search(np.ones((1, 2), np.float32), 10**9, allow=few)
     assert wide.positions.shape == (1, 30) and wide.positions[0, :2].tolist() == [4, -1]
+
+
+def test_neighbours_of_equal_vectors_are_in_order_of_position() -> None:
+    rng = np.random.default_rng(2)
+    vectors, which = catalogue(rng, 9001, 33, 500)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    asked = np.arange(0, 9001, 90)
+    for item, found in zip(asked, nearest(unit, asked, 30), strict=True):
+        scores = (unit[[np.flatnonzero(which == w)[0] for w in range(500)]].astype(float) @ unit[item])[which]
+        scores[item] = -np.inf
+        assert found.tolist() == np.lexsort((np.arange(9001), -np.round(scores, 9)))[:30].tolist()
