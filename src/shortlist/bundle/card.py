@@ -52,7 +52,8 @@ def _known(plain: Mapping[str, Any], *keys: str) -> Any:
 def _summary(manifest: Manifest) -> Iterator[str]:
     order, head = manifest.pipeline, manifest.pipeline.utility
     trained = _TRAINED.get(frozenset(manifest.parts), shown(" and ".join(manifest.parts)))
-    yield f"A recommender of {manifest.sizes.get('items', 0):,} items: {trained}."
+    offered = manifest.sizes.get("items", 0) - manifest.sizes.get("retired", 0)
+    yield f"A recommender of {offered:,} items: {trained}."
     if manifest.index is not None:
         yield f"It retrieves candidates by the product of two vectors ({_index(manifest.index)})"
         weighed = (
@@ -61,7 +62,7 @@ def _summary(manifest: Manifest) -> Iterator[str]:
         yield f"and answers with the best of {weighed if head.rating_weight else 'these'}."
     else:
         yield f"It orders the {order.num_retrieved} most popular items by the predicted {shown(head.head)}."
-    yield f"Made with Shortlist {shown(manifest.shortlist)}; `manifest.json` says when."
+    yield f"Written by Shortlist {shown(manifest.shortlist)}; `manifest.json` says when its model first was."
 
 
 def _index(index: Mapping[str, Any]) -> str:
@@ -241,10 +242,11 @@ def _sizes(manifest: Manifest) -> Iterator[str]:
 def _privacy(manifest: Manifest) -> Iterator[str]:
     count = manifest.sizes.get("users", 0)
     if manifest.provenance.get("users") == "left out":
-        yield "What is known of users was left out. The graphs hold their ids where the model reads these."
+        yield "What is known of users was left out. Where the model reads their ids, graphs and encoder.json"
+        yield "hold these."
     else:
-        yield f"`users/` holds the ids of {count:,} users, what is stored of them and what each has seen; the"
-        yield "graphs hold their ids where the model reads these."
+        yield f"`users/` holds the ids of {count:,} users, what is stored of them and what each has seen;"
+        yield "where the model reads the ids, graphs and encoder.json hold these too."
     if any(name.startswith("train/") for name in manifest.files):
         yield "`train/` holds every training row (`shortlist export --serving` leaves it out)."
     yield "Treat the folder as the personal data it is."

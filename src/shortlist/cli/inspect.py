@@ -40,7 +40,7 @@ def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     size = sum(file["bytes"] for file in files.values())
     amount = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
     yield "format", f"{manifest['format']}.{manifest['minor']}, written by shortlist {manifest['shortlist']}"
-    yield "created", manifest["created"]
+    yield "created", f"{manifest['created']}, with the model; copies keep it"
     yield "files", f"{len(files)} of {amount}, all there"
     yield "sizes", ", ".join(f"{count:,} {name}" for name, count in manifest["sizes"].items())
     for name, part in manifest["parts"].items():
