@@ -17,7 +17,7 @@ def catalogue(rng: np.random.Generator, size: int, width: int, distinct: int) ->
     return rng.standard_normal((distinct, width)).astype(np.float32)[which], which
 
 
-@pytest.mark.parametrize(("size", "width", "distinct"), [(1001, 513, 3), (5003, 16, 40), (20_003, 3, 900)])
+@pytest.mark.parametrize(("size", "width", "distinct"), [(1001, 513, 3), (5003, 16, 40), (5001, 3, 400)])
 def test_equal_vectors_are_ordered_by_position(size: int, width: int, distinct: int) -> None:
     rng = np.random.default_rng(size)
     vectors, which = catalogue(rng, size, width, distinct)
