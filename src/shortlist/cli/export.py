@@ -95,10 +95,7 @@ def export(
         write_savedmodel(folder, output, part=part)
         next_step = f'tf.saved_model.load("{output}")'
     else:
-        if part:
-            raise RequestError("--part is of a SavedModel", hint="give it with --format savedmodel")
-        if recipe and weights is None:
-            raise RequestError("--recipe is of --weights", hint="give it with --weights bf16 or int8")
+        _require_read(part, recipe, weights)
         from shortlist.api.exporting import export_bundle
         from shortlist.bundle.live import operations
 
@@ -116,14 +113,23 @@ def export(
         out_json({"path": str(output), "weights": stated})
     else:
         out(str(output))
-    if changes:
-        note(
-            f"with the {changes:,} operations of {folder / 'live'}, which the copy starts without",
-            quiet=quiet,
-        )
-    for line in (*_told(stated), *(_ids_kept(output) if without_users else ())):
+    for line in (*_changed(folder, changes), *_told(stated), *(_ids_kept(output) if without_users else ())):
         note(line, quiet=quiet)
     note(f"wrote {output}; next: {next_step}", quiet=quiet)
+
+
+def _require_read(part: str, recipe: str, weights: Weights | None) -> None:
+    """RequestError for what would be given for nothing."""
+    if part:
+        raise RequestError("--part is of a SavedModel", hint="give it with --format savedmodel")
+    if recipe and weights is None:
+        raise RequestError("--recipe is of --weights", hint="give it with --weights bf16 or int8")
+
+
+def _changed(folder: Path, count: int) -> list[str]:
+    """How much has become of the bundle since it was written."""
+    what = f"{count:,} operation{'s' if count != 1 else ''}"
+    return [f"the {what} of {folder / 'live'} became part of the copy"] if count else []
 
 
 def _ids_kept(folder: Path) -> list[str]:
