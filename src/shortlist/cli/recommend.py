@@ -74,11 +74,7 @@ def recommend(
     predicts, and source (retrieval or popular). A run that was killed goes on where it was, when the same is
     asked again.
     """
-    _require_one(
-        {"--user": bool(user), "--all-users": all_users, "--users": users is not None},
-        file=output is not None,
-        history=bool(history),
-    )
+    _require_one(bool(user), all_users, users is not None, file=output is not None, history=bool(history))
     require_output(output)
     chosen = None if users is None else read_users(users)
     recommender = load(bundle)
@@ -113,8 +109,9 @@ def recommend(
     _show(recommender, rows, asked, json=json, quiet=quiet)
 
 
-def _require_one(given: dict[str, bool], *, file: bool, history: bool) -> None:
+def _require_one(user: bool, all_users: bool, users: bool, *, file: bool, history: bool) -> None:
     """Leave where it is not one of --user, --all-users and --users, the latter two with --output."""
+    given = {"--user": user, "--all-users": all_users, "--users": users}
     said = [name for name, there in given.items() if there]
     message = ""
     if not said:
