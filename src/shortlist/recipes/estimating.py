@@ -22,7 +22,7 @@ from shortlist.api.sources import read_data, split_data
 from shortlist.data.coding import coded
 from shortlist.data.splits import Split
 from shortlist.evaluation.compare import evaluate as judge
-from shortlist.evaluation.costs import baseline_costs, followed
+from shortlist.evaluation.costs import baseline_costs, followed, scored_rows
 from shortlist.evaluation.rows import TestRows
 from shortlist.features.batches import Examples
 from shortlist.models.build import build
@@ -37,8 +37,6 @@ STEPS, EPOCHS = 16, 3
 FEW, MORE, LONG = 2_000, 20_000, 1.5
 """Rows on which stages are timed, the more of them fewer if they would take longer than so many seconds; a
 line through both times is followed to all rows."""
-FEWEST, SCORES = 100, 40_000_000
-"""The fewer of these rows the more items there are, each of which has a score in every row."""
 ENOUGH = 4.0
 """Seconds after which what was measured once, or for an epoch of steps, is not measured again."""
 
@@ -279,16 +277,11 @@ def _test_rows(split: Split, prepared: Prepared) -> TestRows:
     )
 
 
-def _few(num_items: int) -> int:
-    """Rows on which a stage is timed first."""
-    return min(FEW, max(FEWEST, SCORES // max(1, num_items)))
-
-
 def _followed(
     make: Callable[[pl.DataFrame], Callable[[], Any]], rows: pl.DataFrame, num_items: int
 ) -> tuple[float, float]:
     """(what the first call takes beside, seconds of a call on all rows): from calls on few and on more."""
-    size = _few(num_items)
+    size = scored_rows(FEW, num_items)
     few = _users_of(rows, size)
     beside, seconds = _called(make(few))
     if len(few) == len(rows):
