@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shortlist import bundle
+from shortlist.bundle.live import open_live
 from shortlist.bundle.verifying import verify
 from shortlist.errors import BundleCorrupted
 from shortlist.index.exact import ExactIndex
@@ -42,3 +43,17 @@ def test_vectors_of_another_length_are_noticed(indexed: Path, monkeypatch: pytes
         monkeypatch.setattr("shortlist.bundle.verifying.load", lambda _, other=other: other)
         with pytest.raises(BundleCorrupted, match=message):
             verify(indexed)
+
+
+def test_operations_are_done(copy: Path) -> None:
+    with open_live(copy) as live:
+        for number in range(3):
+            live.add_items({"item_id": f"n{number}", "title": "New", "genres": ["War"]})
+    verify(copy)
+    journal = copy / "live" / "journal"
+    content = bytearray(journal.read_bytes())
+    content[len(content) // 2] ^= 1
+    journal.write_bytes(content)
+    bundle.load(copy)
+    with pytest.raises(BundleCorrupted, match=r"live/journal.* is damaged at byte"):
+        verify(copy)
