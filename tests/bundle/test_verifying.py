@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,3 +58,33 @@ def test_operations_are_done(copy: Path) -> None:
     bundle.load(copy)
     with pytest.raises(BundleCorrupted, match=r"live/journal.* is damaged at byte"):
         verify(copy)
+
+
+def test_an_approximate_index_is_not_compared_with_the_graph_of_all(
+    indexed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its index finds none of the best, as one of another kind may miss some."""
+    loaded = bundle.load(indexed)
+    assert (indexed / "recommend.onnx").is_file() and loaded.index is not None
+    poor = replace(loaded, index=replace_search(loaded.index))
+    monkeypatch.setattr("shortlist.bundle.verifying.load", lambda _: poor)
+    monkeypatch.setattr("shortlist.bundle.verifying._of_index", lambda *_: ())
+    verify(indexed)
+
+
+def replace_search(index: Any) -> Any:
+    """An index that finds the worst instead."""
+
+    class Poor:
+        kind = "exact"
+
+        def __len__(self) -> int:
+            return len(index)
+
+        def describe(self) -> Any:
+            return index.describe()
+
+        def search(self, queries: Any, *args: Any, **options: Any) -> Any:
+            return index.search(-queries, *args, **options)
+
+    return Poor()

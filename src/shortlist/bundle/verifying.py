@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ def _of_recommend(folder: Path, manifest: Manifest, recommender: Recommender) ->
     except Exception as error:  # see above
         yield f"{path} does not answer: {error}"
         return
-    slate = recommender.recommend(users, k)
+    slate = replace(recommender, index=None).recommend(users, k)  # as the graph does: every score
     for query, user in enumerate(users):
         if not _same(slate.of(query).columns, *(values[query] for values in found)):
             yield f"{path} answers user {user!r} with other items than the recommender does"
