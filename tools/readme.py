@@ -29,7 +29,7 @@ PART = re.compile(
     re.DOTALL,
 )
 FOR = {
-    "base": "`recommend`, `score`, `similar`, `index`, `inspect`, `verify`, `export` and `doctor` from a bundle",
+    "base": "`recommend`, `score`, `similar`, `index`, `inspect`, `verify`, `export`, `doctor` from a bundle",
     "tables": "reading tables, splitting, evaluating a bundle",
     "baselines": "item-kNN, EASE, iALS beside the model",
     "train": "fitting and exporting",
