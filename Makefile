@@ -16,15 +16,21 @@ demo_command = $(bin)/shortlist train ml100k-ids --output runs/demo --force && \
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# $(call environment,FOLDER,LOCKED): a new Python environment that holds what is locked.
+define environment
+@mkdir -p $(dir $(1))
+@$(PYTHON) -m venv --clear $(1) || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
+$(PYTHON) -m venv --clear --without-pip $(1) && $(PYTHON) -m pip --python $(1)/bin/python install pip; }
+$(1)/bin/python -m pip install --quiet --require-hashes -r $(2)
+endef
+
 setup: $(ready)  ## make .venv from the locked requirements, the package editable in it
 
 # The file is touched last, so a setup that was interrupted starts again.
 $(ready): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
 	"Python 3.11 or newer is needed, this is %d.%d: make setup PYTHON=python3.12" % v[:2])'
-	@$(PYTHON) -m venv --clear $(VENV) || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
-	$(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(bin)/python install pip; }
-	$(bin)/python -m pip install --require-hashes -r requirements/dev.txt
+	$(call environment,$(VENV),requirements/dev.txt)
 	$(bin)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -43,10 +49,7 @@ test-dist: setup  ## build, install into empty environments, run the quickstart 
 examples_ready := build/examples/.ready
 
 $(examples_ready): requirements/examples.txt
-	@$(PYTHON) -m venv --clear build/examples || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
-	$(PYTHON) -m venv --clear --without-pip build/examples && \
-	$(PYTHON) -m pip --python build/examples/bin/python install pip; }
-	build/examples/bin/python -m pip install --quiet --require-hashes -r requirements/examples.txt
+	$(call environment,build/examples,requirements/examples.txt)
 	@touch $@
 
 test-examples: setup $(examples_ready)  ## run the examples beside the trackers they write to, read back
@@ -55,11 +58,7 @@ test-examples: setup $(examples_ready)  ## run the examples beside the trackers 
 savedmodel_ready := build/savedmodel/.ready
 
 $(savedmodel_ready): requirements/savedmodel.txt
-	@mkdir -p build
-	@$(PYTHON) -m venv --clear build/savedmodel || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
-	$(PYTHON) -m venv --clear --without-pip build/savedmodel && \
-	$(PYTHON) -m pip --python build/savedmodel/bin/python install pip; }
-	build/savedmodel/bin/python -m pip install --quiet --require-hashes -r requirements/savedmodel.txt
+	$(call environment,build/savedmodel,requirements/savedmodel.txt)
 	@touch $@
 
 test-savedmodel: $(savedmodel_ready)  ## write TensorFlow SavedModels, call them, compare with the recommender
@@ -69,21 +68,13 @@ node_ready := build/node/.ready
 plain_ready := build/onnxruntime/.ready
 
 $(node_ready): requirements/node.txt examples/node/package.json examples/node/package-lock.json examples/node/.npmrc
-	@mkdir -p build
-	@$(PYTHON) -m venv --clear build/node || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
-	$(PYTHON) -m venv --clear --without-pip build/node && \
-	$(PYTHON) -m pip --python build/node/bin/python install pip; }
-	build/node/bin/python -m pip install --quiet --require-hashes -r requirements/node.txt
+	$(call environment,build/node,requirements/node.txt)
 	cp examples/node/package.json examples/node/package-lock.json examples/node/.npmrc build/node
 	PATH="$(CURDIR)/build/node/bin:$$PATH" npm ci --prefix build/node --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 $(plain_ready): requirements/onnxruntime.txt
-	@mkdir -p build
-	@$(PYTHON) -m venv --clear build/onnxruntime || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
-	$(PYTHON) -m venv --clear --without-pip build/onnxruntime && \
-	$(PYTHON) -m pip --python build/onnxruntime/bin/python install pip; }
-	build/onnxruntime/bin/python -m pip install --quiet --require-hashes -r requirements/onnxruntime.txt
+	$(call environment,build/onnxruntime,requirements/onnxruntime.txt)
 	@touch $@
 
 test-node: setup $(node_ready) $(plain_ready)  ## recommend from bundles in Node.js and without Shortlist, compare
@@ -124,11 +115,7 @@ docs_ready := build/docs-venv/.ready
 docs_python = PYTHONPATH=src $(docs_bin)/python
 
 $(docs_ready): requirements/docs.txt
-	@mkdir -p build
-	@$(PYTHON) -m venv --clear build/docs-venv || { echo "no ensurepip here: taking the pip of $(PYTHON)"; \
-	$(PYTHON) -m venv --clear --without-pip build/docs-venv && \
-	$(PYTHON) -m pip --python $(docs_bin)/python install pip; }
-	$(docs_bin)/python -m pip install --quiet --require-hashes -r requirements/docs.txt
+	$(call environment,build/docs-venv,requirements/docs.txt)
 	@touch $@
 
 docs: $(docs_ready)  ## run the pages that train, compare what they print, build the site into build/site

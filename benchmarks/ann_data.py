@@ -1,4 +1,4 @@
-"""A million vectors that are correlated as those of trained towers are, and queries to search them with.
+"""A million made vectors, correlated and in groups, and queries to search them with.
 
 Numbers of falling weight (the j-th of the 64 has the standard deviation j ** -0.5, turned at random) make the
 centres of 1,000 groups, whose sizes fall off as a Zipf law, and what is an item's own. All vectors have

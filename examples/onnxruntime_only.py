@@ -25,6 +25,8 @@ class Bundle:
 
     def __init__(self, path: Path) -> None:
         folder = path if (path / "manifest.json").is_file() else path / "bundle"
+        if not (folder / "manifest.json").is_file():
+            raise SystemExit(f"{path} is no bundle: there is no manifest.json in it, nor in {folder}")
         self.manifest = read_json(folder / "manifest.json")
         reason = self.manifest.get("recommend", {}).get("left_out")
         if reason:
@@ -182,12 +184,14 @@ def read_columns(folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Read the command line, print shortlists."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--user", action="append", required=True)
-    parser.add_argument("-k", type=int, default=10)
-    parser.add_argument("--timestamp", type=int)
-    parser.add_argument("--json", action="store_true")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bundle", type=Path, help="a bundle, or a run that holds one")
+    parser.add_argument("--user", action="append", required=True, help="whose items; may be repeated")
+    parser.add_argument("-k", type=int, default=10, help="how many items")
+    parser.add_argument("--timestamp", type=int, help="when: seconds since 1970")
+    parser.add_argument("--json", action="store_true", help="a line of JSON a user")
     asked = parser.parse_args()
     bundle = Bundle(asked.bundle)
     for user in asked.user:

@@ -29,7 +29,7 @@ PART = re.compile(
     re.DOTALL,
 )
 FOR = {
-    "base": "`recommend`, `score`, `similar`, `index`, `inspect`, `verify`, `export` and `doctor` from a bundle",
+    "base": "`recommend`, `score`, `similar`, `index`, `inspect`, `verify`, `export`, `doctor` from a bundle",
     "tables": "reading tables, splitting, evaluating a bundle",
     "baselines": "item-kNN, EASE, iALS beside the model",
     "train": "fitting and exporting",
@@ -38,7 +38,7 @@ FOR = {
     "ann": "an approximate index, for catalogues of a hundred thousand items and more",
     "tensorflow": "`export --format savedmodel`",
     "gpu": "fitting on an NVIDIA GPU under Linux",
-    "all": "everything the commands above need but `tune`",
+    "all": "everything the commands below need but `tune` and `index build --kind ann`",
 }
 NAMES = {
     "top100_raw": "top-100",

@@ -32,6 +32,9 @@ function readColumns(folder) {
 /** Everything but the graph. Of a run's folder, the bundle in it. */
 export function openBundle(path) {
   const folder = existsSync(join(path, "manifest.json")) ? path : join(path, "bundle");
+  if (!existsSync(join(folder, "manifest.json"))) {
+    throw new Error(`${path} is no bundle: there is no manifest.json in it, nor in ${folder}`);
+  }
   const manifest = readJson(join(folder, "manifest.json"));
   const users = join(folder, "users");
   const array = (name) => readArray(join(users, name)).data;

@@ -91,6 +91,8 @@ function list(type, values, missing) {
   return new Tensor(type, filled, [1, filled.length]);
 }
 
+const USAGE = "usage: node recommend.mjs BUNDLE --user ID [--user ID] [-k 10] [--timestamp SECONDS] [--json]";
+
 async function main() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
@@ -99,10 +101,12 @@ async function main() {
       k: { type: "string", short: "k", default: "10" },
       timestamp: { type: "string" },
       json: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h", default: false },
     },
   });
+  if (values.help) return console.log(USAGE);
   if (positionals.length !== 1 || !values.user) {
-    console.error("usage: node recommend.mjs BUNDLE --user ID [--user ID] [-k 10] [--timestamp SECONDS] [--json]");
+    console.error(USAGE);
     process.exit(2);
   }
   const recommend = await load(positionals[0]);
@@ -117,4 +121,11 @@ async function main() {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) await main();
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  try {
+    await main();
+  } catch (error) {
+    console.error(`error: ${error.message}`);
+    process.exit(1);
+  }
+}

@@ -42,10 +42,18 @@ class Scorer(Protocol):
         ...
 
     def predict(
-        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+        self,
+        query: Floats,
+        candidate: Floats,
+        aggregates: dict[str, Floats] | None = None,
+        rows: Longs | None = None,
     ) -> dict[str, Floats]:
         """One output [n] a head (such as "rating") for pairs of representations [n, r] and the aggregates
-        [n, F] of heads that have any."""
+        [n, F] of heads that have any.
+
+        rows: int64 [b, k], the candidates of each query, as rows of candidate [m, r] beside query [b, r] and
+        aggregates [b, k, F]: outputs are [b, k]. What a side alone decides is then computed once.
+        """
         ...
 
 
@@ -64,7 +72,8 @@ class Found(NamedTuple):
     """What a search found for each of b queries, by score descending, then position ascending.
 
     positions [b, k]: rows of the catalogue, -1 where none is left. scores [b, k]: inner products and the
-    bonus, -inf there. log_z [b]: log sum exp of the scores of all items, where it was asked for.
+    bonus, -inf there. Where k is more than there are rows, they are as many columns as there are rows. log_z
+    [b]: log sum exp of the scores of all items, where it was asked for.
     """
 
     positions: Ints

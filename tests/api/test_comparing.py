@@ -42,8 +42,10 @@ class Stub:
         vectors = self._vectors([int(i[1:]) for i in columns["item_id"]])
         return vectors, vectors
 
-    def predict(self, query: Any, candidate: Any, aggregates: Any = None) -> Any:
-        return {"rating": (query * candidate).sum(axis=1)}
+    def predict(self, query: Any, candidate: Any, aggregates: Any = None, rows: Any = None) -> Any:
+        if rows is not None:
+            query, candidate = query[:, None], candidate[rows]
+        return {"rating": (query * candidate).sum(-1)}
 
 
 def recommender(off: int = 0, items: list[str] = ITEMS, seen: Any = ((), ()), **options: Any) -> Recommender:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from shortlist._typing import Columns, Floats
+from shortlist._typing import Columns, Floats, Longs
 from shortlist.api.cases import Case, first_rows_of
 from shortlist.api.entrants import entrant, numpy_counter, two_stage_entrant
 from shortlist.api.evaluating import choose_weight, evaluate
@@ -52,9 +52,13 @@ class Clock:
         return positions[:, None].astype(np.float32), np.eye(N, dtype=np.float32)[positions]
 
     def predict(
-        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+        self,
+        query: Floats,
+        candidate: Floats,
+        aggregates: dict[str, Floats] | None = None,
+        rows: Longs | None = None,
     ) -> dict[str, Floats]:
-        return {"rating": candidate[:, 0]}
+        return {"rating": candidate[:, 0] if rows is None else candidate[rows, 0]}
 
 
 class Line(Clock):

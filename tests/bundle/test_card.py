@@ -47,7 +47,8 @@ def test_it_says_what_the_manifest_says(manifest: Manifest) -> None:
     text = card(manifest)
     for part in (
         "# Model card: mine",
-        "A recommender of 60 items",
+        "A recommender of 60 items: ",
+        "- What training could know of the test rows of the figures: nothing.",
         "- Rows: 12,345",
         "- Fingerprint (sha256 of the rows): abc",
         "- Licence of the data: not stated",
@@ -100,3 +101,12 @@ def test_texts_cannot_write_in_it(saved: Path, tmp_path: Path) -> None:
 def test_signs_are_escaped_and_nothing_else() -> None:
     assert shown("a_b\\[c](d) | <e> `f` & 1,5 %") == r"a\_b\\\[c\](d) \| \<e\> \`f\` \& 1,5 %"
     assert shown(None) == "" and shown(3) == "3"
+
+
+def test_retired_items_are_not_counted_and_created_is_the_model_s(saved: Path, tmp_path: Path) -> None:
+    loaded = bundle.load(saved)
+    loaded.remove_items(["m1", "m2"]).save(tmp_path / "b")
+    text = (tmp_path / "b" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "A recommender of 58 items" in text and "first was" in text
+    assert "graphs and encoder.json hold these" in text
+    assert bundle.inspect(tmp_path / "b")["created"] == bundle.inspect(saved)["created"]

@@ -82,6 +82,13 @@ def test_what_a_later_version_adds_is_ignored(copy: Path) -> None:
     bundle.load(copy)
 
 
+@pytest.mark.parametrize("number", [0, -5])
+def test_a_format_there_never_was_is_damage(copy: Path, number: int) -> None:
+    edit(copy, lambda m: m.update(format=number), forge=True)
+    with pytest.raises(BundleCorrupted, match=f"names the format {number}"):
+        bundle.load(copy)
+
+
 @pytest.mark.parametrize("number", [3, 10**30])
 def test_a_newer_format_is_refused(copy: Path, number: int) -> None:
     edit(copy, lambda m: m.update(format=number, something="new"))
@@ -215,9 +222,9 @@ def drop_recommend(copy: Path) -> None:
 
 
 def test_a_graph_that_is_none_is_named(copy: Path) -> None:
-    (copy / "model" / "pairs.onnx").write_bytes(b"not a graph")
-    forge(copy, "model/pairs.onnx")
-    with pytest.raises(BundleCorrupted, match=r"model/pairs.onnx: ONNX Runtime cannot open"):
+    (copy / "model" / "lists.onnx").write_bytes(b"not a graph")
+    forge(copy, "model/lists.onnx")
+    with pytest.raises(BundleCorrupted, match=r"model/lists.onnx: ONNX Runtime cannot open"):
         bundle.load(copy).recommend("3")
 
 
@@ -288,6 +295,11 @@ def change_array(copy: Path, name: str, change: Callable[[Any], Any]) -> None:
         ("users/seen_indptr.npy", lambda a: a[:-1]),
         ("users/seen_indices.npy", lambda a: a + 60),
         ("users/columns/0.npy", lambda a: a[:3]),
+        ("items/item_vectors.npy", np.asfortranarray),
+        ("items/item_vectors.npy", lambda a: a[::-1].copy()),
+        ("items/item_representations.npy", lambda a: a[::-1].copy()),
+        ("items/item_representations.npy", lambda a: a.astype(">f4")),
+        ("users/seen_indices.npy", lambda a: a[::-1].copy()),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(copy: Path, name: str, change: Callable[[Any], Any]) -> None:
@@ -295,6 +307,87 @@ def test_arrays_that_do_not_fit_are_named(copy: Path, name: str, change: Callabl
     with pytest.raises(BundleCorrupted) as caught:
         bundle.verify(copy)
     assert name.rpartition("/")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["parts"]["model"]["graphs"]["query"].update(outputs=[]), "query.onnx has other outputs"),
+        (lambda m: m["parts"]["model"]["graphs"]["query"].update(opsets={"": 9}), "uses other operators"),
+        (lambda m: m["recommend"]["graph"].update(inputs=[]), "recommend.onnx has other inputs"),
+        (lambda m: m["recommend"].update(made_of="00"), "was made of other graphs or items"),
+        (lambda m: m["sizes"].update(items=7), "says sizes"),
+        (lambda m: m.update(size=7), "says size 7"),
+        (lambda m: m["index"].update(kind="ann"), "says index"),
+        (lambda m: m.update(request=[]), "says request"),
+    ],
+)
+def test_what_a_manifest_says_is_compared(copy: Path, change: Callable[[Any], Any], message: str) -> None:
+    edit(copy, change, forge=True)
+    bundle.load(copy)
+    with pytest.raises(BundleCorrupted, match=message):
+        bundle.verify(copy)
+
+
+@pytest.mark.parametrize("lacking", ["query", "candidate", "pairs", "lists"])
+def test_a_model_that_ranks_has_its_graphs(copy: Path, lacking: str) -> None:
+    def change(manifest: Any) -> None:
+        del manifest["parts"]["model"]["graphs"][lacking], manifest["files"][f"model/{lacking}.onnx"]
+
+    (copy / "model" / f"{lacking}.onnx").unlink()
+    edit(copy, change, forge=True)
+    with pytest.raises(BundleError, match=f"no graph '{lacking}'"):
+        bundle.load(copy)
+
+
+def test_a_graph_of_all_that_answers_otherwise_is_noticed(copy: Path) -> None:
+    path = copy / "recommend.onnx"
+    model = onnx.load(path, load_external_data=False)
+    ids = next(t for t in model.graph.initializer if len(t.string_data) >= 60)
+    turned = list(ids.string_data)[::-1]
+    ids.ClearField("string_data")
+    ids.string_data.extend(turned)
+    path.write_bytes(model.SerializeToString())
+    forge(copy, "recommend.onnx")
+    with pytest.raises(BundleCorrupted, match=r"recommend.onnx answers user '0' with other items"):
+        bundle.verify(copy)
+
+
+def test_weights_that_gave_other_vectors_are_noticed(copy: Path) -> None:
+    drop_recommend(copy)
+    content = np.frombuffer((copy / "model" / "weights.bin").read_bytes(), np.float32)
+    (copy / "model" / "weights.bin").write_bytes((content * np.float32(1.3)).tobytes())
+    forge(copy, "model/weights.bin")
+    with pytest.raises(BundleCorrupted, match=r"item_vectors.npy holds other numbers than candidate.onnx"):
+        bundle.verify(copy)
+
+
+@pytest.mark.parametrize("value", ["later", 1.5, [1], True, 10**25])
+def test_a_time_that_is_none_is_told(copy: Path, value: Any) -> None:
+    (copy / "users" / "as_of.json").write_text(json.dumps(value))
+    forge(copy, "users/as_of.json")
+    with pytest.raises(BundleCorrupted, match=r"as_of.json holds"):
+        bundle.load(copy)
+
+
+@pytest.mark.parametrize("name", ["items/ids.json", "items/columns/columns.json", "model/encoder.json"])
+def test_endless_nesting_is_told(copy: Path, name: str) -> None:
+    (copy / name).write_text("[" * 99_999)
+    forge(copy, name)
+    with pytest.raises(BundleCorrupted, match="recursion"):
+        bundle.verify(copy)
+
+
+@pytest.mark.parametrize("value", [1, None])
+def test_texts_are_texts(copy: Path, value: Any) -> None:
+    path = copy / "items" / "columns" / "columns.json"
+    listed = json.loads(path.read_bytes())
+    titles = next(column for column in listed if column["name"] == "title")
+    titles["text"] = [value] * len(titles["text"])
+    path.write_text(json.dumps(listed))
+    forge(copy, "items/columns/columns.json")
+    with pytest.raises(BundleCorrupted, match=r"columns.json: 'title' holds .* which is no text"):
+        bundle.verify(copy)
 
 
 def test_ids_that_are_there_twice_are_told(copy: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ import numpy as np
 import pytest
 
 from shortlist import bundle
+from shortlist.bundle import live as live_module
 from shortlist.bundle import placing
-from shortlist.bundle.live import JOURNAL, open_live, operations
+from shortlist.bundle.journals import JOURNAL
+from shortlist.bundle.live import open_live, operations
+from shortlist.cli.folders import require_free
 from shortlist.errors import BundleCorrupted, BundleError, RequestError
 from shortlist.pipeline.live import Live
 from shortlist.pipeline.recommender import Recommender
+from shortlist.recipes.run import find_recipe, run
 
 WAR = {"title": "A war film", "genres": ["War"]}
 
@@ -317,3 +322,127 @@ def test_a_reader_begins_anew_where_a_journal_got_shorter(live: Live, copy: Path
     with (copy / JOURNAL).open("r+b") as file:
         file.truncate(size)
     assert reader.refresh() == 1 and "m2" in offered(reader.recommender)
+
+
+def test_what_cannot_be_opened_takes_no_bundle_s_place(live: Live, copy: Path) -> None:
+    live.add_items({"item_id": "n1", **WAR})
+    expected = answers(live.recommender)
+
+    def broken(recommender: Recommender, path: Path) -> None:
+        assert whole.writer is not None
+        whole.writer(recommender, path)
+        with (path / "items" / "ids.json").open("ab") as file:
+            file.write(b" ")
+
+    whole = live.recommender
+    with pytest.raises(BundleError, match=r"cannot be opened, and .* stays as it was: .*ids\.json"):
+        live.compact(lambda recommender: replace(recommender, writer=broken))
+    assert live.remove_items("n1") == 2 and live.add_items({"item_id": "n1", **WAR}) == 3
+    assert answers(live.recommender) == expected
+    live.close()
+    with open_live(copy) as again:
+        assert again.version == operations(copy) == 3 and answers(again.recommender) == expected
+
+
+def test_a_full_disk_leaves_all_as_it_was(live: Live, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    live.remove_items("m1")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(placing, "_flush", full)
+        with pytest.raises(BundleError, match=r"cannot be written anew: .*No space left"):
+            live.compact()
+    assert live.remove_items("m2") == 2 and operations(copy) == 2
+    assert live.compact() == 2 and operations(copy) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "stumbles"),
+    [
+        ("to read", "inspect"),
+        ("to read", "load"),
+        ("to read", "journal_of"),
+        ("to refresh", "inspect"),
+        ("to refresh", "load"),
+        ("to refresh", "journal_of"),
+        ("to write", "inspect"),
+        ("how many", "inspect"),
+        ("how many", "journal_of"),
+    ],
+)
+def test_a_bundle_that_is_replaced_meanwhile_is_read_again(
+    copy: Path, tmp_path: Path, asked: str, stumbles: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are another's, or gone, in the middle of what reads them."""
+    other = tmp_path / "other"
+    bundle.load(copy).remove_items("m2").save(other)
+    reader = open_live(copy, write=False)
+    if asked == "to refresh":  # there is something new, before it is replaced once more
+        bundle.load(copy).remove_items("m3").save(copy)
+    real, replaced = getattr(live_module, stumbles), []
+
+    def stumble(*given: Any) -> Any:
+        if not replaced:
+            replaced.append(stumbles)
+            placing._put(other, copy)
+            raise BundleCorrupted("a file is missing")
+        return real(*given)
+
+    monkeypatch.setattr(live_module, stumbles, stumble)
+    if asked == "how many":
+        assert operations(copy) == 0 and replaced
+        return
+    if asked == "to refresh":
+        assert reader.refresh() == 0
+        found = reader.recommender
+    else:
+        with open_live(copy, write=asked == "to write") as opened:
+            found = opened.recommender
+    assert replaced and "m2" not in offered(found) and "m3" in offered(found)
+
+
+def test_a_bundle_that_is_damaged_and_stays_is_refused(copy: Path) -> None:
+    (copy / "items" / "ids.json").unlink()
+    for act in (open_live, operations):
+        with pytest.raises(BundleCorrupted, match=r"ids\.json"):
+            act(copy)
+
+
+@pytest.mark.parametrize("name", ["live/journal", "live/lock", "live"])
+def test_what_lies_where_the_journal_belongs_is_named(copy: Path, name: str) -> None:
+    if name == "live":
+        (copy / name).write_text("")
+    else:
+        (copy / name).mkdir(parents=True)
+    with pytest.raises(BundleCorrupted, match=f"{name} is a f.*, which is not what belongs there"):
+        open_live(copy)
+
+
+def test_operations_are_not_lost_by_writing_over_them(live: Live, copy: Path, tmp_path: Path) -> None:
+    run_folder = tmp_path / "run"
+    live.remove_items("m1")
+    live.close()
+    said = r"live/journal holds 1 operation that replacing .* would lose"
+    for act in (
+        lambda: bundle.load(copy).save(copy),
+        lambda: bundle.copy(copy, copy),
+        lambda: require_free(copy, force=True, sign="manifest.json"),
+    ):
+        with pytest.raises(BundleError, match=said) as caught:
+            act()
+        assert f"shortlist index build {copy}" in caught.value.hint
+    run_folder.mkdir()
+    (run_folder / "recipe.toml").write_text("")
+    shutil.copytree(copy, run_folder / "bundle")
+    with pytest.raises(BundleError, match=said):
+        run(find_recipe("ml100k-ids"), run_folder, force=True)
+    with pytest.raises(BundleError, match=said):
+        require_free(run_folder, force=True, sign="recipe.toml")
+    assert operations(copy) == operations(run_folder / "bundle") == 1
+    with open_live(copy) as again:
+        again.compact()
+    bundle.load(copy).save(copy)
+    shutil.rmtree(run_folder / "bundle" / "live")
+    require_free(run_folder, force=True, sign="recipe.toml")

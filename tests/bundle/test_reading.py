@@ -20,7 +20,7 @@ import pytest
 from shortlist import bundle
 from shortlist.bundle import Part
 from shortlist.bundle.manifest import digest
-from shortlist.errors import RequestError
+from shortlist.errors import BundleVersion, RequestError
 from shortlist.models.scorer import JaxScorer
 from shortlist.pipeline.onnx_scorer import OnnxScorer
 from shortlist.pipeline.recommender import Recommender
@@ -178,6 +178,19 @@ def test_the_first_format_still_loads(made: Made, saved: Path, tmp_path: Path) -
     bundle.verify(tmp_path / "b")
     bundle.copy(tmp_path / "b", tmp_path / "c")
     assert bundle.inspect(tmp_path / "c")["format"] == 2
+
+
+def test_a_ranker_without_lists_is_refused(saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path / "b")
+    path = tmp_path / "b" / "manifest.json"
+    plain = msgspec.json.decode(path.read_bytes())
+    part = next(name for name, about in plain["parts"].items() if "lists" in about["graphs"])
+    del plain["parts"][part]["graphs"]["lists"], plain["files"][f"{part}/lists.onnx"]
+    (tmp_path / "b" / part / "lists.onnx").unlink()
+    path.write_bytes(msgspec.json.encode({**plain, "digest": digest(plain)}))
+    with pytest.raises(BundleVersion, match="has no graph 'lists'") as raised:
+        bundle.load(tmp_path / "b")
+    assert "train again" in raised.value.hint
 
 
 def test_a_bundle_replaced_while_it_is_read_is_read_again(

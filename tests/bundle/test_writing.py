@@ -19,7 +19,7 @@ import pytest
 from shortlist import bundle
 from shortlist.bundle import Part, placing
 from shortlist.bundle.writing import OTHER
-from shortlist.errors import BundleError
+from shortlist.errors import BundleCorrupted, BundleError
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.stages import Utility
 from shortlist.state.users import Users
@@ -77,7 +77,7 @@ def test_manifest_says_what_it_is(saved: Path, made: Made) -> None:
     needs = manifest["parts"]["model"]["graphs"]["candidate"]["operators"]
     assert needs["com.microsoft"] == ["Tokenizer"] and needs["ai.onnx.ml"] == ["LabelEncoder"]
     assert [name for name, column in request.items() if column["required"]] == ["item_id"]
-    assert set(manifest["parts"]["model"]["graphs"]) == {"query", "candidate", "pairs", "rank"}
+    assert set(manifest["parts"]["model"]["graphs"]) == {"query", "candidate", "pairs", "rank", "lists"}
     inputs = manifest["parts"]["model"]["graphs"]["query"]["inputs"]
     assert {"name": "user_id", "type": "tensor(string)", "shape": ["b"]} in inputs
     for name, file in manifest["files"].items():
@@ -168,10 +168,11 @@ def test_several_writers_and_a_reader(
 def test_live_changes_are_neither_listed_nor_copied(copy: Path, tmp_path: Path) -> None:
     (copy / "live").mkdir()
     (copy / "live" / "journal").write_bytes(b"x")
-    bundle.verify(copy)
     bundle.copy(copy, tmp_path / "other")
     assert not (tmp_path / "other" / "live").exists()
     assert contents(tmp_path / "other") == {n: c for n, c in contents(copy).items() if "live" not in n}
+    with pytest.raises(BundleCorrupted, match="live/journal is damaged at byte 0"):
+        bundle.verify(copy)
 
 
 def test_a_graph_of_all_goes_when_something_it_is_made_of_changes(saved: Path, tmp_path: Path) -> None:
@@ -193,3 +194,24 @@ def test_it_is_said_why_a_graph_is_left_out(made: Made, tmp_path: Path) -> None:
     assert "no recommend.onnx: there are too many items" in (tmp_path / "b" / "MODEL_CARD.md").read_text()
     bundle.copy(tmp_path / "b", tmp_path / "c")
     assert contents(tmp_path / "b") == contents(tmp_path / "c")
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.int64(3), np.array([1, 2]), {1: "a"}, float("nan")])
+def test_numbers_of_any_kind_may_stand_in_provenance(saved: Path, tmp_path: Path, value: Any) -> None:
+    loaded = bundle.load(saved)
+    replace(loaded, provenance={**loaded.provenance, "x": value}).save(tmp_path / "b")
+    found = bundle.verify(tmp_path / "b")["provenance"]["x"]
+    if isinstance(value, dict):
+        assert found == {"1": "a"}
+    elif isinstance(value, float) and value != value:
+        assert found is None
+    else:
+        assert np.array_equal(found, value)
+
+
+@pytest.mark.parametrize("value", [object(), 1j])
+def test_what_json_cannot_hold_is_told(saved: Path, tmp_path: Path, value: Any) -> None:
+    loaded = bundle.load(saved)
+    with pytest.raises(BundleError, match="provenance cannot be written"):
+        replace(loaded, provenance={**loaded.provenance, "x": value}).save(tmp_path / "b")
+    assert not list(tmp_path.iterdir())

@@ -87,7 +87,19 @@ def test_filters_hold(cli: Cli, tables: Path, run: Path) -> None:
     assert set(items("--only", f"{left[0]},{left[3]}")) == {left[0], left[3]}
     nothing = cli("recommend", run, "--user", 4, "--only", left[0], "--exclude", left[0])
     assert (nothing.code, nothing.out) == (0, "")
-    assert "no item is left" in nothing.err
+    assert "no item is left: --exclude names all of those that --only leaves" in nothing.err
+    nothing = cli("recommend", run, "--user", 4, "--where", "title == 'Item'", "--only", left[0])
+    assert "no item is left: --where \"title == 'Item'\" is true of none of 40 items" in nothing.err
+    seen = next(iter(set(items("--keep-seen")) - set(left)))
+    nothing = cli("recommend", run, "--user", 4, "--only", seen, "--where", "title is not missing")
+    assert "all of those that --where and --only leave were seen or excluded" in nothing.err
+    assert nothing.err.count("\n") == 1
+
+
+def test_a_model_without_past_says_so(cli: Cli, refused: Callable[..., None], run: Path) -> None:
+    refused(
+        cli("recommend", run, "--user", "new", "--history", "3,4"), "this model reads no past", "'history'"
+    )
 
 
 def test_score_takes_pairs_and_files(cli: Cli, run: Path, tmp_path: Path) -> None:

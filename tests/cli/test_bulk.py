@@ -96,21 +96,24 @@ def test_what_is_there_stays(cli: Cli, run: Path, tmp_path: Path, refused: Calla
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "message"),
     [
-        ("recommend",),
-        ("recommend", "--all-users"),
-        ("recommend", "--user", "4", "-o", "x.csv"),
-        ("recommend", "--user", "4", "--all-users", "-o", "x.csv"),
-        ("recommend", "--all-users", "--history", "1", "-o", "x.csv"),
-        ("similar",),
-        ("similar", "--all"),
-        ("similar", "--item", "5", "--all", "-o", "x.csv"),
+        ("recommend", "needs --user, or --all-users"),
+        ("recommend --all-users", "--all-users needs --output FILE"),
+        ("recommend --user 4 -o x.csv", "--output does not go with --user"),
+        ("recommend --user 4 --all-users -o x.csv", "--user and --all-users do not go together"),
+        ("recommend --user 4 --all-users", "--user and --all-users do not go together"),
+        ("recommend --all-users --history 1 -o x.csv", "--history is what one user did"),
+        ("similar", "needs --item, or --all and --output"),
+        ("similar --all", "--all needs --output FILE"),
+        ("similar --item 5 -o x.csv", "--output does not go with --item"),
+        ("similar --item 5 --all -o x.csv", "--item and --all do not go together"),
     ],
 )
-def test_words_that_do_not_go_together(cli: Cli, run: Path, words: tuple[str, ...]) -> None:
-    said = cli(words[0], run, *words[1:])
-    assert said.code == 2 and said.err.startswith("error: ")
+def test_words_that_do_not_go_together(cli: Cli, run: Path, words: str, message: str) -> None:
+    verb, *options = words.split()
+    said = cli(verb, run, *options)
+    assert said.code == 2 and said.err.startswith("error: ") and message in said.err
 
 
 @pytest.mark.parametrize(

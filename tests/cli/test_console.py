@@ -139,3 +139,8 @@ def test_a_terminal_sees_progress_and_nobody_else_does(monkeypatch: pytest.Monke
     assert "2/8" in followed(Terminal(), False)
     assert followed(Terminal(), True) == ""
     assert followed(io.StringIO(), False) == ""
+
+
+def test_a_choice_that_is_none_is_told_plainly() -> None:
+    said = CliRunner().invoke(app, ["index", "build", "x", "--kind", "foo"])
+    assert said.exit_code == 2 and "'--kind': 'foo' is not one of 'auto', 'exact', 'ann'" in said.stderr

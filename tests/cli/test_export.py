@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ import pytest
 import shortlist as sl
 from shortlist import bundle
 from shortlist.api.weighing import weighed
+from shortlist.export.packing import unpack
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli, Said
@@ -121,6 +123,7 @@ def test_no_users(cli: Cli, run: Path, tmp_path: Path) -> None:
     assert (run / "bundle" / "users").is_dir()
     said = cli("export", run, "-o", tmp_path / "out", "--without-users")
     assert said.code == 0, said.err
+    assert "popular items" in said.err and "ids training knew stay in the graphs" in said.err
     bundle.verify(tmp_path / "out")
     alone = sl.load(tmp_path / "out")
     assert len(alone.users) == 0 and len(alone.users.seen) == 0 and alone.provenance["users"] == "left out"
@@ -147,3 +150,54 @@ def test_a_savedmodel_is_of_a_bundle_as_it_is(cli: Cli, run: Path, tmp_path: Pat
     if find_spec("tensorflow") is None:
         refused(cli(*words), "tensorflow", "extra 'tensorflow'")
     assert not output.exists()
+
+
+def test_items_that_came_and_went_are_so_in_the_copy(cli: Cli, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "bundle", tmp_path / "b")
+    gone = sl.load(run).items.ids[3]
+    with sl.open_live(tmp_path / "b") as live:
+        live.add_items({"item_id": "new", "title": "New"})
+        live.remove_items([gone])
+    for name, words in {"plain": (), "small": ("--weights", "bf16"), "serving": ("--serving",)}.items():
+        said = cli("export", tmp_path / "b", "-o", tmp_path / name, *words)
+        assert said.code == 0, said.err
+        assert "the 2 operations of" in said.err
+        assert (tmp_path / name / "train").exists() == (name != "serving")
+        bundle.verify(tmp_path / name)
+        copied = sl.load(tmp_path / name)
+        offered = copied.recommend(ASKED, k=99, filter_seen=False)["item_id"]
+        assert "new" in offered and gone not in offered
+        assert (tmp_path / name / "recommend.onnx").is_file() and not (tmp_path / name / "live").exists()
+
+
+def test_a_recipe_without_weights_is_refused(cli: Cli, run: Path, tmp_path: Path, refused: Refused) -> None:
+    words = ("export", run, "-o", tmp_path / "out", "--recipe", "ml100k-ids")
+    refused(cli(*words), "--recipe is of --weights")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--force",), ("--format", "savedmodel")])
+def test_nothing_is_exported_into_a_bundle(
+    cli: Cli, run: Path, tmp_path: Path, refused: Refused, words: tuple[str, ...]
+) -> None:
+    shutil.copytree(run / "bundle", tmp_path / "b")
+    refused(cli("export", run, "-o", tmp_path / "b" / "new", *words), "lies inside of the bundle")
+    bundle.verify(tmp_path / "b")
+
+
+def test_an_early_bundle_says_what_its_tables_were(run: Path, tmp_path: Path) -> None:
+    """Of one whose graphs hold their weights themselves."""
+    parts = {
+        name: bundle.Part(unpack(part.graphs, bytes(part.weights)), part.encoder)
+        for name, part in bundle.parts_of(run).items()
+    }
+    bundle.save(sl.load(run), parts, tmp_path / "early")
+    told = sl.export_bundle(tmp_path / "early", tmp_path / "small", weights="int8")
+    assert told["bytes"] < told["float32_bytes"]
+    packed = sum(len(part.weights) for part in bundle.parts_of(run).values())
+    assert told["float32_bytes"] == pytest.approx(packed, abs=64), "but for what aligns the tables"
+
+
+def test_provenance_of_other_weights_is_no_matter(run: Path, tmp_path: Path) -> None:
+    start = changed(run, tmp_path / "start", weights=[1])
+    assert sl.export_bundle(start, tmp_path / "out", weights="bf16")["type"] == "bf16"

@@ -76,3 +76,15 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="there is no folder"):
         require_file(tmp_path / "file" / "new.json")
+
+
+def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
+    for name in ("one/bundle", "two"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "manifest.json").write_text("{}")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(BundleError, match="is a folder of runs") as caught:
+        bundle_folder(tmp_path)
+    assert {"one", "two"} == {
+        Path(name).name for name in caught.value.hint.removeprefix("name one: ").split(", ")
+    }

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from shortlist import bundle
+from shortlist.bundle.live import open_live
+from shortlist.cli.index import about
 
 Cli = Callable[..., Any]
 
@@ -90,3 +92,51 @@ def test_what_cannot_be_done_leaves_nothing(
     refused(cli("index", "build", used, "-o", new), "is a file")
     refused(cli("index", "build", used, "--kind", "ann", "--recall", 1.5), "recall is 1.5")
     assert cli("index", "stats", used, "--json").json["version"] == 0
+
+
+def test_the_command_line_is_told_its_own_words(
+    cli: Cli, refused: Callable[..., None], used: Path, new: Path
+) -> None:
+    assert cli("index", "remove", used, "--item", "3, 5", "--item", "7", "--json").json["removed"] == 3
+    assert cli("index", "remove", used, "--item", "3,5", "--json").json["version"] == 1, "no new version"
+    new.write_text("item_id,title\n4,Again\n")
+    refused(cli("index", "add", used, "--items", new), str(new), "with --replace")
+    new.write_text("item_id,colour\nn,red\n")
+    refused(cli("index", "add", used, "--items", new), f"{new}: unknown column 'colour' in the file")
+    with open_live(used):
+        said = cli("index", "remove", used, "--item", "4")
+        refused(said, "is being changed", "recommend, score and index stats work now")
+        assert "open_live" not in said.err
+
+
+def test_stats_are_lines_to_read(cli: Cli, used: Path, new: Path) -> None:
+    cli("index", "add", used, "--items", new)
+    lines = cli("index", "stats", used).out.splitlines()
+    assert (
+        "index          exact of 42 items" in lines
+        and "version        1; operations in the journal: 1" in lines
+    )
+    assert "operations     1 on its items since" in cli("inspect", used).out
+    told = {
+        "kind": "ann", "items": 5000, "recall": 0.96, "recall_k": 100, "target": 0.95, "queries": "given",
+        "lists": 40, "nprobe": 3, "exact_below": 12_000, "normalized": True,
+        "bytes": 1_234_567, "bytes_of_float32": 9_000,
+    }  # fmt: skip
+    assert dict(about(told)) == {
+        "index": "ann, approximate of 5,000 items; 3 of 40 lists are looked into",
+        "recall@100": "0.9600 on the users' own queries; 0.95 was asked for",
+        "index size": "1.2 MB, beside vectors of 9.0 kB",
+        "searched": "exactly: 5,000 items are no more than the 12,000 of that",
+    }
+    assert dict(about(told | {"items": 50_000}))["searched"].startswith("exactly where a filter leaves")
+
+
+def test_a_graph_that_is_lost_is_told_with_the_cure(cli: Cli, used: Path, new: Path, tmp_path: Path) -> None:
+    assert "recommend.onnx" not in cli("index", "build", used).err
+    cli("index", "add", used, "--items", new)
+    said = cli("index", "build", used)
+    assert (
+        f"recommend.onnx is left out, as it was made for what there was; shortlist export {used}" in said.err
+    )
+    assert cli("export", used, "-o", tmp_path / "whole").code == 0
+    assert (tmp_path / "whole" / "recommend.onnx").is_file()

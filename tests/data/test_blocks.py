@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +112,14 @@ def test_lines_and_text_hold_the_same(tmp_path: Path) -> None:
     header = encode(".csv", part, first=True)
     assert header == b"id,score\n" + encode(".csv", part, first=False)
     assert pl.read_csv(header).rows() == pl.read_ndjson(lines).rows() == [("c", 0.5), ('a "b",', None)]
+
+
+@pytest.mark.parametrize("text", ["\r", "a\rb", "\n", "\r\n", "a\r\n", " ", "", '"', "\x85\u2028", "nul\x00"])
+def test_any_text_is_a_cell(text: str) -> None:
+    part = {"id": Texts(np.array([0, 1]), [text, "b"]), "rank": np.array([1, 2])}
+    found = encode(".csv", part, first=True).decode()
+    assert list(csv.reader(io.StringIO(found, newline=""))) == [["id", "rank"], [text, "1"], ["b", "2"]]
+    assert found.endswith("\nb,2\n") and not found.endswith("\r\nb,2\n")
 
 
 def test_endings() -> None:

@@ -13,6 +13,7 @@ from shortlist._typing import MISSING_INT, Array
 from shortlist.errors import ExportError
 from shortlist.export.builder import GraphBuilder
 from shortlist.export.encoders import ENCODERS, encode_side, raw_inputs
+from shortlist.export.views import bounds
 from shortlist.features.encoder import Side
 from shortlist.features.fitted import Fitted, fit_feature, fit_shared
 from shortlist.features.history import Recent, Total
@@ -128,11 +129,19 @@ PASTS: list[FeatureSpec] = [
 
 def run(features: list[Fitted], columns: dict[str, Array]) -> dict[str, Array]:
     g, side = GraphBuilder(), Side(tuple(features))
+    known = {}
     for key, value in encode_side(g, side, raw_inputs(g, side)).items():
+        known[key] = bounds(g, value)
         g.output(key, value)
     session = ort.InferenceSession(g.finish("encode").SerializeToString(), providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
-    return dict(zip(names, session.run(names, columns), strict=True))
+    found = dict(zip(names, session.run(names, columns), strict=True))
+    for feature in features:  # a lookup leaves out the guards that what is known of its slots makes needless
+        if found[feature.spec.key].dtype.kind == "i":
+            limits = known[feature.spec.key]
+            assert limits is not None and found[feature.spec.key].size
+            assert limits[0] <= found[feature.spec.key].min() and found[feature.spec.key].max() <= limits[1]
+    return found
 
 
 def agree(fitted: Fitted, got: Array, column: Array) -> None:

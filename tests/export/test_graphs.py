@@ -146,7 +146,7 @@ def test_graphs_agree_with_jax(name: str) -> None:
     model = MODELS[name]
     net, tables, encoder = fresh(model)
     graphs = export_graphs(net, tables, encoder, queries=QUERIES, candidates=ITEMS)
-    assert set(graphs) == {"query", "candidate"} | ({"pairs", "rank"} if model.heads else set())
+    assert set(graphs) == {"query", "candidate"} | ({"pairs", "rank", "lists"} if model.heads else set())
 
     # all rows, most of which the export did not compare, and a batch size it did not use
     scorer = JaxScorer(net, tables, encoder)
@@ -227,7 +227,7 @@ def test_only_text_needs_operators_of_onnx_runtime() -> None:
     graphs = export_graphs(*fresh(MODELS["shared tables"]), queries=QUERIES, candidates=ITEMS)
     used = {name: domains(graph) for name, graph in graphs.items()}
     both = ["ai.onnx.ml", "com.microsoft"]  # a text is a feature of its queries, not of its items
-    assert used == {"query": both, "candidate": ["ai.onnx.ml"], "pairs": [], "rank": both}
+    assert used == {"query": both, "candidate": ["ai.onnx.ml"], "pairs": [], "rank": both, "lists": []}
 
 
 def test_a_diverged_model_is_refused() -> None:

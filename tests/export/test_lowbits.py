@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
 from shortlist._typing import Array
 from shortlist.errors import ExportError
@@ -99,3 +100,55 @@ def test_the_nearest_small_numbers(row: list[float]) -> None:
     if largest > 1e-30:  # below, the scale itself has few bits
         error = np.abs(small.astype(np.float64) * scale - values)
         assert (error <= 0.501 * largest / 127).all()
+
+
+def test_bfloat16_rounds_ties_to_even() -> None:
+    # between 1 and its neighbours: a half step goes to the even one, a little more or less to the nearer
+    values = 1 + np.array([0.5, 1.5, 0.49, 0.51]) * 2**-7
+    assert (as_bf16(values.astype(np.float32)) - 0x3F80).tolist() == [0, 2, 0, 1]
+
+
+def test_only_rows_of_wide_float32_tables_that_nothing_else_reads_are_rewritten() -> None:
+    """Tables read along columns, in a body, as an output or by another domain stay; those of one row, of
+    doubles, of cubes."""
+    make, at = helper.make_node, np.array([1, 0])
+    tables = {
+        name: TABLE[:20] + i for i, name in enumerate(["columns", "body", "output", "foreign", "again"])
+    }
+    tables |= {"row": TABLE[:1], "double": TABLE.astype(np.float64), "cube": TABLE[:20].reshape(4, 5, 16)}
+    floats, rows = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], tables.keys()
+    bodies = {
+        f"{branch}_branch": helper.make_graph([make("Identity", ["body"], ["y"])], branch, [], floats)
+        for branch in ("then", "else")
+    }
+    nodes = [make("Gather", [name, "zeros" if name == "row" else "at"], [f"{name}s"]) for name in rows]
+    nodes[0].attribute.append(helper.make_attribute("axis", 1))
+    nodes += [
+        make("If", ["yes"], ["if"], **bodies),
+        make("Identity", ["again"], ["other"]),
+        make("Gather", ["foreign", "at"], ["own"], domain="own"),
+    ]
+    numbers = tables | {"at": at, "zeros": 0 * at, "yes": np.array(True)}
+    stored = [numpy_helper.from_array(array, name) for name, array in numbers.items()]
+    graph = helper.make_graph(
+        nodes, "kept", [], [helper.make_tensor_value_info("output", TensorProto.FLOAT, [20, 16])], stored
+    )
+    model = helper.make_model(graph)
+    for kind in ("bf16", "int8"):
+        assert onnx.load_from_string(lowered(model.SerializeToString(), kind)) == model  # type: ignore[arg-type]
+    del graph.node[-2]  # what reads it besides
+    [other] = [
+        t
+        for t in onnx.load_from_string(
+            lowered(helper.make_model(graph).SerializeToString(), "bf16")
+        ).graph.initializer
+        if t.data_type == TensorProto.BFLOAT16
+    ]
+    assert other.name == "again"
+
+
+def test_rows_of_the_smallest_numbers_keep_their_signs() -> None:
+    """Their scale has few bits, or would be none."""
+    small, scale = as_int8(np.array([[2.1e-43, -2.1e-43], [1e-44, 0]], np.float32))
+    assert small[0].tolist() == [127, -127] and small[1, 0] > 0 and small[1, 1] == 0
+    assert (scale > 0).all()

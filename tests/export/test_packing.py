@@ -102,3 +102,17 @@ def test_a_table_with_zeros_after_it_is_the_same_table() -> None:
     assert {n: onnx.load_from_string(m) for n, m in whole.items()} == {
         n: onnx.load_from_string(m) for n, m in graphs.items()
     }
+
+
+def test_256_bytes_move_and_fewer_stay() -> None:
+    def adding(number: Array) -> bytes:
+        g = GraphBuilder()
+        g.output("sum", g.op("Add", [g.input("x", np.float32, ("b", 1)), number]))
+        return bytes(g.finish("sum").SerializeToString())
+
+    graphs = {
+        "moved": adding(np.arange(64, dtype=np.float32)),
+        "kept": adding(np.arange(63, dtype=np.float32)),
+    }
+    packed, weights = pack(graphs)
+    assert len(weights) == 256 and packed["kept"] == graphs["kept"] and packed["moved"] != graphs["moved"]

@@ -310,6 +310,7 @@ def arithmetic(params, x):
         v**3, 2.0**v, jnp.sqrt(size), jax.lax.rsqrt(size + 1), jnp.sign(v) * jnp.floor(v) + jnp.ceil(v),
         jnp.round(v), jax.lax.round(v * 4) / 4, jnp.sin(v) + jnp.cos(v) + jnp.arctan(v), v % 0.7,
         jax.lax.rem(v, jnp.float32(0.7)), jnp.isfinite(v / jnp.where(v > 1, 0.0, 1.0)),
+        jnp.isfinite(3e38 * v), jax.lax.clamp(jnp.float32(-0.5), v, jnp.float32(0.5)),
         jax.scipy.special.erfc(v), jax.nn.log_softmax(v), jnp.clip(v, jnp.zeros(D), size + 0.1),
     )  # fmt: skip
 
@@ -319,7 +320,8 @@ def integers_and_truth(params, x):
     v, i = x["x"], x["i"]
     return (
         i // 3, i % 7, (i & 6) | 1, ~i ^ 5, (v > 0) ^ (i > 2), ~(v > 0) | (i != 3), jnp.maximum(i, -3),
-        jnp.abs(i), (v * 3).astype(jnp.int32), i.astype(jnp.float32) / 2, jnp.any(v > 1), jnp.all(v >
+        jnp.abs(i), jax.lax.rem(i, jnp.full_like(i, 7)), jnp.maximum(abs(i).astype(jnp.uint32), 0),
+        (v * 3).astype(jnp.int32), i.astype(jnp.float32) / 2, jnp.any(v > 1), jnp.all(v >
         -1), jnp.sum(v > 0), jnp.maximum(v > 0, i > 0), jnp.minimum(v > 0, i > 0), jax.lax.select_n(i %
         3, i, -i, 7 * i),
     )  # fmt: skip
@@ -399,6 +401,28 @@ def test_onnx_runtime_agrees_with_jax_at_every_batch_size(name):
             want = np.asarray(want)[:rows]  # a model is per example, so fewer rows are the first rows
             assert (got.shape, got.dtype) == (want.shape, want.dtype)
             np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=0, atol=1e-5)
+
+
+def test_halves_are_rounded_away_from_zero_and_nothing_else_is_moved():
+    sizes = [
+        0.0,
+        0.1,
+        0.5,
+        1.5,
+        2.5,
+        3.49,
+        2**22 + 0.5,
+        2**22 + 1.5,
+        2**23 - 0.5,
+        2**23 + 1,
+        2**24 - 1,
+        np.inf,
+    ]
+    size = np.array([*sizes, 3e38, np.nan], np.float32)
+    edges = np.concatenate([size, np.nextafter(size, np.float32(0)), np.nextafter(size, np.float32(np.inf))])
+    columns = {"x": np.concatenate([edges, -edges])}
+    _, session = runs(lowered(lambda _, x: jax.lax.round(x["x"]), None, columns))
+    np.testing.assert_array_equal(session.run(None, columns)[0], jax.lax.round(columns["x"]))
 
 
 def gelu_and_its_lookalikes(_, x):

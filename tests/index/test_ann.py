@@ -108,6 +108,14 @@ def test_k_are_found_where_they_lie_far_from_the_query(ann: AnnIndex, queries: F
     assert np.count_nonzero(everything.positions >= 0) == N
 
 
+def test_what_is_asked_together_is_found_as_alone(ann: AnnIndex, queries: Floats) -> None:
+    few = replace(ann, tuned=msgspec.structs.replace(ann.tuned, few=0, probes=((1.0, 1),)), _known={})
+    together = few.search(queries, 2 * K)  # one list in many holds fewer
+    alone = [few.search(query[None], 2 * K).positions[0] for query in queries]
+    assert np.array_equal(together.positions, alone)
+    assert overlap(together.positions, few.exact.search(queries, 2 * K).positions) < 1
+
+
 def test_a_mask_is_remembered_only_while_it_cannot_change(thorough: AnnIndex, queries: Floats) -> None:
     mask = np.random.default_rng(0).random(N) < 0.5
     before = thorough.search(queries, K, allow=mask)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from shortlist._typing import Array, Columns, Floats
+from shortlist._typing import Array, Columns, Floats, Longs
 from shortlist.features.schema import Schema
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.stages import Utility
@@ -52,9 +52,15 @@ class Known:
         ), vectors if self.retrieves else None
 
     def predict(
-        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+        self,
+        query: Floats,
+        candidate: Floats,
+        aggregates: dict[str, Floats] | None = None,
+        rows: Longs | None = None,
     ) -> dict[str, Floats]:
-        return {"rating": np.sin((query * candidate).sum(1))}
+        if rows is not None:
+            query, candidate = query[:, None], candidate[rows]
+        return {"rating": np.sin((query * candidate).sum(-1))}
 
 
 @pytest.fixture

@@ -127,6 +127,14 @@ def test_what_does_not_fit_is_refused_by_name(joint: Recommender, table: Any, me
         joint.add_items(table)
 
 
+def test_a_column_of_ids_there_is_not_is_named(joint: Recommender) -> None:
+    row = {"item_id": "n", "year": 1990}
+    for table in (row, [row], pl.DataFrame([row]), {"item_id": ["n"], "year": [1990]}):
+        with pytest.raises(RequestError, match="no column 'item' of ids") as caught:
+            joint.add_items(table, item="item")
+        assert "did you mean 'item_id'?" in caught.value.hint
+
+
 YEARS = st.one_of(st.none(), st.integers(0, 3000))
 
 

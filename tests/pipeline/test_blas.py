@@ -18,3 +18,22 @@ def test_one_thread_for_a_while() -> None:
         assert (np.ones((64, 64)) @ np.ones((64, 64)) == 64).all()
         raise RuntimeError
     assert found[0]() == before
+
+
+def test_blocks_that_overlap_give_back_what_the_first_one_found() -> None:
+    found = _switches()
+    if found is None:
+        pytest.skip("NumPy brings no OpenBLAS of its own here")
+    told, tell = found
+    before = told()
+    tell(2)
+    try:
+        first, second = one_thread(), one_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert told() == 1, "the second one still runs"
+        second.__exit__(None, None, None)
+        assert told() == 2
+    finally:
+        tell(before)

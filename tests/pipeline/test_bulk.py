@@ -193,10 +193,10 @@ def test_neighbours_without_vectors(ranker_only: Recommender, tmp_path: Path) ->
 
 
 def test_seconds_are_those_of_a_slice(joint: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([10.0, 12.5])
+    clock = iter([10.0, 10.25, 11.25])
     monkeypatch.setattr(bulk, "_SLICE", 3)
     monkeypatch.setattr(bulk.time, "perf_counter", lambda: next(clock))
-    assert similar_seconds(joint, 2, threads=2) == pytest.approx(2.5 * len(ITEM_IDS) / 6)
+    assert similar_seconds(joint, 2, threads=2) == pytest.approx(1.25 * len(ITEM_IDS) / 6)
 
 
 def test_a_fingerprint_tells_recommenders_apart(joint: Recommender) -> None:
@@ -235,3 +235,19 @@ def test_work_that_fails_ends_all_of_it() -> None:
     with pytest.raises(RequestError, match="four"):
         found.extend(in_order(work, range(50), threads=2))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("bulk")]
+
+
+def test_neighbours_that_share_a_vector_are_in_the_order_of_single_answers(
+    joint: Recommender, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    shape = np.asarray(joint.item_vectors).shape
+    vectors = rng.standard_normal((4, shape[1])).astype(np.float32)[rng.integers(0, 4, shape[0])]
+    twins = replace(joint, item_vectors=vectors)
+    for made in (twins, replace(twins, index=Nearly.of(vectors))):
+        similar_all(made, tmp_path / "x.parquet", 7, force=True)
+        found = pl.read_parquet(tmp_path / "x.parquet")
+        for item in ITEM_IDS:
+            alone = made.similar_items(item, 7)["item_id"].tolist()
+            assert found.filter(item_id=item)["neighbour_id"].to_list() == alone
+        assert len(made.similar_items("i00", 10**9)) == len(ITEM_IDS) - 1

@@ -92,11 +92,25 @@ def test_equal_filters_are_searched_together(joint: Recommender, monkeypatch: py
 
 
 def test_very_many_excluded_items_are_masked(joint: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
-    ask = {"exclude": ITEM_IDS[:20], "filter_seen": False, "k": 30}
-    expected = joint.recommend(USER_IDS, **ask)
+    """Whether what is excluded is a relation or a mask, the answers are the same."""
+    alone = replace(joint, ranker=None, utility=Utility(), index=ExactIndex.of(joint.item_vectors))
+    excluded: dict[str, Any] = {"exclude": ITEM_IDS[5:25], "filter_seen": False}
+    asks = [excluded, excluded | {"where": "year >= 100"}, excluded | {"only": ITEM_IDS[:12]}]
+
+    def answers() -> list[Any]:
+        slates = [rec.recommend(USER_IDS, 30, **ask) for rec in (joint, alone) for ask in asks]
+        return [[slate[name].tolist() for name in ("user_id", "item_id", "score")] for slate in slates]
+
+    relation = joint.filters.read(len(USER_IDS), excluded["exclude"], None, None)
+    expected = answers()
     monkeypatch.setattr(filters, "_PAIRS", 10)
-    for a, b in zip(expected, joint.recommend(USER_IDS, **ask), strict=True):
-        assert a == pytest.approx(b)
+    masked = joint.filters.read(len(USER_IDS), excluded["exclude"], None, None)
+    assert relation.exclude is not None and relation.groups[0].allow is None
+    assert masked.exclude is None and masked.groups[0].allow is not None
+    assert masked.groups[0].allow.tolist() == [at not in range(5, 25) for at in range(NUM_ITEMS)]
+    for (users, items, scores), found in zip(expected, answers(), strict=True):
+        assert found[:2] == [users, items] and len(items) > 0
+        assert found[2] == pytest.approx(scores)
 
 
 def test_masks_that_are_not_used_are_forgotten(joint: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +130,7 @@ def test_masks_that_are_not_used_are_forgotten(joint: Recommender, monkeypatch: 
         ({"where": [None, "year > "]}, r"^where\[1\], character 8: expected a column or a value"),
         ({"where": ["year > 3"]}, "where is given for 1 queries, but there are 2"),
         ({"where": 3}, "where must be a text, got 3"),
+        ({"where": {"year": 1990}}, "where must be a text, got {'year': 1990}"),
         ({"where": [3, None]}, r"where\[0\]: expected a text, got 3"),
         ({"only": [["i07"]]}, "only is given for 1 queries, but there are 2"),
         ({"only": [["i07"], ["i7"]]}, r"^only\[1\]: item 'i7' is not in the catalogue"),

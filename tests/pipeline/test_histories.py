@@ -46,7 +46,7 @@ class Steps:
         positions = np.array([ITEMS.index(item) for item in columns["item_id"]])
         return np.eye(N, dtype=np.float32)[positions], np.eye(N, dtype=np.float32)[positions]
 
-    def predict(self, query: Any, candidate: Any, aggregates: Any = None) -> dict[str, Floats]:
+    def predict(self, query: Any, candidate: Any, aggregates: Any = None, rows: Any = None) -> Any:
         raise AssertionError("nothing is ranked")
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from shortlist._typing import Floats
+from shortlist._typing import Floats, Longs
 from shortlist.errors import RequestError
 from shortlist.index.exact import ExactIndex
+from shortlist.index.rows import Rows
+from shortlist.pipeline import stages
 from shortlist.pipeline.stages import Candidates, Popular, Utility, order, rank, retrieve
 from shortlist.state.catalogue import Items
 from shortlist.state.seen import Seen
@@ -22,9 +26,15 @@ class Product:
     """Rates a pair by its inner product."""
 
     def predict(
-        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+        self,
+        query: Floats,
+        candidate: Floats,
+        aggregates: dict[str, Floats] | None = None,
+        rows: Longs | None = None,
     ) -> dict[str, Floats]:
-        return {"rating": (query * candidate).sum(1)}
+        if rows is not None:
+            query, candidate = query[:, None], candidate[rows]
+        return {"rating": (query * candidate).sum(-1)}
 
 
 def relation(mask: np.ndarray) -> Seen:
@@ -48,7 +58,7 @@ def test_retrieval_scores_are_log_probabilities_of_the_whole_catalogue() -> None
 def test_where_no_item_is_left_nothing_is_found() -> None:
     index = ExactIndex.of(np.ones((2, 1), np.float32)).without(np.arange(2))
     found = retrieve(index, np.ones((1, 1), np.float32), 3)
-    assert found.positions.tolist() == [[-1, -1, -1]] and np.isneginf(found.log_p).all()
+    assert found.positions.tolist() == [[-1, -1]] and np.isneginf(found.log_p).all()
 
 
 def test_popular_items_are_the_same_for_all() -> None:
@@ -85,6 +95,52 @@ def test_ranking_skips_padding() -> None:
         np.full((1, 3), -1), np.full((1, 3), -np.inf, np.float32), np.zeros(1, bool)
     ))  # fmt: skip
     assert np.isnan(nothing.predictions["rating"]).all()
+
+
+class Watched(Product):
+    """Remembers how many candidates it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+
+    def predict(
+        self, query: Floats, candidate: Floats, aggregates: Any = None, rows: Longs | None = None
+    ) -> dict[str, Floats]:
+        assert rows is not None and aggregates["rating"].shape == (*rows.shape, 2)
+        self.given.append(len(candidate))
+        return {
+            "rating": super().predict(query, candidate, None, rows)["rating"] + aggregates["rating"].sum(-1)
+        }
+
+
+@pytest.mark.parametrize("form", ["array", "rows", "of the query"])
+@pytest.mark.parametrize(("num", "size", "given"), [(1, 99, [4]), (7, 99, [9]), (7, 11, [8, 8, 8, 4])])
+def test_pairs_are_ranked_whatever_the_block(
+    num: int, size: int, given: list[int], form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalogue is given whole where a block holds as many pairs; else each candidate is."""
+    monkeypatch.setattr(stages, "_PAIRS", size)
+    queries, items = (RNG.integers(-3, 4, (n, 2)).astype(np.float32) for n in (num, 9))
+    positions = RNG.integers(-1, 9, (num, 5)).astype(np.int32)
+    positions[:, 0], positions[:, 4] = 3, -1  # nothing is asked of a place that no query fills
+
+    def numbers(row: Longs, position: Longs) -> dict[str, Floats]:
+        return {"rating": np.stack([row, 10 * position], axis=1).astype(np.float32)}
+
+    def represented(row: Longs, position: Longs) -> Floats:
+        return items[position] + row[:, None].astype(np.float32)
+
+    found = Candidates(positions, np.zeros(positions.shape, np.float32), np.zeros(num, bool))
+    stored, scorer = (Rows.of(items) if form == "rows" else items), Watched()
+    own = represented if form == "of the query" else None
+    ranked = rank(scorer, queries, stored, found, numbers, own).predictions["rating"]  # type: ignore[arg-type]
+    for b, k in np.ndindex(positions.shape):
+        position = positions[b, k]
+        item = items[position] + (b if own else 0)
+        want = np.nan if position < 0 else queries[b] @ item + b + 10 * position
+        assert ranked[b, k] == want or (np.isnan(want) and np.isnan(ranked[b, k]))
+    if form == "array":
+        assert scorer.given == given
 
 
 @given(

@@ -178,6 +178,22 @@ def test_known_answers(films: Items, text: str, found: str) -> None:
     assert "".join(films.ids[mask(text, films)]) == found
 
 
+def test_a_character_may_be_written_as_two_halves() -> None:
+    items = Items.of(["\U0001f600", "b"], {}, np.ones(2))
+    assert mask(r"item_id == '\ud83d\uDE00'", items).tolist() == [True, False]
+
+
+def test_a_time_between_two_seconds_is_no_whole_number() -> None:
+    items = Items.of(list("abc"), {"at": np.array([4, 5, 6])}, np.ones(3))
+    half = "'1970-01-01T00:00:05.500000'"
+    for sign, found in {"<": "ab", "<=": "ab", ">": "c", ">=": "c", "==": "", "!=": "abc"}.items():
+        assert "".join(items.ids[mask(f"at {sign} {half}", items)]) == found, sign
+    assert mask(f"at in ({half}, '1970-01-01T00:00:06.000000')", items).tolist() == [False, False, True]
+    late = Items.of(["a", "b"], {"at": np.array([253402300799, 253402300800])}, np.ones(2))
+    assert mask("at > '9999-12-31T23:59:59.999999'", late).tolist() == [False, True]
+    assert mask("at < '1969-12-31T23:59:59.25'", Items.of("ab", {"at": np.array([-1, 0])}, [1, 1])).all() == 0
+
+
 def test_times_are_seconds_in_utc(films: Items) -> None:
     when = datetime(1979, 5, 25, tzinfo=UTC)
     assert films.columns["released"][1] == when.timestamp()
@@ -189,12 +205,15 @@ def test_times_are_seconds_in_utc(films: Items) -> None:
     [
         ("", 1, "expected a column or a value, got the end", ""),
         ("year", 5, "expected a comparison after the column 'year'", ""),
+        ("genre LIKE '%War%'", 7, "expected a comparison after the column 'genre'", "compared as a whole"),
         ("year >=", 8, "expected a column or a value, got the end", ""),
         ("year = 3", 6, "'=' is not understood", "=="),
         ("year <> 3", 6, "'<>' is not understood", "!="),
         ("year > 3 & year < 5", 10, "'&' is not understood", "`and`"),
         ("title == 'Heat", 10, "is not understood", "closing quote"),
         (r"title == 'a\q'", 12, "unknown escape", "known"),
+        (r"title == '\ud83d'", 10, "holds half a character", "both halves"),
+        (r"title in ('x', '\ude00\ud83d')", 16, "holds half a character", "both halves"),
         ("year > 19x", 8, "'19x' is no number", ""),
         ("year > 1e999", 8, "too large", ""),
         ("(year > 3", 10, "expected `)`, `and` or `or`, got the end", ""),

@@ -280,6 +280,7 @@ def quick(name: str) -> Row:
     return replace(row, tasks=tasks)
 
 
+@pytest.mark.slow
 def test_rows_tell_means_and_deviations_over_seeds(tiny: Dataset, baselines: list[str]) -> None:
     told: list[tuple[str, int, int]] = []
     found = reproduce_rows(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import polars as pl
 import pytest
 
 from shortlist.api.preparing import prepare
@@ -12,6 +13,7 @@ from shortlist.api.sources import read_data, split_data
 from shortlist.errors import NotEnoughMemory
 from shortlist.evaluation.costs import baseline_bytes, followed
 from shortlist.models.build import build
+from shortlist.recipes import estimating
 from shortlist.recipes import memory as memory_module
 from shortlist.recipes.estimating import estimate
 from shortlist.recipes.memory import memory_of
@@ -117,3 +119,18 @@ def test_an_estimate_names_every_stage(make: Make) -> None:
     assert plain["seconds"] == pytest.approx(sum(part["seconds"] for part in plain["time"]), abs=0.1)
     whats = [part["what"] for part in plain["time"]]
     assert {"data", "training: compiling", "training: steps", "evaluation: model", "export"} <= set(whats)
+
+
+def test_what_takes_long_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    rows = pl.DataFrame({"user_id": [f"u{n}" for n in range(40_000)]})
+
+    def make(part: pl.DataFrame) -> Callable[[], None]:
+        return lambda: calls.append(len(part))
+
+    estimating._followed(make, rows, 1_000)
+    assert calls[0] == estimating.FEW and len(calls) == 6
+    calls.clear()
+    monkeypatch.setattr(estimating, "ENOUGH", -1.0)
+    beside, seconds = estimating._followed(make, rows, 130_000)
+    assert calls == [40_000_000 // 130_000] and beside == 0 and seconds > 0

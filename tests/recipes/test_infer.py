@@ -132,7 +132,7 @@ def test_every_shape_gives_a_model_that_prepares(shape: str, goal: Goal) -> None
     assert type(found.model).from_toml(found.model.to_toml()) == found.model
 
 
-@pytest.mark.parametrize("shape", ["implicit", "everything"])
+@pytest.mark.parametrize("shape", ["implicit", pytest.param("everything", marks=pytest.mark.slow)])
 def test_what_was_inferred_learns(shape: str) -> None:
     split = split_of(SHAPES[shape]())
     found = infer(split)

@@ -78,8 +78,12 @@ class Stand:
         positions = np.array([ITEMS.index(item) for item in columns["item_id"]])
         return positions[:, None].astype(np.float32), np.eye(N, dtype=np.float32)[positions]
 
-    def predict(self, query: Floats, candidate: Floats, aggregates: Any = None) -> dict[str, Floats]:
-        return {"rating": RATED[query[:, 0].astype(int), candidate[:, 0].astype(int)].astype(np.float32)}
+    def predict(
+        self, query: Floats, candidate: Floats, aggregates: Any = None, rows: Any = None
+    ) -> dict[str, Floats]:
+        if rows is not None:
+            query, candidate = query[:, None], candidate[rows]
+        return {"rating": RATED[query[..., 0].astype(int), candidate[..., 0].astype(int)].astype(np.float32)}
 
 
 def table(events: list[Event]) -> pl.DataFrame:

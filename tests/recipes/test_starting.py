@@ -13,12 +13,13 @@ import pytest
 from shortlist.api.preparing import prepare
 from shortlist.api.sources import read_data, split_data
 from shortlist.errors import DataError
-from shortlist.recipes.run import find_recipe
+from shortlist.index.build import EXACT_ITEMS
+from shortlist.recipes.run import find_recipe, resolve
 from shortlist.recipes.starting import Given, Start, separator, start
 from shortlist.recipes.written import written
 from shortlist.specs.features import Category, Tags, Text
 from shortlist.specs.models import MultiTask, Ranker, TwoTower
-from shortlist.specs.recipe import Recipe
+from shortlist.specs.recipe import Auto, Outline, Recipe
 
 NUM_USERS, NUM_ITEMS, ROWS = 25, 30, 400
 RNG = np.random.default_rng(0)
@@ -215,3 +216,14 @@ def test_known_types_and_points_raise_no_doubt(propose: Propose) -> None:
     items = ITEMS | {"price": [n / 10 for n in range(NUM_ITEMS)]}
     found, _ = propose(PAIR | {"ts": WHEN, "action": KINDS}, items)
     assert not any("known by name" in note or "decimal" in note for note in found.notes)
+
+
+def test_a_large_catalogue_is_proposed_what_a_run_would_infer(propose: Propose) -> None:
+    """Most items are in no training row; both ways count them, and suit the model to its index."""
+    many = {"id": [f"i{n}" for n in range(EXACT_ITEMS + 1)]}
+    found, recipe = propose(TABLES["implicit"], many)
+    task = recipe.model.retrieval
+    assert task is not None and (task.loss, task.normalize, task.item_bias) == ("in_batch", True, False)
+    assert any("searched approximately" in reason for reason in found.reasons)
+    same = Outline(data=recipe.data, model=Auto(goal="retrieval"), split=recipe.split)
+    assert resolve(same).recipe.model == recipe.model

@@ -139,6 +139,7 @@ def quick(name: str) -> Experiment:
     return Experiment(known.name, known.printed, *pairs, known.predicts)
 
 
+@pytest.mark.slow
 def test_one_experiment_runs_both_ways(small_data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tutorials, "movielens", lambda size: small_data)
     monkeypatch.setattr(tutorials, "experiments", lambda: (quick("multitask-joint"), BY_NAME["ranking"]))

@@ -69,6 +69,20 @@ def test_an_update_puts_values_in_their_places_and_leaves_the_rest() -> None:
     assert len(items) == 3 and items.columns["genres"].shape == (3, 2)
 
 
+@pytest.mark.parametrize("column", ["title", "genres"])
+def test_texts_follow_what_was_replaced(column: str) -> None:
+    """What a column's texts are looked up by, once it was read, is that of the new values: of all places."""
+    items = Items.of(["9", "x", "3"], COLUMNS, [4, 0, 2])
+    assert items.texts(column).among(["new"]).sum() == 0
+    values = np.array([["new"], ["newer"]] if column == "genres" else ["new", "newer"], object)
+    grown = items.updated(np.array(["n"], object), {column: values}, np.array([0, 3]))
+    found = grown.texts(column)
+    ask = found.holding if column == "genres" else lambda text: found.among([text])
+    for text in ("new", "newer", "War", "Heat (1995)"):
+        rows = [text in (row if column == "genres" else [row]) for row in grown.columns[column].tolist()]
+        assert ask(text).tolist() == rows, text
+
+
 def test_disk_changes_nothing(tmp_path: Path) -> None:
     items = Items.of(["9", "x", "3"], {"item_id": np.array(["9", "x", "3"], object), **COLUMNS}, [4, 0, 2])
     items.save(tmp_path / "items")

@@ -64,6 +64,20 @@ def test_damage_before_the_last_operation_is_named_and_not_passed_over(path: Pat
             read_bytes(bytes(damaged), 0, None, "journal")
 
 
+def test_damage_in_the_last_operation_is_named_too(path: Path) -> None:
+    """Whatever byte it is in: somebody was told that this operation is there."""
+    whole = path.read_bytes()
+    last = len(whole) - len(framed(11, PAYLOADS[-1]))
+    for place in range(last, len(whole)):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            with pytest.raises(BundleCorrupted, match=f"damaged at byte {last}, in its last record"):
+                read_bytes(bytes(damaged), 0, None, "journal")
+    zeros = read_bytes(whole[:last] + bytes(50), 0, None, "journal")
+    assert (len(zeros.records), zeros.torn) == (len(PAYLOADS) - 1, 50)
+
+
 def test_an_operation_out_of_turn_is_refused() -> None:
     twice = framed(1, b"a") + framed(2, b"b") + framed(2, b"b")
     with pytest.raises(BundleCorrupted, match="expected operation 3, found 2"):

@@ -132,6 +132,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, *, spread: bool) -> tuple[Fitted, l
     return fitted, shared
 
 
+@pytest.mark.slow
 def test_they_train_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
     (ours, shared), (theirs, spread) = (trained(monkeypatch, spread=s) for s in (False, True))
     assert len(shared) >= 5 and all(shared) and not any(spread)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from shortlist import bundle
 from shortlist._typing import Index, Scorer
-from shortlist.bundle import Part, Writer
+from shortlist.bundle import Part, Taken, Writer
+from shortlist.bundle.live import open_live, operations
+from shortlist.bundle.moments import of_one_moment
+from shortlist.bundle.writing import require_outside
 from shortlist.errors import BundleError, MissingExtra
 from shortlist.pipeline.onnx_graphs import WEIGHTS, Graphs
 from shortlist.pipeline.onnx_scorer import OnnxScorer
@@ -50,6 +52,8 @@ def export_bundle(
         held_out: what the loss of smaller weights is measured on; left out, the test rows of the recipe in
             the bundle, if its data can still be read and is what it was.
 
+    Items that were added or removed since the bundle was written (live/) are so in the copy.
+
     The result is what the copy's manifest says in provenance["weights"], empty for weights as they are:
     type, bytes and float32_bytes of the tables' files, and either rows and metrics (of each figure before,
     after, difference, and low and high of its 95 % interval) or not_measured, the reason.
@@ -58,17 +62,34 @@ def export_bundle(
     users=False where the ranker needs what users did.
     """
     folder = bundle.folder_of(source)
-    if weights is None and users and _complete(bundle.inspect(folder)):
+    require_outside(Path(path).absolute())  # before anything is measured
+    asked = _Asked(serving, weights, users, held_out)
+    return of_one_moment(folder, partial(_export_bundle, folder, Path(path), asked), after=False)
+
+
+class _Asked(NamedTuple):
+    """What of a bundle is to be in its copy; see `export_bundle`."""
+
+    serving: bool
+    weights: WeightType | None
+    users: bool
+    held_out: Split | Recipe | None
+
+
+def _export_bundle(folder: Path, path: Path, asked: _Asked) -> dict[str, Any]:
+    serving, weights, users, held_out = asked
+    changed = bool(operations(folder))
+    if weights is None and users and not changed and _complete(bundle.inspect(folder)):
         bundle.copy(folder, path, serving=serving)
         return {}
-    recommender, parts = bundle.load(folder), bundle.parts_of(folder)
-    train = partial(shutil.copytree, folder / "train") if (folder / "train").is_dir() else None
+    taken = of_one_moment(folder, partial(_taken, folder, changed))
+    recommender, parts, train = taken.recommender, taken.parts, taken.train
     with tempfile.TemporaryDirectory(prefix="shortlist-", ignore_cleanup_errors=True) as place:
         stated: dict[str, Any] = {}
         if weights is not None and _changes(recommender, weights):
             from shortlist.api.weighing import weighed
 
-            smaller = _smaller(parts, weights)
+            parts, smaller = _packed(parts), _smaller(parts, weights)
             after = _served(recommender, smaller, Path(place))
             stated = {"type": weights, **_bytes(parts, smaller), **weighed(recommender, after, held_out)}
             recommender = replace(after, provenance=recommender.provenance | {"weights": stated})
@@ -77,6 +98,12 @@ def export_bundle(
             recommender = _without_users(recommender)
         save_whole(recommender, parts, path, train=train if users and not serving else None)
     return stated
+
+
+def _taken(folder: Path, changed: bool) -> Taken:
+    """A bundle with the items as they are now."""
+    taken = bundle.take(folder)
+    return replace(taken, recommender=open_live(folder, write=False).recommender) if changed else taken
 
 
 def save_whole(
@@ -119,13 +146,25 @@ def _can_write() -> bool:
 
 def _changes(recommender: Recommender, weights: str) -> bool:
     """Whether the weights are of another type; BundleError where they were made smaller before."""
-    now = recommender.provenance.get("weights", {}).get("type", FLOAT32)
+    stated = recommender.provenance.get("weights")
+    now = stated.get("type", FLOAT32) if isinstance(stated, Mapping) else FLOAT32
     if now != FLOAT32 and now != weights:
         raise BundleError(
             f"the weights of this bundle are {now}, from which {weights} cannot be made",
             hint="export the bundle it was made from",
         )
     return bool(now != weights)
+
+
+def _packed(parts: Mapping[str, Part]) -> dict[str, Part]:
+    """The parts, with weights beside their graphs; of an early version the graphs hold them."""
+    packing = _export("packing")
+    out = dict(parts)
+    for name, part in parts.items():
+        if not part.weights:
+            graphs, content = packing.pack(part.graphs)
+            out[name] = Part(graphs, part.encoder, content)
+    return out
 
 
 def _smaller(parts: Mapping[str, Part], weights: WeightType) -> dict[str, Part]:

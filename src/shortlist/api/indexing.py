@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shortlist.index.build import build, choose
+from shortlist.index.build import build, choose, require_recall
 from shortlist.pipeline.recommender import Recommender
 
 _USERS = 1024  # whose queries an approximate index is tuned and measured on
@@ -20,6 +20,7 @@ def indexed(
 
     An approximate index is tuned on the queries of up to 1,024 of its users. Raises as `build`.
     """
+    require_recall(recall)
     if recommender.item_vectors is None:
         return recommender
     vectors = np.asarray(recommender.item_vectors)
@@ -28,9 +29,9 @@ def indexed(
     users = recommender.users.vocabulary.values
     some = np.random.default_rng(0).permutation(len(users))[:_USERS]
     asked = recommender.query_vectors([users[at] for at in some]) if len(some) > 1 else None
-    made = build(vectors, "ann", queries=asked, recall=recall)
     retired = recommender.items.retired
-    return replace(recommender, index=made if retired is None else made.without(np.flatnonzero(retired)))
+    removed = None if retired is None else np.flatnonzero(retired)
+    return replace(recommender, index=build(vectors, "ann", queries=asked, recall=recall, removed=removed))
 
 
 def about_index(recommender: Recommender) -> list[str]:
@@ -40,15 +41,20 @@ def about_index(recommender: Recommender) -> list[str]:
         return []
     told = recommender.index.describe()
     said = [
-        f"approximate index: finds {told['recall']:.1%} of the exact best {told['recall_k']} in"
+        f"approximate index: finds {told['recall_of_lists']:.1%} of the exact best {told['recall_k']} in"
         f" {told['nprobe']:,} of {told['lists']:,} lists"
     ]
+    if told["items"] <= told["exact_below"]:
+        said.append(
+            f"its {told['items']:,} items are searched exactly: lists are looked into from"
+            f" {told['exact_below'] + 1:,} items on"
+        )
     if not told["normalized"]:
         said.append(
             "warning: the item vectors differ in length, which an approximate index handles badly; measured"
-            f" recall@{told['recall_k']} is {told['recall']:.1%}. Retrieval with normalize = true,"
+            f" recall@{told['recall_k']} is {told['recall_of_lists']:.1%}. Retrieval with normalize = true,"
             " learned_temperature = true and without item_bias gives vectors of one length"
         )
-    if told["recall"] < told["target"]:
+    if told["recall_of_lists"] < told["target"]:
         said.append(f"warning: recall is below the target of {told['target']:.1%}")
     return said

@@ -167,7 +167,7 @@ uvicorn.Config(app).load()
     ),
     Part(
         "ann",
-        "what approximate search needs (there is none yet)",
+        "what approximate search needs",
         {"faiss": "faiss-cpu"},
         """
 import faiss, numpy

@@ -2,8 +2,8 @@
 
     manifest.json               what this is, how to ask it, and size and sha256 of every other file
     MODEL_CARD.md               the same for people
-    model/                      a jointly trained model: query, candidate, pairs and rank.onnx, the
-                                weights.bin they share, encoder.json
+    model/                      a jointly trained model: query, candidate, pairs, lists and rank.onnx,
+                                the weights.bin they share, encoder.json
     retrieval/, ranking/        instead of model/, where the two were trained apart (or only one was)
     recommend.onnx              optional: from a raw request to item ids in one graph
     items/, users/              ids, raw columns, vectors, seen sets
@@ -16,7 +16,7 @@ Nothing in it is executed or unpickled, and no path in it may lead out of it.
 
 from shortlist.bundle.manifest import FORMAT, File, Manifest
 from shortlist.bundle.parts import GRAPHS, Part, Writer
-from shortlist.bundle.reading import copy, folder_of, inspect, load, parts_of
+from shortlist.bundle.reading import Taken, copy, folder_of, inspect, load, parts_of, take
 from shortlist.bundle.verifying import verify
 from shortlist.bundle.writing import save
 
@@ -26,6 +26,7 @@ __all__ = [
     "File",
     "Manifest",
     "Part",
+    "Taken",
     "Writer",
     "copy",
     "folder_of",
@@ -33,5 +34,6 @@ __all__ = [
     "load",
     "parts_of",
     "save",
+    "take",
     "verify",
 ]

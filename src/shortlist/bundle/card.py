@@ -11,6 +11,12 @@ from shortlist.bundle.manifest import Graph, Manifest
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 _USUAL = ("filtered ndcg@10 (user)", "filtered recall@10 (user)", "filtered hit_rate@100 (row)", "rmse")
+_TRAINED = {
+    frozenset({"model"}): "one trained model",
+    frozenset({"retrieval"}): "a model that was trained to retrieve",
+    frozenset({"ranking"}): "a model that was trained to rank",
+    frozenset({"retrieval", "ranking"}): "a model that was trained to retrieve, and one to rank",
+}
 
 
 def card(manifest: Manifest) -> str:
@@ -45,8 +51,9 @@ def _known(plain: Mapping[str, Any], *keys: str) -> Any:
 
 def _summary(manifest: Manifest) -> Iterator[str]:
     order, head = manifest.pipeline, manifest.pipeline.utility
-    parts = " and ".join(manifest.parts)
-    yield f"A recommender of {manifest.sizes.get('items', 0):,} items; what was trained: {parts}."
+    trained = _TRAINED.get(frozenset(manifest.parts), shown(" and ".join(manifest.parts)))
+    offered = manifest.sizes.get("items", 0) - manifest.sizes.get("retired", 0)
+    yield f"A recommender of {offered:,} items: {trained}."
     if manifest.index is not None:
         yield f"It retrieves candidates by the product of two vectors ({_index(manifest.index)})"
         weighed = (
@@ -55,7 +62,7 @@ def _summary(manifest: Manifest) -> Iterator[str]:
         yield f"and answers with the best of {weighed if head.rating_weight else 'these'}."
     else:
         yield f"It orders the {order.num_retrieved} most popular items by the predicted {shown(head.head)}."
-    yield f"Made with Shortlist {shown(manifest.shortlist)}; `manifest.json` says when."
+    yield f"Written by Shortlist {shown(manifest.shortlist)}; `manifest.json` says when its model first was."
 
 
 def _index(index: Mapping[str, Any]) -> str:
@@ -178,7 +185,7 @@ def _limits(manifest: Manifest) -> Iterator[str]:
     yield "- Items outside of the catalogue are never returned; those with few training rows are known mostly"
     yield "  by their features, and popular items are favoured as far as the data favours them."
     if leaks := _known(made, "split", "leaks"):
-        yield f"- The figures are of a split of which must be said: {shown(leaks)}."
+        yield f"- What training could know of the test rows of the figures: {shown(leaks).rstrip('.')}."
     unseen = _known(made, "split", "test_rows_of_unseen_users")
     if unseen is not None:
         yield f"- Test rows of users that training never showed: {shown(unseen)}."
@@ -235,10 +242,11 @@ def _sizes(manifest: Manifest) -> Iterator[str]:
 def _privacy(manifest: Manifest) -> Iterator[str]:
     count = manifest.sizes.get("users", 0)
     if manifest.provenance.get("users") == "left out":
-        yield "What is known of users was left out. The graphs hold their ids where the model reads these."
+        yield "What is known of users was left out. Where the model reads their ids, graphs and encoder.json"
+        yield "hold these."
     else:
-        yield f"`users/` holds the ids of {count:,} users, what is stored of them and what each has seen; the"
-        yield "graphs hold their ids where the model reads these."
+        yield f"`users/` holds the ids of {count:,} users, what is stored of them and what each has seen;"
+        yield "where the model reads the ids, graphs and encoder.json hold these too."
     if any(name.startswith("train/") for name in manifest.files):
         yield "`train/` holds every training row (`shortlist export --serving` leaves it out)."
     yield "Treat the folder as the personal data it is."

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnxruntime
 
 from shortlist import __version__
 from shortlist.bundle.manifest import FORMAT, MINOR, File, Manifest, Order, PartFacts, Pipeline, Recommend
+from shortlist.errors import BundleError
 from shortlist.features.history import DERIVED
 from shortlist.pipeline.histories import TOLD
 from shortlist.pipeline.recommender import Recommender
@@ -26,7 +28,7 @@ def manifest_of(
     files: Mapping[str, File],
 ) -> Manifest:
     """What a bundle says of itself, without the digest and the model card's own file."""
-    provenance = dict(recommender.provenance)
+    provenance = _plain_values(recommender.provenance)
     return Manifest(
         format=FORMAT,
         minor=MINOR,
@@ -38,13 +40,30 @@ def manifest_of(
         schema=recommender.schema.to_dict(),
         parts=dict(parts),
         pipeline=pipeline_of(recommender),
-        index=_index(recommender),
+        index=index_of(recommender),
         recommend=recommend,
-        sizes=_sizes(recommender),
+        sizes=sizes_of(recommender),
         size=sum(file.bytes for file in files.values()),
         provenance=provenance,
         files=dict(files),
     )
+
+
+def _plain_values(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """As it will be read again; BundleError where it holds what JSON cannot."""
+    try:
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(provenance, enc_hook=_of_numpy))
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise BundleError(
+            f"provenance cannot be written: {error}", hint="give texts, numbers, lists and dicts of these"
+        ) from error
+    return plain
+
+
+def _of_numpy(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"it holds {value!r:.80} of type {type(value).__name__}")
 
 
 def pipeline_of(recommender: Recommender) -> Pipeline:
@@ -58,7 +77,8 @@ def pipeline_of(recommender: Recommender) -> Pipeline:
     )
 
 
-def _sizes(recommender: Recommender) -> dict[str, int]:
+def sizes_of(recommender: Recommender) -> dict[str, int]:
+    """How much it holds of what; items: also those that are retired."""
     items, users = recommender.items, recommender.users
     retired = {"retired": len(items) - items.num_present} if items.retired is not None else {}
     return {"items": len(items), **retired, "users": len(users), "seen": len(users.seen)}
@@ -81,7 +101,7 @@ def _licence(provenance: Mapping[str, Any]) -> dict[str, str]:
     return {"bundle": str(provenance.get("licence") or ""), "data": str(of_data or "")}
 
 
-def _index(recommender: Recommender) -> dict[str, Any] | None:
+def index_of(recommender: Recommender) -> dict[str, Any] | None:
     """The index that retrieval searches; None where there is no retrieval."""
     index = recommender.index
     if index is not None:

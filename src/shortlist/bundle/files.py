@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -14,10 +17,21 @@ LIVE = "live"
 
 
 def walk(folder: Path) -> Iterator[str]:
-    """Files below a bundle as sorted relative paths with "/"; hidden ones and live/ are left out."""
-    names = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
-    kept = (n for n in names if n.parts[0] != LIVE and not any(part.startswith(".") for part in n.parts))
-    yield from sorted(n.as_posix() for n in kept)
+    """All that lies below a bundle but its folders, as sorted relative paths with "/"; what is hidden and
+    live/ are left out. A link to a folder is given as a file is, and not followed."""
+    yield from sorted(_below(folder, ""))
+
+
+def _below(folder: Path, beside: str) -> Iterator[str]:
+    with os.scandir(folder / beside) as entries:
+        for entry in entries:
+            name = beside + entry.name
+            if entry.name.startswith(".") or name == LIVE:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(folder, f"{name}/")
+            else:
+                yield name
 
 
 def described(path: Path) -> File:
@@ -39,6 +53,40 @@ def require_whole(path: Path, expected: File, *, content: bool = True) -> None:
         raise BundleCorrupted(f"{path} has {size} bytes, expected {expected.bytes}", hint=AGAIN)
     if content and described(path) != expected:
         raise BundleCorrupted(f"{path} was altered: its sha256 is not the manifest's", hint=AGAIN)
+
+
+def content_of(path: Path, expected: File) -> bytes:
+    """What a file holds; BundleCorrupted where that is not what the manifest lists."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleCorrupted(f"{path} cannot be read: {error}", hint=AGAIN) from error
+    require_same(path, content, expected)
+    return content
+
+
+def require_same(path: Path, content: bytes | mmap.mmap, expected: File) -> None:
+    """BundleCorrupted where the content that was read of a file is not what the manifest lists."""
+    if File(len(content), sha256(content).hexdigest()) != expected:
+        raise BundleCorrupted(f"{path} was altered: its sha256 is not the manifest's", hint=AGAIN)
+
+
+def copy_listed(folder: Path, files: Mapping[str, File], below: str, target: Path) -> None:
+    """Copy the files that the manifest lists below a folder of a bundle, and nothing else, to a new folder.
+
+    Raises BundleCorrupted where one is not, at the moment it is copied, what the manifest lists.
+    """
+    target.mkdir()
+    for name, expected in files.items():
+        if name.startswith(f"{below}/"):
+            place = target / name.removeprefix(f"{below}/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(folder / name, place)
+            except OSError as error:
+                raise BundleCorrupted(f"{folder / name} cannot be copied: {error}", hint=AGAIN) from error
+            if described(place) != expected:
+                raise BundleCorrupted(f"{folder / name} was altered or replaced", hint=AGAIN)
 
 
 def require_files(folder: Path, files: Mapping[str, File], *, content: bool = True) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from shortlist.bundle.manifest import AGAIN, MANIFEST, File, Graph, Manifest, Tensor
-from shortlist.bundle.protobuf import operators, opsets, references
+from shortlist.bundle.protobuf import Content, operators, opsets, references
 from shortlist.errors import BundleCorrupted
 from shortlist.pipeline.onnx_graphs import WEIGHTS, Snapshot, open_session
 
@@ -17,7 +17,11 @@ RECOMMEND = "recommend.onnx"
 def facts(path: Path) -> Graph:
     """What the manifest says of a graph that lies in its place. BundleCorrupted where it does not open."""
     session = open_session(path, f"{path.parent.name}/{path.name}")
-    content = Snapshot.of(path).content
+    return facts_of(session, Snapshot.of(path).content)
+
+
+def facts_of(session: Any, content: Content) -> Graph:
+    """The same of a graph that is open."""
     return Graph(
         _tensors(session.get_inputs()),
         _tensors(session.get_outputs()),
@@ -33,7 +37,13 @@ def _tensors(values: Any) -> list[Tensor]:
 def require_graphs(folder: Path, manifest: Manifest) -> None:
     """BundleCorrupted where a graph the manifest names is not among its files, or reads another file than it
     may: one of a part its weights.bin, recommend.onnx any that is listed."""
+    ranked = "items/item_representations.npy" in manifest.files
     for part, about in manifest.parts.items():
+        needed = {"query", "candidate"} | ({"pairs", "lists"} if ranked and part != "retrieval" else set())
+        if lacking := needed - set(about.graphs):
+            raise BundleCorrupted(
+                f"{folder / MANIFEST} names no graph {min(lacking)!r} of {part}", hint=AGAIN
+            )
         for graph in about.graphs:
             name = f"{part}/{graph}.onnx"
             if not graph.isidentifier() or name not in manifest.files:

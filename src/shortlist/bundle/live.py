@@ -12,26 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
-from shortlist.bundle.manifest import MANIFEST
+from shortlist.bundle.journals import JOURNAL, LOCK, head_of, journal_of, misplaced
+from shortlist.bundle.moments import identity, of_one_moment
 from shortlist.bundle.placing import written
 from shortlist.bundle.reading import folder_of, inspect, load
-from shortlist.errors import BundleCorrupted, BundleError, BundleVersion
+from shortlist.errors import BundleError, ShortlistError
 from shortlist.pipeline.live import Live, Store, Version, replayed
-from shortlist.state.journal import Found, Journal, Record, create, read, sync_folder
+from shortlist.pipeline.recommender import Recommender
+from shortlist.state.journal import Found, Journal, create, read, sync_folder
 from shortlist.state.lock import Lock
 
-_FORMAT = 1
 _TRIES = 5
-JOURNAL, LOCK = "live/journal", "live/lock"
-
-
-class Head(msgspec.Struct, frozen=True):
-    """What a journal belongs to: the digest of a bundle's manifest."""
-
-    format: int
-    bundle: str
 
 
 def open_live(path: str | Path, *, write: bool = True) -> Live:
@@ -47,7 +38,7 @@ def open_live(path: str | Path, *, write: bool = True) -> Live:
     bundle; BundleCorrupted naming the byte where a journal is damaged.
     """
     folder = folder_of(path)
-    inspect(folder)  # before anything is made in a folder that is no bundle
+    _digest(folder)  # before anything is made in a folder that is no bundle
     lock = _locked(folder) if write else None
     try:
         return _opened(folder, lock)
@@ -60,14 +51,19 @@ def open_live(path: str | Path, *, write: bool = True) -> Live:
 def operations(path: str | Path) -> int:
     """How many operations a bundle's journal holds, without doing them. Raises as `open_live`."""
     folder = folder_of(path)
-    found = _journal(folder, str(inspect(folder)["digest"]))
+    found = of_one_moment(folder, lambda: journal_of(folder, _digest(folder)))
     return 0 if found is None else len(found.records) - 1
 
 
 def _locked(folder: Path) -> Lock:
-    (folder / LOCK).parent.mkdir(exist_ok=True)
     for _ in range(_TRIES):
-        lock = Lock.take(folder / LOCK)
+        try:
+            (folder / LOCK).parent.mkdir(exist_ok=True)
+            lock = Lock.take(folder / LOCK)
+        except FileNotFoundError:  # replaced between the two
+            continue
+        except (FileExistsError, IsADirectoryError) as error:
+            raise misplaced(Path(error.filename)) from error
         if lock.holds():
             return lock
         lock.release()  # the bundle was replaced just then
@@ -75,68 +71,33 @@ def _locked(folder: Path) -> Lock:
 
 
 def _opened(folder: Path, lock: Lock | None) -> Live:
-    version, found, identity = _read(folder)
+    version, found, which = _read(folder)
     if lock is None:
-        reader = _Reader(folder, identity, 0 if found is None else found.end)
+        reader = _Reader(folder, which, 0 if found is None else found.end)
         return Live(folder, version, Store(reader.changed))
+    if not lock.holds():
+        raise BundleError(f"{folder} was replaced while it was opened", hint="open it again")
     if found is None:
-        create(folder / JOURNAL, 0, _head(str(inspect(folder)["digest"])))
+        create(folder / JOURNAL, 0, head_of(_digest(folder)))
         found = read(folder / JOURNAL)
     return Live(folder, version, _store(folder, lock, found), dropped=found.torn)
 
 
+def _digest(folder: Path) -> str:
+    return of_one_moment(folder, lambda: str(inspect(folder)["digest"]))
+
+
 def _read(folder: Path) -> tuple[Version, Found | None, object]:
     """All that there is of a bundle, of one moment."""
-    for _ in range(_TRIES):
-        identity = _identity(folder)
+
+    def act() -> tuple[Recommender, Found | None, object]:
         digest = str(inspect(folder)["digest"])
-        recommender = load(folder)
-        try:
-            found = _journal(folder, digest)
-        except BundleError:
-            if _identity(folder) == identity:
-                raise
-            continue
-        if _identity(folder) == identity:
-            first = Version(0 if found is None else found.records[0].number, recommender)
-            records = [] if found is None else found.records[1:]
-            return replayed(first, records, str(folder / JOURNAL)), found, identity
-    raise BundleError(f"{folder} is being replaced all the time", hint="try again later")
+        return load(folder), journal_of(folder, digest), identity(folder)
 
-
-def _identity(folder: Path) -> object:
-    found = (folder / MANIFEST).stat()
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _head(digest: str) -> bytes:
-    return msgspec.json.encode(Head(_FORMAT, digest))
-
-
-def _journal(folder: Path, digest: str) -> Found | None:
-    """The whole journal of this bundle; None where there is none."""
-    path = folder / JOURNAL
-    if not path.is_file():
-        return None
-    found = read(path)
-    if not found.records:
-        raise BundleCorrupted(f"{path} is damaged at byte 0", hint="bring the file back from a copy")
-    _require_head(path, found.records[0], digest)
-    return found
-
-
-def _require_head(path: Path, record: Record, digest: str) -> None:
-    try:
-        head = msgspec.json.decode(record.payload, type=Head)
-    except msgspec.MsgspecError as error:
-        raise BundleCorrupted(f"{path} is damaged at byte 0: {error}") from error
-    if head.format > _FORMAT:
-        raise BundleVersion(f"{path} has the format {head.format}", hint="open it with a newer Shortlist")
-    if head.bundle != digest:
-        raise BundleError(
-            f"{path} belongs to another bundle: to {head.bundle[:12]}, and this one is {digest[:12]}",
-            hint=f"put the bundle back that it belongs to, or begin anew: move {path.parent} away",
-        )
+    recommender, found, which = of_one_moment(folder, act)
+    first = Version(0 if found is None else found.records[0].number, recommender)
+    records = [] if found is None else found.records[1:]
+    return replayed(first, records, str(folder / JOURNAL)), found, which
 
 
 def _store(folder: Path, lock: Lock, found: Found) -> Store:
@@ -164,9 +125,10 @@ def _compacted(folder: Path, close: Callable[[], None], version: Version) -> tup
 
     def write(fresh: Path) -> None:
         version.recommender.save(fresh)
+        _require_opens(fresh, folder)
         (fresh / LOCK).parent.mkdir()
         locks.append(Lock.take(fresh / LOCK))
-        create(fresh / JOURNAL, version.number, _head(str(inspect(fresh)["digest"])))
+        create(fresh / JOURNAL, version.number, head_of(str(inspect(fresh)["digest"])))
         _sync(fresh)
 
     try:
@@ -174,11 +136,27 @@ def _compacted(folder: Path, close: Callable[[], None], version: Version) -> tup
         sync_folder(folder.parent)
         close()
         opened = _opened(folder, Lock(folder / LOCK, locks[0].handle))
-    except BaseException:
+    except BaseException as error:
         for lock in locks:
             lock.release()
+        if isinstance(error, OSError):
+            raise BundleError(
+                f"{folder} cannot be written anew: {error}",
+                hint="all operations are kept; make room on the disk, if that is why, and open it again",
+            ) from error
         raise
     return opened.now, opened.store
+
+
+def _require_opens(fresh: Path, folder: Path) -> None:
+    """BundleError where what was written to take the place of a bundle cannot be opened."""
+    try:
+        load(fresh)
+    except ShortlistError as error:
+        raise BundleError(
+            f"what was written cannot be opened, and {folder} stays as it was: {error}",
+            hint="its operations are kept, in its journal",
+        ) from error
 
 
 def _sync(folder: Path) -> None:
@@ -198,12 +176,12 @@ class _Reader:
     """Follows what another process writes. end: the byte of the journal behind what was done."""
 
     folder: Path
-    identity: object
+    which: object
     end: int
 
     def changed(self, version: Version) -> Version | None:
         """See `Store`."""
-        if _identity(self.folder) != self.identity:
+        if identity(self.folder) != self.which:
             return self._anew()
         path = self.folder / JOURNAL
         try:
@@ -215,15 +193,15 @@ class _Reader:
             found = read(path, self.end, version.number + 1)
             later = replayed(version, found.records, str(path))
         except (BundleError, OSError):
-            if _identity(self.folder) == self.identity:
+            if identity(self.folder) == self.which:
                 raise
             return self._anew()
-        if _identity(self.folder) != self.identity:
+        if identity(self.folder) != self.which:
             return self._anew()
         self.end = found.end
         return later
 
     def _anew(self) -> Version:
-        version, found, self.identity = _read(self.folder)
+        version, found, self.which = _read(self.folder)
         self.end = 0 if found is None else found.end
         return version

@@ -130,10 +130,16 @@ def read(folder: Path) -> Manifest:
 
 def _require_known(folder: Path, plain: Any) -> None:
     number = plain.get("format") if isinstance(plain, dict) else None
-    if isinstance(number, int) and number > FORMAT:
+    if not isinstance(number, int):
+        return
+    if number > FORMAT:
         raise BundleVersion(
             f"{folder} has the format {number}, newer than {FORMAT}, the newest known here",
             hint="load it with a newer Shortlist",
+        )
+    if number < 1:
+        raise BundleCorrupted(
+            f"{folder / MANIFEST} names the format {number}, which there is not", hint=AGAIN
         )
 
 

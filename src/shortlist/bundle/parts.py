@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shortlist.features.encoder import Encoder
 
-GRAPHS = ("query", "candidate", "pairs", "rank")
+GRAPHS = ("query", "candidate", "pairs", "rank", "lists")
 PARTS = ({"model"}, {"retrieval"}, {"ranking"}, {"retrieval", "ranking"})
 
 Writer = Callable[[Path], None]
@@ -18,8 +18,8 @@ Writer = Callable[[Path], None]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One trained model on its way to disk: graphs by name (query, candidate, pairs, rank), its encoder, and
-    the content of the weights.bin that the graphs read, where they do not hold their weights themselves."""
+    """One trained model on its way to disk: graphs by name (`GRAPHS`), its encoder, and the content of the
+    weights.bin that the graphs read, where they do not hold their weights themselves."""
 
     graphs: Mapping[str, bytes]
     encoder: Encoder

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
+import mmap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tokenize import TokenError
@@ -10,12 +13,13 @@ from typing import Any
 
 import msgspec
 
-from shortlist.bundle.files import require_files, require_whole
+from shortlist.bundle.files import content_of, copy_listed, require_files, require_same, require_whole
 from shortlist.bundle.graphs import RECOMMEND, require_graphs
-from shortlist.bundle.manifest import AGAIN, MANIFEST, Manifest, PartFacts, read
-from shortlist.bundle.parts import PARTS, Part, Whole
+from shortlist.bundle.manifest import AGAIN, MANIFEST, File, Manifest, PartFacts, read
+from shortlist.bundle.moments import of_one_moment
+from shortlist.bundle.parts import PARTS, Part, Whole, Writer
 from shortlist.bundle.writing import put
-from shortlist.errors import BundleCorrupted, BundleError, DataError, SpecError
+from shortlist.errors import BundleCorrupted, BundleVersion, DataError, SpecError
 from shortlist.features.encoder import Encoder
 from shortlist.features.schema import Schema
 from shortlist.pipeline.onnx_graphs import WEIGHTS, Graphs, Snapshot
@@ -38,9 +42,9 @@ UNREADABLE = (
     DataError,
     SpecError,
     msgspec.MsgspecError,
+    RecursionError,  # of JSON that is too deep
 )
 """What reading files of the right checksums and the wrong content may raise."""
-_TRIES = 5
 
 
 def load(path: str | Path) -> Recommender:
@@ -53,26 +57,7 @@ def load(path: str | Path) -> Recommender:
     BundleVersion for one of a newer format.
     """
     folder = folder_of(path)
-    for left in reversed(range(_TRIES)):
-        before = _identity(folder)
-        try:
-            recommender = _loaded(folder)
-        except BundleError:
-            if not left or _identity(folder) == before:
-                raise
-        else:
-            if _identity(folder) == before:
-                return recommender
-    raise BundleError(f"{folder} is being replaced all the time", hint="try again later")
-
-
-def _identity(folder: Path) -> tuple[int, ...] | None:
-    """What tells a folder from one that took its place."""
-    try:
-        found = (folder / MANIFEST).stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns
+    return of_one_moment(folder, partial(_loaded, folder))[1]
 
 
 def folder_of(path: str | Path) -> Path:
@@ -89,8 +74,9 @@ def inspect(path: str | Path) -> dict[str, Any]:
     Raises as `load` does.
     """
     folder = folder_of(path)
-    manifest = checked(folder, content=False)
-    plain: dict[str, Any] = msgspec.to_builtins(manifest)
+    plain: dict[str, Any] = msgspec.to_builtins(
+        of_one_moment(folder, partial(checked, folder, content=False))
+    )
     return plain
 
 
@@ -98,7 +84,32 @@ def copy(source: str | Path, path: str | Path, *, serving: bool = False) -> None
     """Write a verified copy of a bundle (or of a run's); serving: without train/. What live/ holds is not
     copied. Raises as `load` and `save` do."""
     folder = folder_of(source)
-    save_again(folder, checked(folder), load(folder), Path(path), serving=serving)
+
+    def copied() -> None:
+        save_again(folder, *_loaded(folder), Path(path), serving=serving)
+
+    of_one_moment(folder, copied, after=False)  # all that is read has the checksums of one manifest
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """What a bundle holds, all of it of one moment: its recommender, the parts to `save` another one with,
+    and what copies its train/, where it has one."""
+
+    recommender: Recommender
+    parts: dict[str, Part]
+    train: Writer | None
+
+
+def take(path: str | Path) -> Taken:
+    """All of a bundle. `train` raises BundleCorrupted where the bundle was replaced since; else as `load`."""
+    folder = folder_of(path)
+
+    def taken() -> Taken:
+        manifest, recommender = _loaded(folder)
+        return Taken(recommender, _parts(folder, manifest), _train(folder, manifest))
+
+    return of_one_moment(folder, taken)
 
 
 def checked(folder: Path, *, content: bool = True) -> Manifest:
@@ -106,14 +117,28 @@ def checked(folder: Path, *, content: bool = True) -> Manifest:
     manifest = read(folder)
     if set(manifest.parts) not in PARTS:
         raise BundleCorrupted(f"{folder / MANIFEST} names the parts {sorted(manifest.parts)}")
+    for part, about in manifest.parts.items():
+        if "pairs" in about.graphs and "lists" not in about.graphs:
+            raise BundleVersion(
+                f"{folder / part} has no graph 'lists', by which candidates are ranked",
+                hint="an early version wrote this bundle: train again",
+            )
     require_files(folder, manifest.files, content=content)
     require_graphs(folder, manifest)
     return manifest
 
 
-def _loaded(folder: Path) -> Recommender:
+def _loaded(folder: Path) -> tuple[Manifest, Recommender]:
+    with readable(folder):
+        manifest = checked(folder)
+        return manifest, _recommender(folder, manifest)
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """BundleCorrupted for whatever is raised by content that is not what it should be."""
     try:
-        return _recommender(folder, checked(folder))
+        yield
     except UNREADABLE as error:
         raise BundleCorrupted(f"{folder}: {error}", hint=AGAIN) from error
 
@@ -131,11 +156,14 @@ def _recommender(folder: Path, manifest: Manifest) -> Recommender:
         from shortlist import index
 
         arrays["index"] = index.load(folder / "index", arrays["item_vectors"])
+    users = Users.load(folder / "users")
+    if users.as_of is not None and not (type(users.as_of) is int and abs(users.as_of) < 1 << 63):
+        raise ValueError(f"users/as_of.json holds {users.as_of!r}, expected whole seconds")
     joint = scorers.get("model")
     order = manifest.pipeline.utility
     return Recommender(
         Items.load(folder / "items"),
-        Users.load(folder / "users"),
+        users,
         Schema.from_dict(manifest.schema),
         retriever=scorers.get("retrieval", joint) if arrays["item_vectors"] is not None else None,
         ranker=scorers.get("ranking", joint) if arrays["item_representations"] is not None else None,
@@ -159,9 +187,9 @@ def _aggregates(folder: Path) -> dict[str, Any]:
     return {name: Aggregates.from_dict(plain) for name, plain in load_json(path).items()}
 
 
-def encoder_of(folder: Path) -> Encoder:
-    """The encoder of a part."""
-    return Encoder.from_dict(load_json(folder / "encoder.json"))
+def encoder_of(content: bytes) -> Encoder:
+    """The encoder of a part, from its encoder.json."""
+    return Encoder.from_dict(msgspec.json.decode(content))
 
 
 def save_again(
@@ -169,26 +197,42 @@ def save_again(
 ) -> None:
     """Write a loaded recommender whose graphs lie in `folder`; BundleCorrupted where they no longer do."""
     for name, expected in manifest.files.items():  # what was loaded may since have been replaced
-        require_whole(folder / name, expected)
-    parts = _parts(folder, manifest)
-    trained = any(name.startswith("train/") for name in manifest.files) and not serving
-    train = partial(shutil.copytree, folder / "train") if trained else None
+        if name.startswith(("items/", "users/", "index/")):
+            require_whole(folder / name, expected)
     recommend = manifest.recommend
-    graph = (folder / RECOMMEND).read_bytes() if recommend.graph is not None else None
-    put(recommender, parts, path, train, Whole(graph, recommend.left_out, recommend.made_of))
+    graph = None
+    if recommend.graph is not None:
+        graph = content_of(folder / RECOMMEND, manifest.files[RECOMMEND])
+    train = None if serving else _train(folder, manifest)
+    whole = Whole(graph, recommend.left_out, recommend.made_of)
+    put(recommender, _parts(folder, manifest), path, train, whole)
+
+
+def _train(folder: Path, manifest: Manifest) -> Writer | None:
+    if not any(name.startswith("train/") for name in manifest.files):
+        return None
+    return partial(copy_listed, folder, manifest.files, "train")
 
 
 def parts_of(path: str | Path) -> dict[str, Part]:
     """What a bundle was written from: the parts to `save` another recommender with. Raises as `load` does."""
     folder = folder_of(path)
-    return _parts(folder, checked(folder))
+    return of_one_moment(folder, lambda: _parts(folder, checked(folder)))
 
 
 def _parts(folder: Path, manifest: Manifest) -> dict[str, Part]:
-    return {name: _part(folder / name, about) for name, about in manifest.parts.items()}
+    with readable(folder):
+        return {name: _part(folder, name, about, manifest.files) for name, about in manifest.parts.items()}
 
 
-def _part(folder: Path, about: PartFacts) -> Part:
-    graphs = {graph: (folder / f"{graph}.onnx").read_bytes() for graph in about.graphs}
-    weights = folder / WEIGHTS
-    return Part(graphs, encoder_of(folder), Snapshot.of(weights).content if weights.is_file() else b"")
+def _part(folder: Path, part: str, about: PartFacts, files: Mapping[str, File]) -> Part:
+    def content(name: str) -> bytes:
+        return content_of(folder / part / name, files[f"{part}/{name}"])
+
+    graphs = {graph: content(f"{graph}.onnx") for graph in about.graphs}
+    weights: bytes | mmap.mmap = b""
+    if (listed := files.get(f"{part}/{WEIGHTS}")) is not None:
+        path = folder / part / WEIGHTS
+        weights = Snapshot.of(path).content  # mapped: tables may be large
+        require_same(path, weights, listed)
+    return Part(graphs, encoder_of(content("encoder.json")), weights)

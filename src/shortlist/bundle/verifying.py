@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shortlist._typing import Array
-from shortlist.bundle.graphs import RECOMMEND
-from shortlist.bundle.manifest import AGAIN, MANIFEST
-from shortlist.bundle.reading import UNREADABLE, checked, encoder_of, folder_of, inspect, load
+from shortlist._typing import Array, Columns
+from shortlist.bundle import contents
+from shortlist.bundle.describing import index_of, request_of, sizes_of
+from shortlist.bundle.graphs import RECOMMEND, facts_of
+from shortlist.bundle.journals import JOURNAL
+from shortlist.bundle.manifest import AGAIN, MANIFEST, Graph, Manifest
+from shortlist.bundle.moments import of_one_moment
+from shortlist.bundle.protobuf import Content
+from shortlist.bundle.reading import checked, encoder_of, folder_of, inspect, load, readable
+from shortlist.bundle.writing import digest_of_what_answers
 from shortlist.errors import BundleCorrupted
-from shortlist.pipeline.onnx_graphs import open_session
+from shortlist.pipeline.asking import recommend_inputs
+from shortlist.pipeline.onnx_graphs import Snapshot, open_session
 from shortlist.pipeline.onnx_scorer import OnnxScorer
+from shortlist.pipeline.questions import candidate_columns
 from shortlist.pipeline.recommender import Recommender
 
-_SAMPLE = 64  # items that the index is asked for
-_CLOSE = 1e-3  # relative; vectors of an index may lie in other instructions than those of its file
+_SAMPLE = 64  # items that are encoded again, and that the index is asked for
+_CLOSE = 1e-3  # relative; vectors may have been computed by other instructions than those of here
 _FOUND = 0.5  # of a sample's own ten best an approximate index must find
 _TYPES = {"tensor(float)": "f4", "tensor(int64)": "i8", "tensor(double)": "f8"}
 
@@ -26,72 +36,141 @@ _TYPES = {"tensor(float)": "f4", "tensor(int64)": "i8", "tensor(double)": "f8"}
 def verify(path: str | Path) -> dict[str, Any]:
     """Check a bundle as far as can be, and return its manifest.
 
-    Beside every file's checksum: each encoder against its hash, each graph opened and run on a row, arrays of
-    the lengths and types they must have, positions inside the catalogue, the index against the vectors, and
-    one answer. Raises as `load` does, naming the file.
+    Beside every file's checksum: each encoder against its hash, each graph opened, run on a row and compared
+    with what the manifest says of it, arrays of the lengths and types they must have, positions inside the
+    catalogue, some items encoded again, the index against the vectors, recommend.onnx against the
+    recommender, the operations in live/, and one answer. Raises as `load` does, naming the file.
     """
     folder = folder_of(path)
+    return of_one_moment(folder, partial(_verified, folder))
+
+
+def _verified(folder: Path) -> dict[str, Any]:
     recommender = load(folder)
-    try:
+    with readable(folder):
         for problem in _problems(folder, recommender):
             raise BundleCorrupted(problem, hint=AGAIN)
-    except UNREADABLE as error:
-        if isinstance(error, BundleCorrupted):
-            raise
-        raise BundleCorrupted(f"{folder}: {error}", hint=AGAIN) from error
+        if (folder / JOURNAL).exists():
+            from shortlist.bundle.live import open_live
+
+            open_live(folder, write=False)
     return inspect(folder)
 
 
 def _problems(folder: Path, recommender: Recommender) -> Iterator[str]:
-    yield from _of_arrays(folder, recommender)
+    manifest = checked(folder, content=False)
+    yield from contents.problems(folder, recommender)
     scorers = {id(s): s for s in (recommender.retriever, recommender.ranker) if isinstance(s, OnnxScorer)}
     for scorer in scorers.values():
-        encoder = scorer.stored.folder / "encoder.json"
-        if encoder_of(scorer.stored.folder).content_hash != scorer.encoder_hash:
-            yield f"{encoder}: not the encoder the manifest names"
-        for side in ("query", "candidate"):
-            read = {i.name for i in scorer.session(side).get_inputs()}
-            if lacking := read - set(getattr(recommender.schema, side)):
-                yield f"{folder / MANIFEST}: its schema lacks {sorted(lacking)}, which {side}.onnx reads"
-        for graph in sorted(scorer.graphs):
-            yield from _of_graph(scorer.stored.files[graph].path, scorer.session(graph))
-    if checked(folder, content=False).recommend.graph is not None:
-        yield from _of_graph(folder / RECOMMEND, open_session(folder / RECOMMEND, RECOMMEND))
+        yield from _of_scorer(folder, manifest, recommender, scorer)
+    yield from _of_items(folder, recommender)
     yield from _of_index(folder, recommender)
+    if manifest.recommend.graph is not None:
+        yield from _of_recommend(folder, manifest, recommender)
+    yield from _of_statements(folder, manifest, recommender)
     yield from _of_answer(folder, recommender)
 
 
-def _of_arrays(folder: Path, recommender: Recommender) -> Iterator[str]:
-    items, users = recommender.items, recommender.users
-    arrays: dict[str, tuple[Array, int | None, str, int]] = {
-        "items/log_popularity.npy": (items.log_popularity, len(items), "f", 1),
-        "users/seen_indptr.npy": (users.seen.indptr, len(users) + 1, "i", 1),
-        "users/seen_indices.npy": (users.seen.indices, None, "i", 1),
+def _of_statements(folder: Path, manifest: Manifest, recommender: Recommender) -> Iterator[str]:
+    """What the manifest says of the whole; an early one says less."""
+    index = index_of(recommender) or {}
+    told = {name: index.get(name) for name in manifest.index or {} if name in ("kind", "items")}
+    truth: dict[str, tuple[Any, Any]] = {
+        "sizes": (manifest.sizes, sizes_of(recommender)),
+        "size": (manifest.size or None, sum(file.bytes for file in manifest.files.values())),
+        "index": ({name: (manifest.index or {})[name] for name in told} or None, told),
+        "request": (_asked(manifest.request), _asked(request_of(recommender))),
     }
-    for name in ("item_vectors", "item_representations"):
-        if (array := getattr(recommender, name)) is not None:
-            arrays[f"items/{name}.npy"] = (array, len(items), "f", 2)
-    for name, (array, length, kind, ndim) in arrays.items():
-        yield from _of_array(folder / name, array, length, kind, ndim)
-    for place, owner in (("items", items), ("users", users)):
-        for name, column in owner.columns.items():
-            if len(column) != len(owner):
-                yield f"{folder / place / 'columns'}: {name!r} has {len(column)} rows, expected {len(owner)}"
-    indptr, indices = users.seen.indptr, users.seen.indices
-    if indptr[0] != 0 or (np.diff(indptr) < 0).any() or indptr[-1] != len(indices):
-        yield f"{folder / 'users/seen_indptr.npy'}: these are no rows of seen_indices.npy"
-    if len(indices) and not 0 <= indices.min() <= indices.max() < len(items):
-        yield f"{folder / 'users/seen_indices.npy'} names item {indices.max()} of {len(items)}"
+    for name, (said, is_so) in truth.items():
+        if said is not None and said != is_so:
+            yield f"{folder / MANIFEST} says {name} {said!r:.200}, but it is {is_so!r:.200}"
 
 
-def _of_array(path: Path, array: Array, length: int | None, kind: str, ndim: int) -> Iterator[str]:
-    if array.dtype.kind != kind or array.ndim != ndim:
-        kinds = f"{array.dtype} in {array.ndim} dimensions"
-        yield f"{path} holds {kinds}, expected kind {kind!r} in {ndim}"
-    if length is not None and len(array) != length:
-        yield f"{path} has {len(array)} rows, expected {length}"
-    if kind == "f" and not np.isfinite(array).all():
-        yield f"{path} holds numbers that are not finite"
+def _asked(request: list[dict[str, Any]]) -> list[list[Any]]:
+    return [[column.get(name) for name in ("name", "side", "type", "required")] for column in request]
+
+
+def _of_scorer(
+    folder: Path, manifest: Manifest, recommender: Recommender, scorer: OnnxScorer
+) -> Iterator[str]:
+    part = scorer.stored.folder
+    if encoder_of((part / "encoder.json").read_bytes()).content_hash != scorer.encoder_hash:
+        yield f"{part / 'encoder.json'}: not the encoder the manifest names"
+    for side in ("query", "candidate"):
+        read = {i.name for i in scorer.session(side).get_inputs()}
+        if lacking := read - set(getattr(recommender.schema, side)):
+            yield f"{folder / MANIFEST}: its schema lacks {sorted(lacking)}, which {side}.onnx reads"
+    for graph in sorted(scorer.graphs):
+        session, file = scorer.session(graph), scorer.stored.files[graph]
+        yield from _of_graph(file.path, session)
+        yield from _of_facts(file.path, manifest.parts[part.name].graphs[graph], session, file.content)
+
+
+def _of_facts(path: Path, said: Graph, session: Any, content: Content) -> Iterator[str]:
+    """What the manifest says of a graph; an early one does not tell its operators."""
+    is_so = facts_of(session, content)
+    for name in ("inputs", "outputs"):
+        told, found = ([(t.name, t.type) for t in getattr(graph, name)] for graph in (said, is_so))
+        if told != found:
+            yield f"{path} has other {name} than {MANIFEST} says: {found}"
+    if said.opsets and (said.opsets, said.operators) != (is_so.opsets, is_so.operators):
+        yield f"{path} uses other operators than {MANIFEST} says: {is_so.opsets}, {is_so.operators}"
+
+
+def _of_items(folder: Path, recommender: Recommender) -> Iterator[str]:
+    """Encode some items again; not those that are others at every request."""
+    if recommender.raters is not None or not len(recommender.items):
+        return
+    rows = np.unique(np.linspace(0, len(recommender.items) - 1, _SAMPLE).astype(np.int64))
+    columns = candidate_columns(recommender.items, recommender.schema, {}, rows)
+    for name, at, scorer in (
+        ("item_vectors", 1, recommender.retriever),
+        ("item_representations", 0, recommender.ranker),
+    ):
+        if scorer is not None:
+            try:
+                stored, again = getattr(recommender, name)[rows], scorer.encode_candidate(columns)[at]
+            except Exception as error:  # ONNX Runtime's own errors share no public base
+                yield f"{folder / 'items'}: candidate.onnx does not run on its items: {error}"
+                return
+            if again is None or again.shape != stored.shape or not _close(stored, again):
+                yield f"{folder / 'items' / name}.npy holds other numbers than candidate.onnx gives"
+
+
+def _close(stored: Array, again: Array) -> bool:
+    scale = max(1e-6, float(np.abs(stored).max(initial=0)))
+    return bool(np.allclose(stored, again, rtol=_CLOSE, atol=_CLOSE * scale))
+
+
+def _of_recommend(folder: Path, manifest: Manifest, recommender: Recommender) -> Iterator[str]:
+    path, said = folder / RECOMMEND, manifest.recommend
+    session = open_session(path, RECOMMEND)
+    yield from _of_graph(path, session)
+    assert said.graph is not None
+    yield from _of_facts(path, said.graph, session, Snapshot.of(path).content)
+    if said.made_of not in ("", digest_of_what_answers(recommender, manifest.files)):
+        yield f"{path} was made of other graphs or items than there are"
+    users, k = [*recommender.users.vocabulary.values[:2], ""], min(10, len(recommender.items))
+    given = recommend_inputs(recommender, users, k)
+    names = ["item_id", "score"]
+    try:
+        found = session.run(names, {i.name: given[i.name] for i in session.get_inputs()})
+    except Exception as error:  # see above
+        yield f"{path} does not answer: {error}"
+        return
+    slate = replace(recommender, index=None).recommend(users, k)  # as the graph does: every score
+    for query, user in enumerate(users):
+        if not _same(slate.of(query).columns, *(values[query] for values in found)):
+            yield f"{path} answers user {user!r} with other items than the recommender does"
+
+
+def _same(want: Columns, items: Array, scores: Array) -> bool:
+    """Whether two shortlists are the same, but for a last item that may be as good as another."""
+    scored = dict(zip(want["item_id"].tolist(), want["score"].tolist(), strict=True))
+    listed = [(i, s) for i, s in zip(items.tolist(), scores.tolist(), strict=True) if i]
+    common = np.array([(scored[item], score) for item, score in listed if item in scored]).reshape(-1, 2)
+    alike = bool(np.allclose(common[:, 0], common[:, 1], rtol=_CLOSE, atol=_CLOSE))
+    return len(listed) == len(scored) and len(listed) - len(common) <= 1 and alike
 
 
 def _of_graph(path: Path, session: Any) -> Iterator[str]:

@@ -13,6 +13,7 @@ from shortlist.bundle.card import card
 from shortlist.bundle.describing import manifest_of, pipeline_of
 from shortlist.bundle.files import described, digest_of, walk
 from shortlist.bundle.graphs import RECOMMEND, facts, require_inside
+from shortlist.bundle.journals import require_no_operations
 from shortlist.bundle.manifest import CARD, MANIFEST, File, PartFacts, Recommend, encode, looks_like_one
 from shortlist.bundle.parts import PARTS, Part, Whole, Writer
 from shortlist.bundle.placing import written
@@ -42,8 +43,9 @@ def save(
             recommend_left_out: where it is None, why.
 
     It is written beside `path` and put there in one step, so that no half bundle is ever seen; a bundle
-    already there is replaced. Raises BundleError where `path` is something else, or the parts have other
-    names, and BundleCorrupted for graphs that do not open.
+    already there is replaced. Raises BundleError where `path` is something else, or a bundle whose journal
+    holds operations (see `open_live`), or the parts have other names, and BundleCorrupted for graphs that
+    do not open.
     """
     put(recommender, parts, path, train, Whole(recommend, recommend_left_out))
 
@@ -56,6 +58,7 @@ def put(
     if set(parts) not in PARTS:
         raise BundleError(f"a bundle has the part 'model', or 'retrieval' and 'ranking', not {sorted(parts)}")
     _require_replaceable(path)
+    require_no_operations(path)
     written(path, partial(_write, recommender, parts, train, whole))
 
 
@@ -124,9 +127,7 @@ def _write_recommend(
     """Write recommend.onnx and list it, if there is one and it is made of what was written."""
     if whole.graph is None:
         return Recommend(left_out=whole.left_out or "it was not asked for")
-    names = [n for n in files if n.startswith("items/") and "columns" not in n]
-    names += [n for n in files if n.endswith((".onnx", f"/{WEIGHTS}")) and not n.startswith("train/")]
-    made_of = digest_of(files, names, msgspec.json.encode(pipeline_of(recommender), order="sorted"))
+    made_of = digest_of_what_answers(recommender, files)
     if whole.made_of not in ("", made_of):
         return Recommend(left_out=OTHER)
     (folder / RECOMMEND).write_bytes(whole.graph)
@@ -134,7 +135,19 @@ def _write_recommend(
     return Recommend(facts(folder / RECOMMEND), made_of)
 
 
+def digest_of_what_answers(recommender: Recommender, files: Mapping[str, File]) -> str:
+    """Of all that recommend.onnx is made of: graphs, items, and how they are put together."""
+    names = [n for n in files if n.startswith("items/") and "columns" not in n]
+    names += [
+        n
+        for n in files
+        if n.endswith((".onnx", f"/{WEIGHTS}")) and n != RECOMMEND and not n.startswith("train/")
+    ]
+    return digest_of(files, names, msgspec.json.encode(pipeline_of(recommender), order="sorted"))
+
+
 def _require_replaceable(path: Path) -> None:
+    require_outside(path)
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise BundleError(f"{path} is there already and is no folder", hint="choose another path")
     if path.is_dir() and any(path.iterdir()) and not looks_like_one(path / MANIFEST):
@@ -142,3 +155,10 @@ def _require_replaceable(path: Path) -> None:
             f"{path} is there already and is no bundle, so it is not replaced",
             hint="choose another path, or remove it",
         )
+
+
+def require_outside(path: Path) -> None:
+    """BundleError where a path lies inside of a bundle, whose files are its own."""
+    for parent in path.resolve().parents:
+        if looks_like_one(parent / MANIFEST):
+            raise BundleError(f"{path} lies inside of the bundle {parent}", hint="choose another path")

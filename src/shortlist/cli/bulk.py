@@ -28,7 +28,7 @@ Threads = Annotated[
 ]
 
 _USER = "user_id"
-_MANY = 30_000  # items all of whose cosines take a minute or so
+_MANY = 100_000  # items all of whose cosines take half a minute or so
 
 
 def require_output(output: Path | None) -> None:

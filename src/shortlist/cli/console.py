@@ -43,6 +43,14 @@ _EXTRAS = {
     "implicit": "baselines",
 }
 
+_NOISE = "Value error, "  # what the parser puts before a choice that is none
+_OPTIONS = {
+    "replace=True": "--replace",
+    "the ids: item=": "the ids: --item COLUMN",
+    "only= or exclude=": "--only or --exclude",
+    "to read only: open_live(..., write=False)": "wait for it; recommend, score and index stats work now",
+}
+"""What hints say to callers in Python, and what that is on the command line."""
 
 _TURNS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
 """Of signs that change the direction of the text after them."""
@@ -62,12 +70,11 @@ class Verbs(TyperGroup):
             raise typer.Exit(_say(error)) from None
         except Exception as error:
             if ctx.params.get("debug") or type(error).__module__.split(".")[0] in ("click", "typer"):
+                if isinstance(said := getattr(error, "message", None), str):
+                    error.message = said.removeprefix(_NOISE)  # type: ignore[attr-defined]
                 raise  # the parser's own: usage errors, exits
-            said = f"{type(error).__name__}: {error}".rstrip(": ")
-            fail(
-                f"a fault inside Shortlist: {said}",
-                "shortlist --debug VERB ... shows where",
-            )
+            name = f"{type(error).__name__}: {error}".rstrip(": ")
+            fail(f"a fault inside Shortlist: {name}", "shortlist --debug VERB ... shows where")
             raise typer.Exit(BUG) from None
 
 
@@ -84,12 +91,19 @@ def _say(error: BaseException) -> int:
     if isinstance(error, MemoryError):
         fail("out of memory", "a smaller batch_size, fewer items, or a larger machine")
     elif isinstance(error, ShortlistError):
-        fail(str(error), error.hint)
+        fail(str(error), _in_a_shell(error.hint))
     elif isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         hints = {errno.ENOSPC: "make room on the disk", errno.EACCES: "may you write there?"}
         fail(f"{place}{error.strerror or error}", hints.get(error.errno or 0, ""))
     return PROBLEM
+
+
+def _in_a_shell(hint: str) -> str:
+    """A hint whose Python is told as options."""
+    for python, words in _OPTIONS.items():
+        hint = hint.replace(python, words)
+    return hint
 
 
 def fail(message: str, hint: str = "") -> None:

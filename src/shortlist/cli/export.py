@@ -75,13 +75,19 @@ def export(
     """Write a verified copy of a bundle, for serving.
 
     The folder appears whole or not at all; its path is printed. With --serving it answers just the same, but
-    no later run can start from it (`shortlist train --from`). What --weights loses is measured on the test
-    rows of the bundle's own recipe and stands in the manifest; where their data cannot be read, that does.
-    --without-users answers those who tell a history, where the model reads one; all others get popular items.
+    no later run can start from it (`shortlist train --from`). Items added to the bundle or removed from it
+    since it was written are so in the copy (a SavedModel knows nothing of them). What --weights loses is
+    measured on the test rows of the bundle's own recipe and stands in the manifest; where their data cannot
+    be read, that does. --without-users answers those who tell a history, where the model reads one; all
+    others get popular items.
     """
+    from shortlist.bundle.writing import require_outside
+
     folder = bundle_folder(bundle)
     require_free(output, force=force, sign=SIGNS[format])
     stated: dict[str, Any] = {}
+    changes = 0
+    require_outside(output.absolute())
     if format is Format.savedmodel:
         _require_alone("--format savedmodel", serving, weights, recipe, without_users)
         from shortlist.api.savedmodels import write_savedmodel
@@ -89,10 +95,11 @@ def export(
         write_savedmodel(folder, output, part=part)
         next_step = f'tf.saved_model.load("{output}")'
     else:
-        if part:
-            raise RequestError("--part is of a SavedModel", hint="give it with --format savedmodel")
+        _require_read(part, recipe, weights)
         from shortlist.api.exporting import export_bundle
+        from shortlist.bundle.live import operations
 
+        changes = operations(folder)
         stated = export_bundle(
             folder,
             output,
@@ -106,9 +113,35 @@ def export(
         out_json({"path": str(output), "weights": stated})
     else:
         out(str(output))
-    for line in _told(stated):
+    for line in (*_changed(folder, changes), *_told(stated), *(_ids_kept(output) if without_users else ())):
         note(line, quiet=quiet)
     note(f"wrote {output}; next: {next_step}", quiet=quiet)
+
+
+def _require_read(part: str, recipe: str, weights: Weights | None) -> None:
+    """RequestError for what would be given for nothing."""
+    if part:
+        raise RequestError("--part is of a SavedModel", hint="give it with --format savedmodel")
+    if recipe and weights is None:
+        raise RequestError("--recipe is of --weights", hint="give it with --weights bf16 or int8")
+
+
+def _changed(folder: Path, count: int) -> list[str]:
+    """How much has become of the bundle since it was written."""
+    what = f"{count:,} operation{'s' if count != 1 else ''}"
+    return [f"the {what} of {folder / 'live'} became part of the copy"] if count else []
+
+
+def _ids_kept(folder: Path) -> list[str]:
+    """What a copy without users is, where its model reads their ids."""
+    from shortlist import bundle as bundles
+
+    if "user_id" not in bundles.inspect(folder)["schema"].get("query", {}):
+        return []
+    return [
+        "the model reads user ids: without users it answers those who tell no history with popular items",
+        "the ids training knew stay in the graphs: treat the copy as personal data",
+    ]
 
 
 def _require_alone(what: str, *others: object) -> None:

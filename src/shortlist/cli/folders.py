@@ -13,20 +13,37 @@ from pathlib import Path
 from shortlist.cli.console import note
 from shortlist.errors import BundleError, DataError
 
+MANIFEST = "manifest.json"
+_NAMED = 5
+
 
 def bundle_folder(path: Path) -> Path:
     """The bundle at `path`: the folder itself, or `bundle/` inside a run's folder.
 
-    Raises BundleError when there is no such folder.
+    Raises BundleError when there is no such folder, or it holds several.
     """
     inside = path / "bundle"
     if inside.is_dir():
         return inside
     if path.is_dir():
+        if not (path / MANIFEST).exists() and (inside_it := _bundles(path)):
+            raise BundleError(f"{path} is a folder of runs, not one", hint=f"name one: {inside_it}")
         return path
     if path.exists():
         raise BundleError(f"{path} is a file; a bundle is a folder", hint="name the folder that holds it")
     raise BundleError(f"no such bundle: {path}", hint=_nearby(path))
+
+
+def _bundles(home: Path) -> str:
+    """The folders in this one that are bundles or hold one, the newest first, at most five."""
+    held = {MANIFEST, f"bundle/{MANIFEST}"}
+    there = [
+        path
+        for path in home.iterdir()
+        if path.name[0] != "." and any((path / name).is_file() for name in held)
+    ]
+    there.sort(key=lambda path: (-path.stat().st_mtime, path.name))
+    return ", ".join(map(str, there[:_NAMED])) + (", ..." if len(there) > _NAMED else "")
 
 
 def _nearby(path: Path) -> str:
@@ -43,7 +60,8 @@ def new_folder(path: Path, *, force: bool, sign: str) -> Iterator[Path]:
     """A temporary sibling to write into, which becomes `path` when the block ends well and vanishes else.
 
     An existing `path` must be empty, or `force` be given and the file `sign` lie in it (so that only what
-    an earlier command wrote is ever replaced). Raises DataError otherwise, before anything is written.
+    an earlier command wrote is ever replaced). Raises DataError otherwise, before anything is written, and
+    BundleError where the journal of a bundle in it holds operations.
     """
     path = Path(os.path.abspath(path))
     require_free(path, force=force, sign=sign)
@@ -53,6 +71,7 @@ def new_folder(path: Path, *, force: bool, sign: str) -> Iterator[Path]:
         yield fresh
         fresh.chmod(0o755)
         if path.exists():
+            _require_no_operations(path)  # also none of those that came meanwhile
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
             os.replace(path, old)
             os.replace(fresh, path)
@@ -85,7 +104,8 @@ def write_file(path: Path, text: str, *, quiet: bool) -> None:
 
 
 def require_free(path: Path, *, force: bool, sign: str) -> None:
-    """DataError where `path` is taken by something that must not be replaced (see `new_folder`)."""
+    """DataError where `path` is taken by something that must not be replaced (see `new_folder`); BundleError
+    where the journal of a bundle there holds operations."""
     if not path.exists():
         return
     if not path.is_dir():
@@ -99,3 +119,10 @@ def require_free(path: Path, *, force: bool, sign: str) -> None:
             f"{path} holds no {sign}, so this command did not write it and will not replace it",
             hint="give another --output",
         )
+    _require_no_operations(path)
+
+
+def _require_no_operations(path: Path) -> None:
+    from shortlist.bundle.journals import require_no_operations
+
+    require_no_operations(path)

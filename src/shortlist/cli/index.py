@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shortlist.cli.answers import Bundle
+from shortlist.cli.answers import Bundle, ids
 from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json
 from shortlist.cli.export import SIGN
 from shortlist.cli.folders import bundle_folder, require_free
+from shortlist.errors import RequestError
 
 if TYPE_CHECKING:
     from shortlist.pipeline.recommender import Recommender
+
+GRAPH = "recommend.onnx"
 
 app = typer.Typer(
     no_args_is_help=True, help="Make a bundle's index; add and remove items while it is in use."
@@ -64,7 +68,6 @@ def build(
     """
     from shortlist.api.indexing import about_index, indexed
     from shortlist.bundle.live import open_live
-    from shortlist.errors import RequestError
 
     said: list[str] = []
 
@@ -78,6 +81,7 @@ def build(
         return made
 
     folder = bundle_folder(bundle)
+    whole = (folder / GRAPH).is_file()
     if output is None:
         with open_live(folder) as live:
             live.compact(change)
@@ -90,8 +94,18 @@ def build(
         return
     out(str(output or folder))
     note(f"{facts['kind']} index of {facts['items']:,} items", quiet=quiet)
-    for line in said:
+    for line in (*said, *_lost(output or folder, whole)):
         note(line, quiet=quiet)
+
+
+def _lost(folder: Path, whole: bool) -> list[str]:
+    """That the graph which recommends is there no more, and what brings it back; whole: it was there."""
+    if not whole or (folder / GRAPH).is_file():
+        return []
+    cure = "; with an exact index (--kind exact) there can be one"
+    if not (folder / "index").is_dir():
+        cure = f"; shortlist export {folder} -o NEW makes a copy that has it"
+    return [f"{GRAPH} is left out, as it was made for what there was{cure}"]
 
 
 @app.command(
@@ -125,17 +139,21 @@ def add(
 
     with open_live(bundle_folder(bundle)) as live:
         before = live.recommender
-        version = live.add_items(str(items), item=item, replace=replace)
+        try:
+            version = live.add_items(str(items), item=item, replace=replace)
+        except RequestError as error:
+            said = str(error).replace("the request", "the file")
+            raise RequestError(f"{items}: {said}", hint=error.hint) from None
         after = live.recommender
     counts = {name: _more(count, before, after) for name, count in (("added", ADDED), ("updated", UPDATED))}
     _say(version, after.items.num_present, counts, json=json, quiet=quiet)
 
 
-@app.command(epilog=examples("shortlist index remove runs/shop --item 50 --item 181"))
+@app.command(epilog=examples("shortlist index remove runs/shop --item 50,181"))
 def remove(
     bundle: Bundle,
     item: Annotated[
-        list[str], typer.Option("--item", metavar="ID", help="An item to remove; may be repeated.")
+        list[str], typer.Option("--item", metavar="ID,...", help="What to remove; may be repeated.")
     ],
     json: Json = False,
     quiet: Quiet = False,
@@ -145,7 +163,7 @@ def remove(
 
     with open_live(bundle_folder(bundle)) as live:
         before = live.recommender.items
-        version = live.remove_items(item)
+        version = live.remove_items(ids(item, before.vocabulary) or [])
         after = live.recommender.items
     gone = before.num_present - after.num_present
     _say(version, after.num_present, {"removed": gone}, json=json, quiet=quiet)
@@ -171,11 +189,52 @@ def stats(bundle: Bundle, json: Json = False) -> None:
     if json:
         out_json(facts)
         return
-    out("\n".join(f"{name:<12} {_shown(value)}" for name, value in facts.items()))
+    for name, value in (*about(facts), *_kept(facts)):
+        out(f"{name:<14} {value}")
+
+
+def about(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is to be known of an index, of the facts it says of itself: a name and a line each."""
+    items = facts.get("items")
+    of = "" if items is None else f" of {items:,} items"
+    if facts.get("kind") != "ann":
+        yield "index", "none: the model does not retrieve" if facts.get("kind") == "none" else f"exact{of}"
+        return
+    yield "index", f"ann, approximate{of}; {facts['nprobe']:,} of {facts['lists']:,} lists are looked into"
+    asked = "the users' own queries" if facts.get("queries") == "given" else "made-up queries near items"
+    yield (
+        f"recall@{facts['recall_k']}",
+        f"{facts['recall']:.4f} on {asked}; {facts['target']:g} was asked for",
+    )
+    if not facts.get("normalized", True):
+        yield "lengths", "of the item vectors differ, which an approximate index handles badly"
+    yield "index size", f"{_amount(facts['bytes'])}, beside vectors of {_amount(facts['bytes_of_float32'])}"
+    if (items or 0) <= facts["exact_below"]:
+        yield (
+            "searched",
+            f"exactly: {items or 0:,} items are no more than the {facts['exact_below']:,} of that",
+        )
+    else:
+        yield "searched", f"exactly where a filter leaves at most {facts['exact_below']:,} items"
+
+
+def _kept(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What became of the items since."""
+    yield (
+        "since built",
+        f"{facts.get('delta', 0):,} items new or changed, {facts.get('removed', 0):,} removed",
+    )
+    yield "version", f"{facts['version']:,}; operations in the journal: {facts['operations']:,}"
+    yield "files", f"{_amount(facts['stored_bytes'])} of vectors, index and journal"
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    from shortlist.bundle.live import JOURNAL, open_live, operations
+    from shortlist.bundle.journals import JOURNAL
+    from shortlist.bundle.live import open_live, operations
 
     live = open_live(folder, write=False)
     searcher = live.recommender.searcher
@@ -188,11 +247,5 @@ def _facts(folder: Path) -> dict[str, Any]:
         "items": live.recommender.items.num_present,
         "version": live.version,
         "operations": operations(folder),
-        "bytes": sum(file.stat().st_size for file in files if file.is_file()),
+        "stored_bytes": sum(file.stat().st_size for file in files if file.is_file()),
     }
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

@@ -25,6 +25,7 @@ EXAMPLES = examples(
     "shortlist recommend runs/demo --all-users -o shortlists.parquet",
     "shortlist recommend runs/demo --users chosen.csv -k 20 -o shortlists.csv",
 )
+_WAYS = "shortlist recommend BUNDLE --user 42, or shortlist recommend BUNDLE --all-users -o shortlists.csv"
 
 
 def recommend(
@@ -102,20 +103,53 @@ def recommend(
     asked = user or []
     queries = [typed(recommender, {"user_id": name, **columns}) for name in asked]
     slate = recommender.recommend(queries, k, **filters)
-    _show(recommender, titled(recommender, slate.to_dicts()), asked, json=json, quiet=quiet)
+    rows = titled(recommender, slate.to_dicts())
+    if not rows:
+        note(_none_left(recommender, filters["only"], where, excluded or []), quiet=quiet)
+    _show(recommender, rows, asked, json=json, quiet=quiet)
 
 
 def _require_one(user: bool, all_users: bool, users: bool, *, file: bool, history: bool) -> None:
     """Leave where it is not one of --user, --all-users and --users, the latter two with --output."""
-    if user + all_users + users != 1 or user == file:
-        fail(
-            "recommend needs --user, or --all-users (or --users FILE) and --output",
-            "shortlist recommend BUNDLE --user 42",
-        )
+    given = {"--user": user, "--all-users": all_users, "--users": users}
+    said = [name for name, there in given.items() if there]
+    message = ""
+    if not said:
+        message = "recommend needs --user, or --all-users (or --users FILE) and --output"
+    elif len(said) > 1:
+        message = f"{' and '.join(said)} do not go together: each says whose shortlists these are"
+    elif file and said == ["--user"]:
+        message = "--output does not go with --user: it is of --all-users and --users FILE"
+    elif not file and said != ["--user"]:
+        message = f"{said[0]} needs --output FILE: so many shortlists go into a file"
+    elif file and history:
+        message = "--history is what one user did: it goes with --user"
+    if message:
+        fail(message, _WAYS)
         raise typer.Exit(USAGE)
-    if file and history:
-        fail("--history is what one user did: it goes with --user")
-        raise typer.Exit(USAGE)
+
+
+def _none_left(recommender: Recommender, only: list[str] | None, where: str, excluded: list[str]) -> str:
+    """Why nobody was given an item: the first filter that leaves none."""
+    import numpy as np
+
+    items = recommender.items
+    left = np.ones(len(items), np.bool_) if items.retired is None else ~items.retired
+    if where:
+        left &= recommender.filters.where(where)
+        if not left.any():
+            return f"no item is left: --where {where!r} is true of none of {items.num_present:,} items"
+    if only is not None:
+        left &= np.isin(np.arange(len(items)), items.positions(only))
+        if not left.any():
+            return "no item is left: none of --only" + (" passes --where" if where else " is in use")
+    positions = items.positions(excluded)
+    left[positions[positions >= 0]] = False
+    named = [name for name, given in (("--where", where), ("--only", only is not None)) if given]
+    of = f" of those that {' and '.join(named)} {'leave' if len(named) > 1 else 'leaves'}" if named else ""
+    if not left.any():
+        return f"no item is left: --exclude names all{of}"
+    return f"no item is left: all{of} were seen or excluded; --keep-seen lets seen ones return"
 
 
 def _show(
@@ -125,7 +159,6 @@ def _show(
         out_json(rows)
         return
     if not rows:
-        note("no item is left: all were seen or excluded", quiet=quiet)
         return
     for name in dict.fromkeys(asked):
         if name not in recommender.users.vocabulary and all(

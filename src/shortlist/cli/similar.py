@@ -34,8 +34,10 @@ def similar(
     With --all those of every item go into a file: item_id, neighbour_id, rank, score. A run that was killed
     goes on where it was, when the same is asked again.
     """
-    if bool(item) == all_ or all_ != (output is not None):
-        fail("similar needs --item, or --all and --output", "shortlist similar BUNDLE --item 94")
+    if message := _at_odds(bool(item), all_, file=output is not None):
+        fail(
+            message, "shortlist similar BUNDLE --item 94, or shortlist similar BUNDLE --all -o neighbours.csv"
+        )
         raise typer.Exit(USAGE)
     require_output(output)
     recommender = load(bundle)
@@ -51,3 +53,14 @@ def similar(
         out_json(rows)
     elif rows:
         out(answer_table(rows, ("rank", "item_id", "title", "score")))
+
+
+def _at_odds(item: bool, all_: bool, *, file: bool) -> str:
+    """What does not go together, or is not there; nothing where all is well."""
+    if item and all_:
+        return "--item and --all do not go together"
+    if not (item or all_):
+        return "similar needs --item, or --all and --output"
+    if item and file:
+        return "--output does not go with --item: it is of --all"
+    return "--all needs --output FILE: so many neighbours go into a file" if all_ and not file else ""

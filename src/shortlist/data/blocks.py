@@ -97,7 +97,9 @@ def write_parquet(blocks: Path, ends: Sequence[int], path: Path) -> None:
 
     try:
         table = register_io_source(read, schema=next(read()).schema if ends else pl.Schema())
-        table.sink_parquet(path, compression="zstd", row_group_size=_GROUP, sync_on_close="all")
+        table.sink_parquet(
+            path, compression="zstd", compression_level=1, row_group_size=_GROUP, sync_on_close="all"
+        )
     except pl.exceptions.PolarsError as error:  # what the system says comes as a text, with its number
         number = re.search(r"\(os error (\d+)\)", str(error))
         said = (int(number[1]), os.strerror(int(number[1]))) if number else (str(error),)
@@ -127,10 +129,20 @@ def _values(column: Array | Texts) -> list[Any]:
     return [None if value != value else value for value in values]
 
 
+class _Lines(NamedTuple):
+    """Takes rows that end in both signs of a line's end, so that cells with either are quoted (Python 3.11
+    looks for no other), and ends them in "\\n"."""
+
+    lines: list[str]
+
+    def write(self, row: str) -> None:
+        self.lines.append(row[:-2] + "\n")
+
+
 def _csv(columns: Mapping[str, list[Any]], *, header: bool) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    lines: list[str] = []
+    writer = csv.writer(_Lines(lines), lineterminator="\r\n")
     if header:
         writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue().encode()
+    return "".join(lines).encode()

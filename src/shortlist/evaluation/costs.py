@@ -27,6 +27,8 @@ from shortlist.evaluation.rows import TestRows
 from shortlist.evaluation.suite import SMALL_ITEMS, ranks_by_user, top_lists
 
 FIT_ROWS, SCORE_ROWS, TOP_USERS, EASE_ITEMS, ROUND_ROWS = 200_000, 4_000, 2_000, 2_000, 10**6
+SCORED, LEAST = 40_000_000, 100
+"""Of rows and users that are scored for a measure, so many scores in all, and at least so many of them."""
 SCORES = 64 * 2**20
 """Bytes of a block of scores and what is made of it."""
 
@@ -212,10 +214,16 @@ class _Wide:
         return np.concatenate(found, axis=1)[:, : self.num_items]
 
 
+def scored_rows(most: int, num_items: int) -> int:
+    """On how many rows what scores every item is measured: the fewer the more items there are."""
+    return min(most, max(LEAST, SCORED // max(1, num_items)))
+
+
 def _row_seconds(fitted: FittedScores, sample: _Sample) -> float:
     """Seconds to rank a row's item."""
     rows = sample.judged if sample.judged is not None and len(sample.judged) else sample.large
-    order = np.argsort(rows.users, kind="stable")[:SCORE_ROWS]  # all rows of some users
+    few = scored_rows(SCORE_ROWS, rows.num_items)
+    order = np.argsort(rows.users, kind="stable")[:few]  # all rows of some users
     users, targets = rows.users[order], rows.items[order]
     seconds, _ = _timed(lambda: ranks_by_user(fitted, users, targets, sample.large.seen, rows.num_items))
     return seconds / max(len(users), 1)
@@ -223,7 +231,8 @@ def _row_seconds(fitted: FittedScores, sample: _Sample) -> float:
 
 def _top_seconds(fitted: FittedScores, sample: _Sample) -> float:
     """Seconds of the first ten items of every test user."""
-    count = min(sample.rows.num_users, sample.large.num_users, TOP_USERS)
+    few = scored_rows(TOP_USERS, sample.rows.num_items)
+    count = min(sample.rows.num_users, sample.large.num_users, few)
     users = np.arange(count)
     every = np.ones(count, np.bool_)
     some = TestRows(users, users, users, sample.rows.num_items, every, every)

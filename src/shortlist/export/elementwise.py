@@ -102,8 +102,11 @@ def _clamp(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
 def _round(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:
     if int(params["rounding_method"]) == 1:  # to the nearest even, as ONNX does
         return g.op("Round", args, *out)
-    up = g.op("Add", [g.op("Abs", args, *out), np.array(0.5, out.dtype)], *out)
-    return g.op("Mul", [g.op("Sign", args, *out), g.op("Floor", [up], *out)], *out)
+    size = g.op("Abs", args, *out)
+    whole = g.op("Floor", [size], *out)
+    rest = g.op("Sub", [size, whole], *out)  # exact, which size + 0.5 is not
+    up = g.op("GreaterOrEqual", [rest, np.array(0.5, out.dtype)], out.shape, bool)
+    return g.op("Mul", [g.op("Sign", args, *out), g.op("Add", [whole, g.cast(up, out.dtype)], *out)], *out)
 
 
 def _at_least(g: Graph, args: Sequence[Value], out: Spec, params: Params) -> Value:

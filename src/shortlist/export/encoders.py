@@ -223,10 +223,7 @@ def _cycle(g: GraphBuilder, feature: Cycle, column: Ref) -> Value:
     period, shape = np.array(PERIODS[feature.spec.period], np.float64), (column.shape[0], 1)
     gone = g.reshape(_missing(g, column), shape)
     seconds = g.reshape(g.cast(column, np.float64), shape)
-    rest = g.op("Mod", [seconds, period], shape, np.float64, fmod=1)
-    before_zero = g.op("Less", [rest, np.array(0, np.float64)], shape, bool)
-    later = g.op("Add", [rest, period], shape, np.float64)
-    rest = g.op("Where", [before_zero, later, rest], shape, np.float64)  # the remainder is never negative
+    rest = g.op("Mod", [seconds, period], shape, np.float64, fmod=1)  # below zero as good: waves repeat
     turn = g.op("Mul", [rest, np.array(2 * np.pi / period, np.float64)], shape, np.float64)
     harmonics = np.arange(1, feature.spec.harmonics + 1, dtype=np.float64)
     wide = (column.shape[0], 2 * len(harmonics))

@@ -5,6 +5,8 @@ candidate  raw candidate columns [b] -> the same of items
 pairs      query_representation, candidate_representation [b, r] -> one output [b] a head
 rank       raw columns of both sides, row by row -> one output [b] a head
            Both also read <head>_aggregates [b, F] of each head that has aggregates.
+lists      query_representation [b, r], candidate_representation [m, r], candidate [b, k], the k candidates of
+           each query as rows of the latter, and <head>_aggregates [b, k, F] -> one output [b, k] a head
 """
 
 from __future__ import annotations
@@ -30,11 +32,13 @@ from shortlist.models.scorer import JaxScorer
 
 Outputs: TypeAlias = dict[str, Floats]
 
+_LISTED = 5  # candidates of each query compared
+
 
 def export_graphs(
     net: Trained, tables: Tables, encoder: Encoder, *, queries: Columns, candidates: Columns
 ) -> dict[str, bytes]:
-    """The graphs of a model by name: query, candidate and, where it has heads, pairs and rank.
+    """The graphs of a model by name: query, candidate and, where it has heads, pairs, rank and lists.
 
     Args:
         queries: raw query rows (such as training rows), at least one; the first 56 are used.
@@ -60,6 +64,8 @@ def export_graphs(
         columns, representations, outputs = _pairs_case(scorer, rows["query"], rows["candidate"])
         _compare("pairs", graphs["pairs"], representations, outputs)
         _compare("rank", graphs["rank"], columns, outputs)
+        graphs["lists"] = _lists_graph(net, encoder)
+        _compare("lists", graphs["lists"], *_lists_case(scorer, representations))
     return graphs
 
 
@@ -75,19 +81,30 @@ def _side_graph(net: Trained, tables: Tables, encoder: Encoder, side: str) -> by
 
 def _pairs_graph(net: Trained, encoder: Encoder) -> bytes:
     g = GraphBuilder()
-    sides = [
-        g.input(f"{side}_representation", np.float32, ("b", net.width(side)))
+    sides = {
+        side: g.input(f"{side}_representation", np.float32, ("b", net.width(side)))
         for side in ("query", "candidate")
-    ]
-    _output_heads(g, net, sides[0], sides[1], _aggregates(g, net))
+    }
+    _output_heads(g, net, sides, _aggregates(g, net, "b"))
     return _finished(g, "pairs", encoder)
 
 
-def _aggregates(g: GraphBuilder, net: Trained) -> dict[str, Ref]:
+def _lists_graph(net: Trained, encoder: Encoder) -> bytes:
+    g = GraphBuilder()
+    given = {
+        "query": g.input("query_representation", np.float32, ("b", net.width("query"))),
+        "candidate": g.input("candidate_representation", np.float32, ("m", net.width("candidate"))),
+        "rows": g.input("candidate", np.int64, ("b", "k")),
+    }
+    _output_heads(g, net, given, _aggregates(g, net, "b", "k"))
+    return _finished(g, "lists", encoder)
+
+
+def _aggregates(g: GraphBuilder, net: Trained, *shape: str) -> dict[str, Ref]:
     """Inputs for the numbers made of other events, by head."""
     widths = {name: _num_aggregates(head) for name, head in net.heads.items()}
     return {
-        name: g.input(f"{name}_aggregates", np.float32, ("b", width))
+        name: g.input(f"{name}_aggregates", np.float32, (*shape, width))
         for name, width in widths.items()
         if width
     }
@@ -100,11 +117,11 @@ def _num_aggregates(head: HeadLayer) -> int:
 def _rank_graph(net: Trained, tables: Tables, encoder: Encoder) -> bytes:
     g = GraphBuilder()
     columns = raw_inputs(g, encoder.query, encoder.candidate)
-    sides = [
-        _lower_side(g, net, tables, side, getattr(encoder, side), columns, vector=False)[0]
+    sides = {
+        side: _lower_side(g, net, tables, side, getattr(encoder, side), columns, vector=False)[0]
         for side in ("query", "candidate")
-    ]
-    _output_heads(g, net, sides[0], sides[1], _aggregates(g, net))
+    }
+    _output_heads(g, net, sides, _aggregates(g, net, "b"))
     return _finished(g, "rank", encoder)
 
 
@@ -134,17 +151,18 @@ def _side(net: Trained, tables: Tables, side: str, encoded: Any, *, vector: bool
     return [representation, jax.vmap(to_vector)(representation)]
 
 
-def _output_heads(
-    g: GraphBuilder, net: Trained, query: Ref, candidate: Ref, aggregates: dict[str, Ref]
-) -> None:
+def _output_heads(g: GraphBuilder, net: Trained, given: dict[str, Ref], aggregates: dict[str, Ref]) -> None:
+    """Of pairs of a query and a candidate, or of lists: rows of candidates by query."""
     names = sorted(net.heads)  # the order of a dict's leaves
-    given = {f"aggregates {name}": numbers for name, numbers in aggregates.items()}
+    beside = {f"aggregates {name}": numbers for name, numbers in aggregates.items()}
 
     def predicted(p: Trained, x: dict[str, jax.Array]) -> dict[str, jax.Array]:
         numbers = {name: x[f"aggregates {name}"] for name in aggregates}
+        if "rows" in x:
+            return p.predict_lists(x["query"], x["candidate"], x["rows"], numbers)
         return jax.vmap(p.predict)(x["query"], x["candidate"], numbers)
 
-    results = g.lower(predicted, net, {"query": query, "candidate": candidate, **given}, prefix="model")
+    results = g.lower(predicted, net, given | beside, prefix="model")
     for name, result in zip(names, results, strict=True):
         g.output(name, result)
 
@@ -186,11 +204,26 @@ def _pairs_case(scorer: JaxScorer, queries: Columns, candidates: Columns) -> tup
     return columns | given, both | given, scorer.predict(query, candidate, numbers)
 
 
+def _lists_case(scorer: JaxScorer, pairs: Columns) -> tuple[Columns, Outputs]:
+    """For each query of the pairs some of the candidates, and what JAX predicts of each pair alone."""
+    query, candidate = pairs["query_representation"], pairs["candidate_representation"]
+    rows = np.random.default_rng(0).integers(0, len(candidate), (len(query), _LISTED))
+    numbers = {
+        name.removesuffix("_aggregates"): values[rows]
+        for name, values in pairs.items()
+        if name.endswith("_aggregates")
+    }
+    given = {f"{name}_aggregates": values for name, values in numbers.items()}
+    return {**pairs, "candidate": rows, **given}, scorer.predict(query, candidate, numbers, rows)
+
+
 def _compare(name: str, graph: bytes, inputs: Columns, expected: Outputs) -> None:
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     read = {i.name for i in session.get_inputs()}
     num_rows = len(next(iter(expected.values())))
     for rows in (slice(0, num_rows), slice(0, 1)):
-        got = session.run(list(expected), {k: v[rows] for k, v in inputs.items() if k in read})
+        shared = {"candidate_representation"} if "candidate" in inputs and name == "lists" else set()
+        feed = {k: v if k in shared else v[rows] for k, v in inputs.items() if k in read}
+        got = session.run(list(expected), feed)
         for (output, want), have in zip(expected.items(), got, strict=True):
             require_equal(name, output, want[rows], have)

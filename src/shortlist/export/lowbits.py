@@ -24,6 +24,7 @@ NARROWEST = 4
 """Numbers a row from which a table is rewritten: with fewer the scale of a row takes what int8 saves."""
 
 _LARGEST = np.float32(127)
+_LEAST = np.float32(2.0**-149)  # the smallest scale there is
 
 
 def lowered(graph: bytes, weights: WeightType) -> bytes:
@@ -61,7 +62,7 @@ def as_bf16(values: Floats) -> Array:
 def as_int8(values: Floats) -> tuple[Array, Floats]:
     """int8 [n, d] and a float32 scale a row [n, 1], whose product is nearest; 1 for a row of zeros."""
     largest = np.abs(values).max(axis=1, keepdims=True, initial=0).astype(np.float32)
-    scale = np.where(largest > 0, largest / _LARGEST, np.float32(1)).astype(np.float32)
+    scale = np.where(largest > 0, np.maximum(largest / _LARGEST, _LEAST), np.float32(1)).astype(np.float32)
     return np.clip(np.rint(values / scale), -_LARGEST, _LARGEST).astype(np.int8), scale
 
 

@@ -53,7 +53,8 @@ def require_same_answers(want: Columns, have: Columns) -> None:
     place = {item: rank for rank, item in enumerate(want["item_id"])}
     common = np.array([item in place for item in items], np.bool_)
     at = np.array([place[item] for item in items[common]], np.int64)
-    if (have["item_id"][count:] != "").any() or len(items) - len(set(at.tolist())) > 1:
+    given = np.flatnonzero(have["item_id"] != "")
+    if not np.array_equal(given, np.arange(count)) or count - len(set(at.tolist())) > 1:
         raise ExportError("graph 'recommend' gives other items than the recommender does")
     for name, values in have.items():
         if name != "item_id":

@@ -83,8 +83,8 @@ def recommend_graph(
     found = _retrieved(g, recommender, encoded[first].get("vector", ""), batch, known)
     heads: dict[str, str] = {}
     if recommender.ranker is not None:
-        query, pairs = encoded[last]["representation"], graphs[last]["pairs"]
-        heads = _ranked(g, recommender, found, query, pairs, last)
+        query, lists = encoded[last]["representation"], graphs[last]["lists"]
+        heads = _ranked(g, recommender, found, query, lists, last)
     _answer(g, recommender, found, known, heads)
     graph = g.finish("recommend", {})
     check_answers(recommender, graph, weights or {})
@@ -166,26 +166,25 @@ def _marked(g: Composition, items: Items, scores: str, name: str, value: Array) 
 
 
 def _ranked(
-    g: Composition, recommender: Recommender, found: _Found, query: str, pairs: bytes, part: str
+    g: Composition, recommender: Recommender, found: _Found, query: str, lists: bytes, part: str
 ) -> dict[str, str]:
     """Each head's predictions of the candidates, float [b, f], NaN where there is none."""
     assert recommender.item_representations is not None
     items = g.stored("items/item_representations.npy", whole(recommender.item_representations))
-    shape = g("Shape", found.positions)
-    beside = g("Expand", g("Unsqueeze", query, np.array([1])), g("Concat", shape, np.array([1]), axis=0))
     given = {
-        "query_representation": g("Flatten", beside, axis=2),
-        "candidate_representation": g("Gather", items, g("Reshape", found.positions, np.array([-1]))),
+        "query_representation": query,
+        "candidate_representation": items,
+        "candidate": found.positions,
     }
-    for name, declared in declared_inputs(pairs).items():
+    for name, declared in declared_inputs(lists).items():
         if name not in given:  # aggregates [b, N, F]
             dims = declared.type.tensor_type.shape.dim
             numbers = value_info(name, _NUMBERS, ("b", len(recommender.items), dims[-1].dim_value))
             places = g("Unsqueeze", found.positions, np.array([2]))
-            given[name] = g("Flatten", g("GatherND", g.input(numbers), places, batch_dims=1), axis=2)
-    predicted = g.inline(pairs, part, given)
+            given[name] = g("GatherND", g.input(numbers), places, batch_dims=1)
+    predicted = g.inline(lists, part, given)
     unknown = np.array(np.nan, np.float32)
-    return {h: g("Where", found.gone, unknown, g("Reshape", x, shape)) for h, x in predicted.items()}
+    return {head: g("Where", found.gone, unknown, x) for head, x in predicted.items()}
 
 
 # Order

@@ -19,7 +19,8 @@ from shortlist._typing import Array, Bools, Doubles, Floats, Found, Ints, Longs,
 from shortlist.index.exact import ExactIndex, require_search
 from shortlist.index.ivf import Lists, bits_of, cleared
 from shortlist.index.rows import blocks
-from shortlist.index.top import top_k, top_of_pairs
+from shortlist.index.ties import best, products
+from shortlist.index.top import top_of_pairs
 from shortlist.state.seen import Seen
 from shortlist.state.storage import save_array, save_json
 
@@ -33,10 +34,10 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     """How the lists are searched and what was measured when they were built.
 
     probes: (share of items allowed, lists looked into to reach the target), from all items down. few: with
-    so many allowed or fewer, those are searched exactly. recall: share of the exact best `k` found, nothing
-    filtered, for queries the probes were not tuned on. queries: "given", or "items" where vectors of items,
-    moved, stood in. log_z_error: mean absolute error of the estimated log sum exp. normalized: all vectors
-    have one length.
+    so many allowed or fewer, those are searched exactly. recall: share of the exact best `k` that
+    the lists give, nothing filtered, for queries the probes were not tuned on. queries: "given", or "items"
+    where vectors of items, moved, stood in. log_z_error: mean absolute error of the estimated log sum exp.
+    normalized: all vectors have one length.
     """
 
     target: float
@@ -123,23 +124,20 @@ class AnnIndex:
         """See `Index.search`; k results wherever k are left. A mask that cannot be written to is prepared
         once and remembered as long as it lives. Raises as `ExactIndex.search`."""
         require_search(self.exact, queries, k, allow, exclude, bonus)
-        wanted = self._wanted(allow)
+        wanted, k = self._wanted(allow), min(k, len(self))
         if wanted.count <= max(self.tuned.few, 10 * k):
             found = self.exact.search(queries, k, allow=allow, exclude=exclude, bonus=bonus)
             return found._replace(log_z=self.log_z(queries, bonus)) if log_z else found
         parts = []
         for part in blocks(len(queries), _QUERIES):
             asked = _Asked(queries[part], part, exclude, bonus)
-            found = self._searched(asked, k, wanted, log_z and allow is None)
+            found = self._found(asked, k, wanted, log_z and allow is None)
+            # each query by itself: what else is asked with it must not change its answer
             lacking = np.flatnonzero(found.positions[:, -1] < 0)
             if len(lacking):
-                again = asked.rows(lacking)
-                better = self._searched(again, k, wanted, more=_AGAIN)
-                if (better.positions[:, -1] < 0).any():
-                    better = self.exact.search(
-                        again.queries, k, allow=allow, exclude=again.exclude, bonus=again.bonus
-                    )
-                found.positions[lacking], found.scores[lacking] = better.positions, better.scores
+                last = asked.rows(lacking)
+                best = self.exact.search(last.queries, k, allow=allow, exclude=last.exclude, bonus=last.bonus)
+                found.positions[lacking], found.scores[lacking] = best.positions, best.scores
             parts.append(found)
         positions = np.concatenate([np.empty((0, k), np.int32), *(found.positions for found in parts)])
         scores = np.concatenate([np.empty((0, k), np.float32), *(found.scores for found in parts)])
@@ -151,6 +149,14 @@ class AnnIndex:
             scores,
             np.concatenate(known) if len(known) and allow is None else self.log_z(queries, bonus),
         )
+
+    def by_lists(self, queries: Floats, k: int, allow: Bools | None = None) -> Floats:
+        """Scores [b, k] of what `nprobe` lists give, -inf where they give fewer, however few items there are:
+        what is measured of an index."""
+        wanted, out = self._wanted(allow), np.empty((len(queries), k), np.float32)
+        for part in blocks(len(queries), _QUERIES):
+            out[part] = self._searched(_Asked(queries[part], part, None, None), k, wanted).scores
+        return out
 
     def log_z(self, queries: Floats, bonus: tuple[Relation, float] | None = None) -> Floats:
         """See `Index.log_z`: the best items found, a sample of the rest, and all that is fresh or has the
@@ -187,13 +193,16 @@ class AnnIndex:
         save_json(folder / "index.json", {"kind": self.kind, "tuned": msgspec.to_builtins(self.tuned)})
 
     def describe(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values. recall: of a search for the best recall_k of all items, exact while there are no more
+        than exact_below; recall_of_lists: what holds when there are more."""
         tuned, known = self.tuned, self._known
+        exactly = known["all"].count <= max(tuned.few, 10 * tuned.k)
         size = self.lists.num_bytes + known["sample"].nbytes + known["fresh"].nbytes
         return {
             **self.exact.describe(),
             "kind": self.kind,
-            "recall": tuned.recall,
+            "recall": 1.0 if exactly else tuned.recall,
+            "recall_of_lists": tuned.recall,
             "recall_k": tuned.k,
             "target": tuned.target,
             "queries": tuned.queries,
@@ -238,6 +247,25 @@ class AnnIndex:
             self._known[id(allow)] = ref(allow), wanted
         return wanted
 
+    def _found(self, asked: _Asked, k: int, wanted: Wanted, log_z: bool) -> Found:
+        """The k best of a block of queries by the lists: more lists for those that drop much, and once more,
+        `_AGAIN` times as many, for those that found fewer."""
+        found = self._searched(asked, k, wanted, log_z)
+        times = self._times(asked, wanted)
+        times[found.positions[:, -1] < 0] *= _AGAIN
+        for more in np.unique(times[times > 1]):
+            rows = np.flatnonzero(times == more)
+            better = self._searched(asked.rows(rows), k, wanted, more=int(more))
+            found.positions[rows], found.scores[rows] = better.positions, better.scores
+        return found
+
+    def _times(self, asked: _Asked, wanted: Wanted) -> Longs:
+        """How many times as many lists each query needs for what it drops: a power of two, 1 while that would
+        fill less than a quarter of those it looks into."""
+        full = self.tuned.nprobe(wanted.share) * max(1.0, wanted.share * len(self) / self.lists.num_lists)
+        dropped = np.bincount(asked.item_rows, minlength=len(asked.queries)) / full
+        return np.where(dropped < 0.25, 1, 2 ** np.ceil(np.log2(1 + dropped))).astype(np.int64)
+
     def _searched(self, asked: _Asked, k: int, wanted: Wanted, log_z: bool = False, more: int = 1) -> Found:
         """The k best of a block of queries, as far as the lists give them; `more` times as many lists."""
         near = self._near(asked, k, wanted, more * self.tuned.nprobe(wanted.share))
@@ -263,9 +291,12 @@ class AnnIndex:
             place = np.minimum(np.searchsorted(there, asked.items), len(there) - 1)
             own = there[place] == asked.items
             scores[asked.item_rows[own], place[own]] = -np.inf
-            places, best = top_k(scores, k)
+            places, _ = best(
+                scores, min(k, len(there)), lambda row, at: self._scores(asked.queries, row, there[at])
+            )
             row, column = np.nonzero(places >= 0)
-            parts.append((row, there[places[row, column]], best[row, column]))
+            found = there[places[row, column]]
+            parts.append((row, found, self._scores(asked.queries, row, found)))
         if len(asked.more):
             row, item = asked.more_rows, asked.more
             if wanted.mask is not None:
@@ -301,29 +332,31 @@ class AnnIndex:
         return near, scores
 
     def _scores(self, queries: Floats, rows: Longs, positions: Longs) -> Floats:
-        vectors = self.exact.rows.vectors(positions)
-        if len(queries) == 1:
-            scores: Floats = vectors @ queries[0]
-            return scores
-        scores = np.einsum("nd,nd->n", queries[rows], vectors)
-        return scores
+        return products(queries, rows, self.exact.rows.vectors, positions)
 
     def _estimated(self, asked: _Asked, near: Longs, scores: Floats) -> Floats:
         """log sum exp: every item found counts once, those below them as often as the sampled stand for."""
-        queries, best = asked.queries, scores.astype(np.float64)
-        least = np.where(near < 0, np.inf, best).min(axis=1, initial=np.inf)
+        queries, listed = asked.queries, scores.astype(np.float64)
+        least = np.where(near < 0, np.inf, listed).min(axis=1, initial=np.inf)
         rest = (queries @ self._known["sample"].T).astype(np.float64)
         rest = np.where(rest < least[:, None], rest + self._known["log weights"], -np.inf)
         fresh = (queries @ self._known["fresh"].T).astype(np.float64)
-        shift = np.maximum(best.max(axis=1), fresh.max(axis=1, initial=-np.inf))
-        total = sum(np.exp(part - shift[:, None]).sum(axis=1) for part in (best, rest, fresh))
-        if len(asked.more):
-            mask = self._known["all"].mask
-            present = True if mask is None else mask[asked.more]
-            own = self._scores(queries, asked.more_rows, asked.more).astype(np.float64)
-            extra = np.exp(own - shift[asked.more_rows]) * np.expm1(asked.amount) * present
-            total = total + np.bincount(asked.more_rows, extra, len(queries))
-        estimate: Floats = (shift + np.log(total)).astype(np.float32)
+        mask = self._known["all"].mask
+        row, item = asked.more_rows, asked.more
+        if mask is not None:
+            row, item = row[mask[item]], item[mask[item]]
+        own = self._scores(queries, row, item).astype(np.float64)
+        parts = (listed, rest, fresh)
+        shift = np.max([part.max(axis=1, initial=-np.inf) for part in parts], axis=0)
+        np.maximum.at(shift, row, own)
+        shift = np.where(np.isfinite(shift), shift, 0)
+        total = np.sum([np.exp(part - shift[:, None]).sum(axis=1) for part in parts], axis=0)
+        power = np.exp(own - shift[row])
+        total += np.bincount(row, power * np.expm1(asked.amount), len(queries))
+        # what has the bonus is known; without it the sample may have missed it
+        total = np.maximum(total, np.bincount(row, power * np.exp(asked.amount), len(queries)))
+        with np.errstate(divide="ignore"):
+            estimate: Floats = (shift + np.log(total)).astype(np.float32)
         return estimate
 
 

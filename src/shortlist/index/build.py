@@ -14,7 +14,7 @@ from shortlist.errors import DataError, RequestError
 from shortlist.index.ann import AnnIndex, Tuned
 from shortlist.index.exact import ExactIndex
 from shortlist.index.ivf import build_lists
-from shortlist.index.rows import blocks, log_sum_exp
+from shortlist.index.rows import blocks
 from shortlist.index.top import top_k
 
 Kind = Literal["exact", "ann"]
@@ -26,6 +26,7 @@ _RECALL = 0.95
 _MARGIN = 0.01  # above the target, since other queries will be asked
 _DEPTH = 100  # the k of recall
 _WORK = 2.5e8  # scores computed to tune on, and again to measure
+_ROUNDING = 1e-5  # of a score
 _DRAWN = 4  # items of each list in the sample that log sum exp is estimated from
 
 
@@ -33,8 +34,10 @@ def choose(num_items: int, width: int, wanted: str = "auto", latency_ms: float |
     """The kind of index: what is wanted; where "auto", exact as long as that is fast.
 
     latency_ms: how long one search may take, where it is known; else exact up to 100,000 items.
-    Raises RequestError for another word.
+    Raises RequestError for another word, and for a latency that is not positive.
     """
+    if latency_ms is not None and not 0 < latency_ms < np.inf:
+        raise RequestError(f"latency_ms is {latency_ms}", hint="give a number of milliseconds above 0")
     if wanted == "exact":
         return "exact"
     if wanted == "ann":
@@ -53,6 +56,7 @@ def build(
     queries: Floats | None = None,
     recall: float = _RECALL,
     latency_ms: float | None = None,
+    removed: Longs | None = None,
     seed: int = 0,
 ) -> Index:
     """An index of item vectors float32 [N, d], which may be mapped: they are read in blocks, never copied.
@@ -64,15 +68,17 @@ def build(
             them and measured on the other. Without any, vectors of items, moved a little, stand in for them.
         recall: share of the exact best 100 that an approximate index must find.
         latency_ms: see `choose`.
+        removed: positions that are never returned; what is measured is what is found of the others.
         seed: of samples and k-means.
 
     Raises DataError for vectors that are not float32 or not finite, RequestError for a recall outside (0, 1),
     MissingExtra where faiss is not installed.
     """
-    if not 0 < recall < 1:
-        raise RequestError(f"recall is {recall}; an approximate index finds a share between 0 and 1")
-    exact = ExactIndex.of(vectors)
-    if choose(len(vectors), vectors.shape[1], kind, latency_ms) == "exact" or len(vectors) < 2:
+    require_recall(recall)
+    gone = np.zeros(0, np.int64) if removed is None else np.unique(removed)
+    exact = ExactIndex.of(vectors).without(gone)
+    left = len(exact) - len(gone)
+    if choose(len(vectors), vectors.shape[1], kind, latency_ms) == "exact" or left < 2:
         return exact
     start = time.perf_counter()
     normalized = _require_vectors(vectors)
@@ -82,9 +88,9 @@ def build(
     tuned = Tuned(
         target=recall,
         recall=0.0,
-        k=min(_DEPTH, len(vectors) // 2),
+        k=min(_DEPTH, left // 2),
         probes=((1.0, lists.num_lists),),
-        few=min(_FEW, len(vectors)),
+        few=_FEW,
         queries="items" if queries is None else "given",
         log_z_error=0.0,
         normalized=normalized,
@@ -93,10 +99,9 @@ def build(
     asked = _queries(vectors, queries, rng)
     half = len(asked) // 2
     tuned = _tuned(index, asked[:half], rng)
-    index = replace(index, tuned=tuned, _known={})
-    measured = _measured(index, asked[half:])
+    measured = _measured(_with(index, tuned), asked[half:])
     took = round(time.perf_counter() - start, 2)
-    return replace(index, tuned=msgspec.structs.replace(measured, seconds=took), _known={})
+    return _with(index, msgspec.structs.replace(measured, seconds=took))
 
 
 def rebuilt(index: Index, vectors: Floats, *, queries: Floats | None = None) -> Index:
@@ -105,7 +110,17 @@ def rebuilt(index: Index, vectors: Floats, *, queries: Floats | None = None) -> 
     if len(vectors) != len(index):
         raise DataError(f"the index is of {len(index)} items, but there are {len(vectors)} vectors")
     recall = index.describe().get("target", _RECALL)
-    return build(vectors, index.kind, queries=queries, recall=recall).without(index.removed)
+    return build(vectors, index.kind, queries=queries, recall=recall, removed=index.removed)
+
+
+def require_recall(recall: float) -> None:
+    """Raises RequestError for a share outside (0, 1)."""
+    if not 0 < recall < 1:
+        raise RequestError(f"recall is {recall}; an approximate index finds a share between 0 and 1")
+
+
+def _with(index: AnnIndex, tuned: Tuned) -> AnnIndex:
+    return replace(index, tuned=tuned, _known={})
 
 
 def _require_vectors(vectors: Floats) -> bool:
@@ -149,19 +164,20 @@ def _queries(vectors: Floats, given: Floats | None, rng: np.random.Generator) ->
 def _tuned(index: AnnIndex, queries: Floats, rng: np.random.Generator) -> Tuned:
     """The fewest lists that reach the target, for each share of items allowed."""
     size, k, target = len(index), index.tuned.k, index.tuned.target
-    masks = [None if share == 1 else rng.random(size) < share for share in _SHARES]
+    present, left = index.exact.rows.present, size - len(index.removed)
+    masks = [None if share == 1 else present(rng.random(size) < share) for share in _SHARES]
     masks = [m for m in masks if m is None or np.count_nonzero(m) > max(index.tuned.few, 10 * k)]
-    best = _exact_best(index, queries, k, masks)
+    edges = _edges(index, queries, k, masks)
     probes: list[tuple[float, int]] = []
-    for mask, right in zip(masks, best, strict=True):
+    for mask, right in zip(masks, edges, strict=True):
         least = probes[-1][1] if probes else 1
-        share = 1.0 if mask is None else float(np.count_nonzero(mask)) / size
+        share = 1.0 if mask is None else float(np.count_nonzero(mask)) / left
         probes.append((share, _fewest(index, queries, mask, right, least, min(1.0, target + _MARGIN))))
     return msgspec.structs.replace(index.tuned, probes=tuple(probes))
 
 
 def _fewest(
-    index: AnnIndex, queries: Floats, mask: Bools | None, right: Ints, least: int, target: float
+    index: AnnIndex, queries: Floats, mask: Bools | None, right: Floats, least: int, target: float
 ) -> int:
     """The fewest lists that reach the target, to one in five or so; `least` or more."""
     most, high = index.lists.num_lists, least
@@ -177,10 +193,16 @@ def _fewest(
     return high
 
 
-def _recall(index: AnnIndex, queries: Floats, mask: Bools | None, right: Ints, nprobe: int) -> float:
-    probes = ((1.0, nprobe),)
-    tried = replace(index, tuned=msgspec.structs.replace(index.tuned, probes=probes), _known={})
-    return overlap(tried.search(queries, right.shape[1], allow=mask).positions, right)
+def _recall(index: AnnIndex, queries: Floats, mask: Bools | None, edges: Floats, nprobe: int) -> float:
+    tuned = msgspec.structs.replace(index.tuned, probes=((1.0, nprobe),))
+    return _reached(_with(index, tuned).by_lists(queries, index.tuned.k, mask), edges)
+
+
+def _reached(scores: Floats, edges: Floats) -> float:
+    """Share of found scores [b, k] that are at least the exact k-th best [b], rounding aside: of items that
+    tie there any will do."""
+    enough = edges - np.float32(_ROUNDING) * np.abs(edges)
+    return float(np.mean(scores >= enough[:, None]))
 
 
 def overlap(found: Ints, right: Ints) -> float:
@@ -189,25 +211,21 @@ def overlap(found: Ints, right: Ints) -> float:
     return float(hits / max(1, int(np.count_nonzero(right >= 0))))
 
 
-def _exact_best(index: AnnIndex, queries: Floats, k: int, masks: list[Bools | None]) -> list[Ints]:
-    """The exact best under each mask, the scores computed once."""
-    parts: list[list[Ints]] = [[] for _ in masks]
+def _edges(index: AnnIndex, queries: Floats, k: int, masks: list[Bools | None]) -> list[Floats]:
+    """The exact k-th best score [b] under each mask, the scores computed once."""
+    parts: list[list[Floats]] = [[] for _ in masks]
+    present = index.exact.rows.present
     for part in blocks(len(queries), 16):
         scores = index.exact.rows.scores(queries[part])
         for found, mask in zip(parts, masks, strict=True):
-            found.append(top_k(scores, k, mask)[0])
+            found.append(top_k(scores, k, present(None) if mask is None else mask)[1][:, -1])
     return [np.concatenate(found) for found in parts]
 
 
 def _measured(index: AnnIndex, queries: Floats) -> Tuned:
-    """What the index finds of the exact best, for queries it was not tuned on, and how far log_z is off."""
-    k = index.tuned.k
-    right: list[Ints] = []
-    totals: list[Floats] = []
-    for part in blocks(len(queries), 16):
-        scores = index.exact.rows.scores(queries[part])
-        right.append(top_k(scores, k)[0])
-        totals.append(log_sum_exp(scores))
-    recall = overlap(index.search(queries, k).positions, np.concatenate(right))
-    error = np.abs(index.log_z(queries) - np.concatenate(totals)).mean()
-    return msgspec.structs.replace(index.tuned, recall=round(recall, 4), log_z_error=round(float(error), 4))
+    """What the lists find of the exact best, for queries they were not tuned on, and how far log_z is off."""
+    k, tuned = index.tuned.k, index.tuned
+    edges = _edges(index, queries, k, [None])[0]
+    recall = _reached(index.by_lists(queries, k), edges)
+    error = np.abs(index.log_z(queries) - index.exact.log_z(queries)).mean()
+    return msgspec.structs.replace(tuned, recall=round(recall, 4), log_z_error=round(float(error), 4))

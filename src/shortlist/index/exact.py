@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from shortlist._typing import Bools, Floats, Found, Ints, Longs, Relation
 from shortlist.errors import DataError, RequestError
 from shortlist.index.rows import Rows, blocks, log_sum_exp, pairs
+from shortlist.index.ties import Again, best, favoured, products
 from shortlist.index.top import top_k as top_k
 from shortlist.state.seen import Seen
 from shortlist.state.storage import save_array, save_json
@@ -73,8 +74,7 @@ class ExactIndex:
             places = np.flatnonzero(allow)
             if len(places) * _FEW <= len(self):
                 return Found(*self.among(queries, k, self._present(places), exclude, bonus))
-        positions = np.full((len(queries), k), -1, np.int32)
-        best = np.full((len(queries), k), -np.inf, np.float32)
+        positions, found = _nothing(len(queries), min(k, len(self)))
         total = np.empty(len(queries), np.float32) if log_z else None
         mask = self.rows.present(allow)
         for part in blocks(len(queries), _height(len(self))):
@@ -84,8 +84,10 @@ class ExactIndex:
             if exclude is not None:
                 row, item = pairs(exclude, part)
                 scores[row, item] = -np.inf
-            positions[part], best[part] = top_k(scores, k, mask)
-        return Found(positions, best, total)
+            if len(self):
+                again = self._again(queries[part], part, bonus)
+                positions[part], found[part] = best(scores, min(k, len(self)), again, mask)
+        return Found(positions, found, total)
 
     def among(
         self,
@@ -96,11 +98,10 @@ class ExactIndex:
         bonus: tuple[Relation, float] | None = None,
     ) -> tuple[Ints, Floats]:
         """The same search among these places alone, ascending [m]: only their vectors are looked at."""
-        positions = np.full((len(queries), k), -1, np.int32)
-        best = np.full((len(queries), k), -np.inf, np.float32)
+        positions, found = _nothing(len(queries), min(k, len(self)))
         if not len(places):
-            return positions, best
-        vectors = self.rows.vectors(places)
+            return positions, found
+        vectors, width = self.rows.vectors(places), min(k, len(places))
         for part in blocks(len(queries), _height(len(places))):
             scores = queries[part] @ vectors.T
             if bonus is not None:
@@ -109,9 +110,10 @@ class ExactIndex:
             if exclude is not None:
                 row, column = _columns(exclude, part, places)
                 scores[row, column] = -np.inf
-            found, best[part] = top_k(scores, k)
-            positions[part] = np.where(found >= 0, places[found], -1)
-        return positions, best
+            again = self._again(queries[part], part, bonus, places)
+            columns, found[part, :width] = best(scores, width, again)
+            positions[part, :width] = np.where(columns >= 0, places[columns], -1)
+        return positions, found
 
     def log_z(self, queries: Floats, bonus: tuple[Relation, float] | None = None) -> Floats:
         """See `Index.log_z`."""
@@ -157,6 +159,24 @@ class ExactIndex:
             scores[row, item] += np.float32(bonus[1])
         return scores
 
+    def _again(
+        self,
+        queries: Floats,
+        part: slice,
+        bonus: tuple[Relation, float] | None,
+        places: Longs | None = None,
+    ) -> Again:
+        """What scores pairs of these queries and positions (or numbers of places) one by one."""
+
+        def again(rows: Longs, columns: Longs) -> Floats:
+            at = columns if places is None else places[columns]
+            scores = products(queries, rows, self.rows.vectors, at)
+            if bonus is not None:
+                scores += favoured(rows, at, *pairs(bonus[0], part), bonus[1])
+            return scores
+
+        return again
+
     def _present(self, places: Longs) -> Longs:
         removed = self.rows.removed
         return places[~np.isin(places, removed)] if len(removed) else places
@@ -165,6 +185,11 @@ class ExactIndex:
         if len(self.rows.removed):
             scores[:, self.rows.removed] = -np.inf  # they are found no more either
         return log_sum_exp(scores)
+
+
+def _nothing(num_queries: int, k: int) -> tuple[Ints, Floats]:
+    """What is found where nothing is: positions and scores [b, k]."""
+    return np.full((num_queries, k), -1, np.int32), np.full((num_queries, k), -np.inf, np.float32)
 
 
 def _columns(relation: Relation, part: slice, places: Longs) -> tuple[Longs, Longs]:

@@ -121,7 +121,17 @@ def build_lists(vectors: Floats, num_lists: int = 0, seed: int = 0) -> Lists:
         inner = package.IndexIVFScalarQuantizer(centres, vectors.shape[1], count, kind, metric, True)
         inner.cp.niter, inner.cp.seed, inner.cp.min_points_per_centroid = _ROUNDS, seed + 1, 1
         some = np.sort(np.random.default_rng(seed).permutation(size)[: _TRAINED * count])
-        inner.train(np.ascontiguousarray(vectors[some]))
+        trained = np.ascontiguousarray(vectors[some])
+        inner.train(trained)
+        used = np.unique(centres.search(trained, 1)[1])
+        if (
+            len(used) < count
+        ):  # vectors that repeat leave centres without any, which would be looked into first
+            count, found = len(used), _centres(package, inner)[used]
+            centres = package.IndexFlatIP(vectors.shape[1])
+            centres.add(found)
+            inner = package.IndexIVFScalarQuantizer(centres, vectors.shape[1], count, kind, metric, True)
+            inner.train(trained)
         for part in blocks(size, _ADDED):
             inner.add(np.ascontiguousarray(vectors[part]))
         centres.this.disown()  # the lists own it from here on

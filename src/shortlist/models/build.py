@@ -12,8 +12,9 @@ import numpy as np
 from jax import Array
 
 from shortlist.errors import SpecError
-from shortlist.models.heads import HeadLayer
+from shortlist.models.heads import HeadLayer, Projected
 from shortlist.models.layers import generator, masked_mean, normalize, parameter
+from shortlist.models.lists import score_lists
 from shortlist.models.towers import TowerLayer, gather
 from shortlist.specs.features import FeatureSpec, TableSpec
 from shortlist.specs.models import Model, Tower
@@ -118,6 +119,26 @@ class Net(eqx.Module):
             given = (aggregates or {}).get(name)
             out[name] = head(query[:q], candidate[:c], bias, own=own, aggregates=given, noise=part)
         return out
+
+    def predict_lists(
+        self, query: Array, candidate: Array, rows: Array, aggregates: dict[str, Array] | None = None
+    ) -> dict[str, Array]:
+        """What `predict` says of k candidates of each of b queries: representations [b, r] and [m, r], rows
+        of the latter [b, k], aggregates [b, k, F] -> [b, k] of each head."""
+        return {
+            name: score_lists(
+                head, partial(self._projected, name), query, candidate, rows, (aggregates or {}).get(name)
+            )
+            for name, head in self.heads.items()
+        }
+
+    def _projected(self, name: str, side: str, representation: Array) -> Projected:
+        """What a side's representation is to a head."""
+        head, width = self.heads[name], (self.query if side == "query" else self.candidate).width
+        bias: Array | float = 0.0
+        if head.spec.biases:
+            bias = representation[width + bias_slots(self.spec, side).index(name)]
+        return head.projected(side, representation[:width], bias, self._own(side, name, representation))
 
     def _own(self, side: str, head: str, representation: Array) -> Array | None:
         """The vector of a head's own features in a side's representation."""

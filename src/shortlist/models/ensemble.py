@@ -79,8 +79,18 @@ class Ensemble(eqx.Module):
         found = [m.predict(q, c, aggregates) for m, (q, c) in zip(self.members, pairs, strict=True)]
         return {name: jnp.stack([f[name] for f in found]).mean() for name in self.heads}
 
+    def predict_lists(
+        self, query: Array, candidate: Array, rows: Array, aggregates: dict[str, Array] | None = None
+    ) -> dict[str, Array]:
+        """What `predict` says of k candidates of each of b queries; see `Net.predict_lists`."""
+        pairs = zip(self._parts("query", query), self._parts("candidate", candidate), strict=True)
+        found = [
+            m.predict_lists(q, c, rows, aggregates) for m, (q, c) in zip(self.members, pairs, strict=True)
+        ]
+        return {name: jnp.stack([f[name] for f in found]).mean(0) for name in self.heads}
+
     def _parts(self, side: str, representation: Array) -> list[Array]:
-        return jnp.split(representation, len(self.members))
+        return jnp.split(representation, len(self.members), axis=-1)
 
 
 Trained: TypeAlias = Net | Ensemble

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,15 @@ from shortlist.models.crosses import CrossLayers, DotInteractions
 from shortlist.models.layers import MLP, Dense, generator, parameter
 from shortlist.models.precision import product
 from shortlist.specs.tasks import Head
+
+
+class Projected(NamedTuple):
+    """A side of a pair as a head sees it: its vector [dim] with the head's own features added, all of these
+    apart [n, dim] where the head takes inner products, and its summed bias."""
+
+    vector: Array
+    apart: Array | None
+    bias: Array | float
 
 
 class HeadLayer(eqx.Module):
@@ -89,19 +100,41 @@ class HeadLayer(eqx.Module):
     ) -> Array:
         """Vectors [query_dim], [candidate_dim], the sum of their biases, the head's own features of each side
         (their sum [dim]; with "dot" all of them [m * dim]), and the pair's aggregates [F] -> scalar."""
-        inputs, extra = [jnp.concatenate([query, candidate])], bias
+        sides = (
+            self.projected("query", query, 0.0, own[0]),
+            self.projected("candidate", candidate, 0.0, own[1]),
+        )
+        return self.meet(*sides, bias, aggregates=aggregates, noise=noise)
+
+    def projected(self, side: str, vector: Array, bias: Array | float, own: Array | None = None) -> Projected:
+        """What a side's vector, bias and own features are to the head, whatever they meet."""
+        if self.spec.interaction == "concat":
+            return Projected(vector, None, bias)
+        dense, apart = (self.query if side == "query" else self.candidate), None
+        vector = vector if dense is None else dense(vector)
+        if self.dots is not None:
+            parts = [v.reshape(-1, self.spec.dim) for v in (vector, own) if v is not None]
+            apart, own = jnp.concatenate(parts), _summed(own, self.spec.dim)
+        return Projected(vector if own is None else vector + own, apart, bias)
+
+    def meet(
+        self,
+        query: Projected,
+        candidate: Projected,
+        bias: Array | float,
+        *,
+        aggregates: Array | None = None,
+        noise: Array | None = None,
+    ) -> Array:
+        """Both sides and the sum of their biases -> scalar."""
+        (p, ps, _), (c, cs, _) = query, candidate
+        inputs, extra = [p, c], bias
         if self.spec.interaction != "concat":
-            p = query if self.query is None else self.query(query)
-            c = candidate if self.candidate is None else self.candidate(candidate)
-            met = None
-            if self.dots is not None:
-                apart = [v.reshape(-1, self.spec.dim) for v in (p, c, *own) if v is not None]
-                met = self.dots(jnp.concatenate(apart))
-                own = _summed(own[0], self.spec.dim), _summed(own[1], self.spec.dim)
-            p = p if own[0] is None else p + own[0]
-            c = c if own[1] is None else c + own[1]
             both = p * c
-            inputs, extra = [p, c, both if met is None else met], both.sum() + bias
+            extra = both.sum() + bias
+            if self.dots is not None and ps is not None and cs is not None:
+                both = self.dots(jnp.concatenate([ps[:1], cs[:1], ps[1:], cs[1:]]))
+            inputs.append(both)
         if aggregates is not None and self.linear is not None:
             inputs = [aggregates] if self.spec.inputs == "aggregates" else [*inputs, aggregates]
             extra = extra + self.linear(aggregates)[0]
@@ -117,12 +150,15 @@ class HeadLayer(eqx.Module):
 
     def term(self, side: str, vectors: Array) -> Array:
         """A side's half of the first layer's product: vectors [..., dim] -> [..., width]."""
-        weight, dim = self.mlp.hidden[0].weight, vectors.shape[-1]
-        return product(vectors, weight[:dim] if side == "query" else weight[-dim:])
+        weight, dim = self.mlp.first.weight, vectors.shape[-1]
+        end = weight.shape[0] - (0 if self.linear is None else self.linear.weight.shape[0])
+        return product(vectors, weight[:dim] if side == "query" else weight[end - dim : end])
 
     def join(self, query: Array, candidate: Array, bias: Array | float) -> Array:
         """Both sides' terms [width] and the sum of their biases -> scalar."""
-        return self.mlp.above(query + candidate)[0] + bias
+        start = self.mlp.first.bias
+        both = query + candidate
+        return self.mlp.above(both if start is None else both + start)[0] + bias
 
 
 def _summed(vectors: Array | None, dim: int) -> Array | None:

@@ -78,12 +78,18 @@ class MLP(eqx.Module):
             x = ACTIVATIONS[self.activation](layer(x))
         return x if self.last is None else self.last(x)
 
+    @property
+    def first(self) -> Dense:
+        """The layer that sees the input; there is one."""
+        return [*self.hidden, self.last][0]  # type: ignore[return-value]
+
     def above(self, x: Array) -> Array:
-        """The first hidden layer's outcome before its bias and activation -> the result, without dropout."""
-        first, *others = self.hidden
-        x = ACTIVATIONS[self.activation](x if first.bias is None else x + first.bias)
-        for layer in others:
-            x = ACTIVATIONS[self.activation](layer(x))
+        """The first layer's outcome, before the activation of a hidden one -> the result, without dropout."""
+        for layer in self.hidden[1:]:
+            x = layer(ACTIVATIONS[self.activation](x))
+        if not self.hidden:
+            return x
+        x = ACTIVATIONS[self.activation](x)
         return x if self.last is None else self.last(x)
 
 

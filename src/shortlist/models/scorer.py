@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from shortlist._typing import Floats
+from shortlist._typing import Floats, Longs
 from shortlist.data.coded import Table
 from shortlist.features.encoder import Encoded, Encoder
 from shortlist.models.bags import SPREAD, spread
@@ -44,12 +44,21 @@ class JaxScorer:
         return (out[0], out[1]) if len(out) == 2 else (out[0], None)
 
     def predict(
-        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+        self,
+        query: Floats,
+        candidate: Floats,
+        aggregates: dict[str, Floats] | None = None,
+        rows: Longs | None = None,
     ) -> dict[str, Floats]:
         """Representations of n pairs, [n, r] each, and the aggregates [n, F] of heads that have any -> one
-        output [n] a head."""
+        output [n] a head; with rows [b, k] one [b, k], see `_typing.Scorer`. Lists are taken apart into pairs
+        here, whose programs are compiled already: it is the graphs that answer requests."""
         if not self.net.heads:
             return {}
+        if rows is not None:
+            flat = {name: x.reshape(-1, x.shape[-1]) for name, x in (aggregates or {}).items()}
+            apart = self.predict(np.repeat(query, rows.shape[1], axis=0), candidate[rows.reshape(-1)], flat)
+            return {name: values.reshape(rows.shape) for name, values in apart.items()}
         given = {f"a:{name}": numbers for name, numbers in (aggregates or {}).items()}
         arrays = {"q": query, "c": candidate, **given}
         out = _in_blocks(lambda rows: _predict(self.net, rows), arrays)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist._typing import Array, Bools, Columns, Floats, Longs
-from shortlist.errors import RequestError
+from shortlist.errors import RequestError, did_you_mean
 from shortlist.features.columns import ColumnType
 from shortlist.features.fitted import type_of
 from shortlist.features.history import DERIVED
@@ -120,7 +120,10 @@ def read_items(
     types |= dict.fromkeys(ids, "string")
     sizes = {name: column.shape[1] for name, column in stored.items() if column.ndim == 2} | schema.sizes
     vectors = {name: size for name, size in sizes.items() if types.get(name) == "vector"}
-    columns = read_request(_plain(table, types, source), types, sizes=vectors, id_column=ids[0])
+    plain = _plain(table, types, source)
+    if item:
+        _require_column(plain, item)
+    columns = read_request(plain, types, sizes=vectors, id_column=ids[0])
     named = [name for name in ids if name in columns]
     if len(named) != 1:
         what = f"no column {ids[0]!r}" if not named else f"the columns {' and '.join(map(repr, named))}"
@@ -137,6 +140,19 @@ def read_items(
                 hint="keep one row an id",
             )
     return columns
+
+
+def _require_column(table: Any, name: str) -> None:
+    """RequestError where a table has its columns' names and this is none of them."""
+    if isinstance(table, list) and all(isinstance(row, Mapping) for row in table):
+        names = dict.fromkeys(str(key) for row in table for key in row)
+    elif isinstance(table, Mapping) or hasattr(table, "columns"):
+        names = dict.fromkeys(map(str, table if isinstance(table, Mapping) else table.columns))
+    else:
+        return
+    if name not in names:
+        hint = did_you_mean(name, names) or f"their columns: {', '.join(names)}"
+        raise RequestError(f"the new items have no column {name!r} of ids", hint=hint)
 
 
 def _plain(table: Table, types: Mapping[str, ColumnType], source: Mapping[str, Any]) -> Any:

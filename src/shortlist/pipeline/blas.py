@@ -7,25 +7,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
 _NAMES = ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads")
+_LOCK = Lock()
+_USERS: list[int] = []
+"""How many threads there were when each block that now runs began."""
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Products on one thread while the block runs, in the whole process. Without effect where NumPy brings
-    no OpenBLAS of its own: its threads wait by spinning, and others' do not."""
+    no OpenBLAS of its own: its threads wait by spinning, and others' do not. Blocks may overlap in any order,
+    also in several threads: the last one that ends gives back what the first one found."""
     found = _switches()
-    before = found[0]() if found else 0
+    if found is None:
+        yield
+        return
+    told, tell = found
+    with _LOCK:
+        _USERS.append(_USERS[0] if _USERS else told())
+        tell(1)
     try:
-        if found:
-            found[1](1)
         yield
     finally:
-        if found:
-            found[1](before)
+        with _LOCK:
+            before = _USERS.pop()
+            if not _USERS:
+                tell(before)
 
 
 @cache

@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from shortlist import __version__
-from shortlist._typing import Array, Floats, Index, Ints, Longs
+from shortlist._typing import Array, Floats, Ints, Longs
 from shortlist.data.blocks import Columns, Texts, require_ending
 from shortlist.errors import RequestError
-from shortlist.index.exact import ExactIndex
 from shortlist.pipeline.blas import one_thread
+from shortlist.pipeline.neighbours import nearest
 from shortlist.pipeline.questions import Ids, require_k
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.resumable import Target, Tell, Written, write
@@ -35,7 +35,7 @@ from shortlist.state.seen import Seen
 _ROWS = 1 << 16  # rows of a block, at most
 _USERS = 1 << 12  # users of a block, at most
 _SCORES = 1 << 28  # scores a block computes, about: what a kill loses at most takes seconds
-_SLICE = 32  # items a thread answers to tell how long all take: a third of a second with a million
+_SLICE, _LONG_ENOUGH = 64, 1.0  # items at a time, and seconds, that tell how long every item will take
 _SIDE = ("user_id", "item_id", "rank", "score", "retrieval_score", "source")
 
 T = TypeVar("T")
@@ -170,18 +170,21 @@ def similar_all(
 
 
 def similar_seconds(recommender: Recommender, k: int = 10, *, threads: int = 0) -> float:
-    """About how long `similar_all` will take, by a slice: each thread answers a few items as it would then.
+    """About how long `similar_all` will take, by the first items: a second of the same work.
 
     Raises RequestError as `similar_all` does.
     """
     require_k(k)
     near, items = _nearest(recommender, k)[0], _compared(recommender)
-    threads = threads or _processors()
-    starts = range(0, min(len(items), threads * _SLICE), _SLICE)
-    begun = time.perf_counter()
-    for _ in in_order(lambda at: _neighbours(recommender, near, items[at : at + _SLICE], k), starts, threads):
-        pass
-    return (time.perf_counter() - begun) * len(items) / max(1, min(len(items), threads * _SLICE))
+    starts = range(0, len(items), _SLICE)
+    slices = in_order(lambda at: _neighbours(recommender, near, items[at : at + _SLICE], k), starts, threads)
+    begun, ends = time.perf_counter(), [0.0]
+    for _ in slices:
+        ends.append(time.perf_counter() - begun)
+        if ends[-1] > _LONG_ENOUGH:
+            break
+    slices.close()
+    return ends[-1] * len(starts) / max(1, len(ends) - 1)
 
 
 def in_order(work: Callable[[int], T], tasks: Iterable[int], threads: int = 0) -> Generator[T, None, None]:
@@ -234,6 +237,8 @@ def _shortlist_columns(slate: Slate, asked: Sequence[str]) -> Columns:
 
 
 def _ids(ids: Array, positions: Array) -> Texts:
+    if len(ids) <= len(positions):
+        return Texts(positions, ids.tolist())
     used, codes = np.unique(positions, return_inverse=True)
     return Texts(codes, ids[used].tolist())
 
@@ -276,16 +281,24 @@ def _nearest(recommender: Recommender, k: int) -> tuple[Near, int]:
     vectors = np.asarray(stored)
     lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
     unit = np.asarray(vectors / lengths, np.float32)
+    compared = _compared(recommender)
+    if index is None or index.kind == "exact":
+        left = unit if retired is None else unit[compared]
+
+        def exact(items: Longs) -> tuple[Floats, Ints]:
+            found = nearest(left, np.searchsorted(compared, items), min(k, len(left)))
+            return unit, np.where(found >= 0, compared[found], -1).astype(np.int32)
+
+        return exact, len(left)
     allow = None if retired is None else ~retired
-    approximate = index is not None and index.kind != "exact"
-    searched: Index = index if index is not None and approximate else ExactIndex.of(unit)
-    queries, width = (vectors, NEAR * k) if approximate else (unit, min(k, len(unit)))
 
-    def near(items: Longs) -> tuple[Floats, Ints]:
+    def approximate(items: Longs) -> tuple[Floats, Ints]:
         itself = Seen(np.arange(len(items) + 1), items.astype(np.int32))
-        return unit, searched.search(queries[items], width, allow=allow, exclude=itself).positions
+        return unit, index.search(
+            vectors[items], min(NEAR * k, len(unit)), allow=allow, exclude=itself
+        ).positions
 
-    return near, len(unit) // 16 if approximate else len(unit)
+    return approximate, len(unit) // 16
 
 
 # What was asked

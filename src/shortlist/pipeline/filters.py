@@ -7,7 +7,7 @@ is a relation, as what was seen is.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, NamedTuple
@@ -194,8 +194,12 @@ def _for_each(name: str, num: int, values: list[Any]) -> _Each:
 def _texts(num: int, where: Where | None) -> _Each:
     if where is None or isinstance(where, str):
         return _Each([where], True)
-    if not is_list(where):
-        raise RequestError(f"where must be a text, got {where!r} ({type(where).__name__})")
+    if not is_list(where) or isinstance(where, Mapping | set | frozenset):
+        said = [f"{name} == {value!r}" for name, value in where.items()] if isinstance(where, Mapping) else []
+        raise RequestError(
+            f"where must be a text, got {where!r} ({type(where).__name__})",
+            hint=f'for instance where="{" and ".join(said) or "year >= 1990"}"',
+        )
     values = list(where)
     for query, text in enumerate(values):
         if text is not None and not isinstance(text, str):

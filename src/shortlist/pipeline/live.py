@@ -104,10 +104,14 @@ class Live:
             return self._commit(Add(plain, replace), after)
 
     def remove_items(self, ids: Ids) -> int:
-        """Remove items, as `Recommender.remove_items`; the version that lacks them. Raises as `add_items`."""
+        """Remove items, as `Recommender.remove_items`; the version that lacks them: the one there is, where
+        all are removed already. Raises as `add_items`."""
         with self._writing:
             listed = id_list("ids", ids).tolist()
-            return self._commit(Remove(listed), remove_items(self.now.recommender, listed))
+            after = remove_items(self.now.recommender, listed)
+            if after is self.now.recommender:
+                return self.now.number
+            return self._commit(Remove(listed), after)
 
     def _commit(self, operation: Operation, after: Recommender) -> int:
         if self.store.journal is None:

@@ -73,9 +73,14 @@ class Graphs:
         if weights is None:
             return open_session(bytes(graph.content), called)
         if _unchanged(graph, weights):
-            session = open_session(graph.path, called)
-            if _unchanged(graph, weights):
-                return session
+            try:
+                session = open_session(graph.path, called)
+            except BundleCorrupted:
+                if _unchanged(graph, weights):
+                    raise
+            else:
+                if _unchanged(graph, weights):
+                    return session
         with tempfile.TemporaryDirectory(prefix="shortlist-", ignore_cleanup_errors=True) as place:
             beside = Path(place).resolve()
             for snapshot in (graph, weights):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from shortlist._typing import Columns, Floats
+from shortlist._typing import Columns, Floats, Longs
 from shortlist.data.coded import Table, expanded
 from shortlist.errors import BundleCorrupted
 from shortlist.pipeline.onnx_graphs import Graphs
@@ -26,6 +26,7 @@ class OnnxScorer:
     stored: Graphs
     encoder_hash: str
     _sessions: dict[str, Any] = field(default_factory=dict, repr=False)
+    _names: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict, repr=False)
 
     @property
     def graphs(self) -> frozenset[str]:
@@ -38,13 +39,17 @@ class OnnxScorer:
         return self._encode("candidate", columns)
 
     def predict(
-        self, query: Floats, candidate: Floats, aggregates: dict[str, Floats] | None = None
+        self,
+        query: Floats,
+        candidate: Floats,
+        aggregates: dict[str, Floats] | None = None,
+        rows: Longs | None = None,
     ) -> dict[str, Floats]:
         if "pairs" not in self.graphs:
             return {}
-        given = {f"{head}_aggregates": numbers for head, numbers in (aggregates or {}).items()}
-        both = {"query_representation": query, "candidate_representation": candidate}
-        return self._run("pairs", both | given)
+        given: Columns = {f"{head}_aggregates": numbers for head, numbers in (aggregates or {}).items()}
+        given |= {"query_representation": query, "candidate_representation": candidate}
+        return self._run("pairs", given) if rows is None else self._run("lists", given | {"candidate": rows})
 
     def session(self, graph: str) -> Any:
         """The ONNX Runtime session of a graph. BundleCorrupted where it does not load or fit the encoder."""
@@ -68,7 +73,9 @@ class OnnxScorer:
         return joined["representation"], joined.get("vector")
 
     def _run(self, graph: str, values: Columns) -> dict[str, Floats]:
-        session = self.session(graph)
-        names = [output.name for output in session.get_outputs()]
-        feed = {i.name: values[i.name] for i in session.get_inputs()}
-        return dict(zip(names, session.run(names, feed), strict=True))
+        session, known = self.session(graph), self._names.get(graph)
+        if known is None:  # asking a session costs as much as a small graph
+            known = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
+            self._names[graph] = known
+        read, made = known
+        return dict(zip(made, session.run(made, {name: values[name] for name in read}), strict=True))

@@ -66,7 +66,13 @@ def read_queries(request: Request, readable: Readable) -> Columns:
     A request that tells when its history happened and names no timestamp stands a second after the last event
     told. RequestError for malformed requests and, of items, for a row without item_id.
     """
-    columns = read_request(request, readable.types, sizes=readable.sizes, whole=readable.told)
+    may = TOLD | readable.types  # a history is refused by what it is, not as a column nobody knows
+    columns = read_request(request, may, sizes=readable.sizes, whole=readable.told)
+    if told := [name for name in columns if name not in readable.types]:
+        raise RequestError(
+            f"this model reads no past, so {told[0]!r} in the request says nothing to it",
+            hint="ask without it; a model with a history or bag feature reads what a user did",
+        )
     require_seconds("timestamp", columns)
     if readable.told:
         columns = checked(columns, readable.scale)

@@ -111,8 +111,9 @@ def _write(target: Target, file: BinaryIO, blocks: Blocks, force: bool, tell: Te
             lines.append(last)
             _append(journal, msgspec.json.encode(last) + b"\n")
             tell(last.answers, target.total)
-        os.fsync(file.fileno())
-        if target.made != target.partial:
+        if target.made == target.partial:
+            os.fsync(file.fileno())
+        else:
             write_parquet(target.partial, [line.end for line in lines], target.made)
         done = Written(target.total, last.rows, target.made.stat().st_size, resumed)
         _append(journal, msgspec.json.encode({"whole": done._asdict()}) + b"\n")

@@ -12,7 +12,7 @@ from shortlist.errors import RequestError
 from shortlist.features.log import Standing
 from shortlist.features.requests import Request
 from shortlist.index.rows import Rows
-from shortlist.index.top import top_k
+from shortlist.index.ties import best, products
 from shortlist.pipeline.questions import candidate_columns, require_k
 from shortlist.pipeline.shortlists import Asked, asked_columns, vectors_of
 from shortlist.pipeline.slate import Table, head_column
@@ -72,6 +72,11 @@ def _log_p(
 NEAR = 4  # times k are compared exactly, of what an approximate index finds nearest
 
 
+def _unit(vectors: Floats) -> Floats:
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    return np.asarray(vectors / lengths, np.float32)
+
+
 def similar_items(recommender: Recommender, item_id: str | int, k: int) -> Table:
     """See `Recommender.similar_items`."""
     require_k(k)
@@ -81,20 +86,27 @@ def similar_items(recommender: Recommender, item_id: str | int, k: int) -> Table
         raise RequestError(f"item {item_id!r} was removed from the catalogue", hint="add it again first")
     if index is not None and index.kind != "exact":
         own = index.vectors(np.array([position]))
-        found = index.search(own, NEAR * k + 1).positions[0]
+        found = index.search(own, min(NEAR * k + 1, len(items))).positions[0]
         places = np.sort(found[found >= 0]).astype(np.int64)
-        products = index.vectors(places) @ own[0]
-        lengths = np.maximum(np.linalg.norm(index.vectors(places), axis=1), 1e-12)
-        cosines = products / (lengths * max(float(np.linalg.norm(own)), 1e-12))
+        near = _unit(index.vectors(places))
+        cosines = products(
+            _unit(own), np.zeros(len(places), np.int64), lambda at: near[at], np.arange(len(places))
+        )
     else:
         lengths = recommender.lengths
         stored: Any = recommender.item_vectors
         stored = recommender.item_representations if stored is None else stored
         own, places = stored[np.array([position])], np.arange(len(items))
-        products = stored.scores(own)[0] if isinstance(stored, Rows) else stored @ own[0]
-        cosines = products / (lengths * lengths[position])
+        scores = stored.scores(own)[0] if isinstance(stored, Rows) else stored @ own[0]
+        cosines = scores / (lengths * lengths[position])
+        near = None
     others = places != position if items.retired is None else (places != position) & ~items.retired[places]
-    best, scores = top_k(cosines[None], min(k, len(places)), others)
-    kept = best[0] >= 0
+
+    def again(_: Longs, at: Longs) -> Floats:
+        rows = _unit(np.asarray(stored[at])) if near is None else near[at]
+        return products(_unit(own), np.zeros(len(at), np.int64), lambda some: rows[some], np.arange(len(at)))
+
+    found, scores = best(cosines[None], min(k, len(places)), again, others)
+    kept = found[0] >= 0
     ranks = np.arange(1, kept.sum() + 1, dtype=np.int32)
-    return Table({"item_id": items.ids[places[best[0][kept]]], "score": scores[0][kept], "rank": ranks})
+    return Table({"item_id": items.ids[places[found[0][kept]]], "score": scores[0][kept], "rank": ranks})

@@ -158,28 +158,57 @@ def rank(
     represented: rows of queries and positions, int64 [n] each -> the items' representations [n, r], where
     they depend on the query.
     """
-    there = np.flatnonzero(candidates.positions >= 0)
-    shape, every = candidates.positions.shape, candidates.positions.reshape(-1)
-    predictions: dict[str, Floats] = {}
-    plain = isinstance(items, np.ndarray)
-    if not len(there):  # heads have names even of no pair
+    shape, every = candidates.positions.shape, _filled(candidates.positions)
+    if not every.size:  # heads have names even of no pair
         first = np.zeros(1, np.int64)
         outputs = scorer.predict(queries[:1], np.asarray(items[first]), aggregates(first, first))
-        predictions = {head: np.full(shape, np.nan, np.float32) for head in outputs}
-    for start in range(0, len(there), _PAIRS):
-        at = there[start : start + _PAIRS]
-        row, positions = at // shape[1], every[at].astype(np.int64)
-        if represented is not None:
-            own = represented(row, positions)
-        else:
-            own = np.take(items, positions, axis=0, mode="clip") if plain else np.asarray(items[positions])
-        asked = np.take(queries, row, axis=0, mode="clip")
-        outputs = scorer.predict(asked, own, aggregates(row, positions))
-        for head, values in outputs.items():
-            if head not in predictions:
-                predictions[head] = np.full(shape, np.nan, np.float32)
-            predictions[head].reshape(-1)[at] = values
-    return replace(candidates, predictions=predictions)
+        return replace(candidates, predictions={h: np.full(shape, np.nan, np.float32) for h in outputs})
+    size, blocks = max(1, _PAIRS // every.shape[1]), []
+    for start in range(0, len(every), size):
+        positions = every[start : start + size]
+        outputs = _predicted(scorer, queries, items, positions, start, aggregates, represented)
+        padded = positions < 0
+        if padded.any():
+            outputs = {h: np.where(padded, np.float32(np.nan), values) for h, values in outputs.items()}
+        blocks.append(outputs)
+    joined = blocks[0] if len(blocks) == 1 else {h: np.concatenate([b[h] for b in blocks]) for h in blocks[0]}
+    if every.shape != shape:
+        rest = ((0, 0), (0, shape[1] - every.shape[1]))
+        joined = {h: np.pad(values, rest, constant_values=np.nan) for h, values in joined.items()}
+    return replace(candidates, predictions=joined)
+
+
+def _filled(positions: Ints) -> Ints:
+    """Positions [b, k] up to the last place that any query fills, the first at least."""
+    if not positions.size or positions[:, -1].max() >= 0:
+        return positions
+    return positions[:, : np.flatnonzero((positions >= 0).any(axis=0)).max(initial=0) + 1]
+
+
+def _predicted(
+    scorer: Scorer,
+    queries: Floats,
+    items: Any,
+    positions: Ints,
+    start: int,
+    aggregates: Aggregator,
+    represented: Callable[[Longs, Longs], Floats] | None,
+) -> dict[str, Floats]:
+    """Predictions [b, k] of candidates of the queries from `start` on; where there is none, of some item."""
+    num, k = positions.shape
+    rows: Longs = np.maximum(positions, 0).astype(np.int64)
+    flat = rows.reshape(-1)
+    row = np.repeat(np.arange(start, start + num), k)
+    numbers = {head: x.reshape(num, k, -1) for head, x in aggregates(row, flat).items()}
+    if represented is not None:
+        own = represented(row, flat)
+    elif isinstance(items, np.ndarray) and len(items) <= len(flat):
+        return scorer.predict(queries[start : start + num], items, numbers, rows)
+    elif isinstance(items, np.ndarray):
+        own = np.take(items, flat, axis=0, mode="clip")
+    else:
+        own = np.asarray(items[flat])
+    return scorer.predict(queries[start : start + num], own, numbers, np.arange(len(flat)).reshape(num, k))
 
 
 def order(candidates: Candidates, scores: Doubles, k: int) -> Candidates:

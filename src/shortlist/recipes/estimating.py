@@ -22,7 +22,7 @@ from shortlist.api.sources import read_data, split_data
 from shortlist.data.coding import coded
 from shortlist.data.splits import Split
 from shortlist.evaluation.compare import evaluate as judge
-from shortlist.evaluation.costs import baseline_costs, followed
+from shortlist.evaluation.costs import baseline_costs, followed, scored_rows
 from shortlist.evaluation.rows import TestRows
 from shortlist.features.batches import Examples
 from shortlist.models.build import build
@@ -37,6 +37,8 @@ STEPS, EPOCHS = 16, 3
 FEW, MORE, LONG = 2_000, 20_000, 1.5
 """Rows on which stages are timed, the more of them fewer if they would take longer than so many seconds; a
 line through both times is followed to all rows."""
+ENOUGH = 4.0
+"""Seconds after which what was measured once, or for an epoch of steps, is not measured again."""
 
 Tell = Callable[[str, int, int], None]
 
@@ -81,7 +83,8 @@ def estimate(recipe: Recipe, *, tell: Tell | None = None) -> Estimate:
     """Predict the peak memory and the wall time of `run`, within a factor of 1.5 as a rule.
 
     Tables are read, divided and encoded as in the run; some steps, an evaluation of some rows, fits of
-    baselines on some users and an export are made and thrown away. The run's programs are taken not to be in
+    baselines on some users and an export are made and thrown away; of what takes long less is measured, and
+    followed further. The run's programs are taken not to be in
     the compilation cache; one that stops early by `patience` is given all its epochs.
     """
     tell = tell or _silent
@@ -146,6 +149,8 @@ def _trial(recipe: Recipe, prepared: Prepared) -> _Trial:
         elif isinstance(event, EpochEnd):
             epochs.append(event.seconds)
             live = event.live
+            if sum(epochs) > ENOUGH:
+                break
     assert live is not None
     params = unstacked(*live, course.members)
     return _Trial(building + compiling, float(np.median(epochs)) / num_steps, scratch, params)
@@ -181,7 +186,9 @@ def _fitting(
         out.append(Seconds(f"{name}: steps", seconds, how))
     if not held:
         return out
-    first, again = _followed(lambda rows: _judging(recipe, split, prepared, trial, rows), split.validation)
+    first, again = _followed(
+        lambda rows: _judging(recipe, split, prepared, trial, rows), split.validation, split.items.height
+    )
     how = f"{training.epochs} times {held:,} rows, timed on some"
     out.append(Seconds("choosing: validation", first + training.epochs * again, how))
     chooses = recipe.serving.rating_weight is None and model.retrieval is not None and model.heads
@@ -192,7 +199,11 @@ def _fitting(
             return lambda: choose_weight(fitted, rows, recipe.serving.weights, min(recipe.evaluation.k))
 
         how = f"{len(recipe.serving.weights)} weights on {held:,} rows, timed on some"
-        out.append(Seconds("choosing: rating weight", sum(_followed(weights, split.validation)), how))
+        out.append(
+            Seconds(
+                "choosing: rating weight", sum(_followed(weights, split.validation, split.items.height)), how
+            )
+        )
     return out
 
 
@@ -228,7 +239,7 @@ def _evaluation(recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial,
 
     total, num_users = split.test.height, split.test["user_id"].n_unique()
     how = f"{total:,} rows of {num_users:,} users, timed on some"
-    out = [Seconds("evaluation: model", making + sum(_followed(judged, split.test)), how)]
+    out = [Seconds("evaluation: model", making + sum(_followed(judged, split.test, split.items.height)), how)]
     if settings.baselines:
         fit_on, tune_on = (split.train, split.validation) if split.validation.height else carved_from(split)
         vocabulary = recommender.users.vocabulary
@@ -244,7 +255,13 @@ def _evaluation(recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial,
             fakes = [replace(own, name=str(at), role="baseline") for at in range(len(costs))]
             return lambda: judge(fakes, case.rows, settings.k, resamples=settings.resamples)
 
-        out.append(Seconds("evaluation: intervals of baselines", sum(_followed(figures, split.test)), how))
+        out.append(
+            Seconds(
+                "evaluation: intervals of baselines",
+                sum(_followed(figures, split.test, split.items.height)),
+                how,
+            )
+        )
     with TemporaryDirectory(prefix="shortlist-estimate.") as folder:
         exporting, _ = _timed(lambda: recommender.save(Path(folder) / "bundle"))
     out.append(Seconds("export", exporting, "measured"))
@@ -260,13 +277,18 @@ def _test_rows(split: Split, prepared: Prepared) -> TestRows:
     )
 
 
-def _followed(make: Callable[[pl.DataFrame], Callable[[], Any]], rows: pl.DataFrame) -> tuple[float, float]:
+def _followed(
+    make: Callable[[pl.DataFrame], Callable[[], Any]], rows: pl.DataFrame, num_items: int
+) -> tuple[float, float]:
     """(what the first call takes beside, seconds of a call on all rows): from calls on few and on more."""
-    few = _users_of(rows, FEW)
+    size = scored_rows(FEW, num_items)
+    few = _users_of(rows, size)
     beside, seconds = _called(make(few))
     if len(few) == len(rows):
         return beside, seconds
-    more = _users_of(rows, int(min(max(FEW * LONG / max(seconds, 1e-9), 2 * FEW), MORE)))
+    if seconds > ENOUGH:
+        return beside, seconds * len(rows) / len(few)
+    more = _users_of(rows, int(min(max(size * LONG / max(seconds, 1e-9), 2 * size), MORE)))
     if len(more) <= len(few):
         return beside, seconds * len(rows) / len(few)
     again, longer = _called(make(more))
@@ -274,8 +296,13 @@ def _followed(make: Callable[[pl.DataFrame], Callable[[], Any]], rows: pl.DataFr
 
 
 def _called(work: Callable[[], Any]) -> tuple[float, float]:
-    """(what the first call takes beside, the quickest of two more)."""
-    first, *others = (_timed(work)[0] for _ in range(3))
+    """(what the first call takes beside, the quickest of two more); of a long one there are fewer."""
+    first = _timed(work)[0]
+    if first > ENOUGH:
+        return 0.0, first
+    others = [_timed(work)[0]]
+    if others[0] < LONG:
+        others.append(_timed(work)[0])
     return max(first - min(others), 0.0), min(others)
 
 

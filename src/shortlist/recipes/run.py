@@ -20,6 +20,7 @@ from shortlist.api.fitting import Fitted, Progress, fit
 from shortlist.api.indexing import about_index, indexed
 from shortlist.api.preparing import prepare
 from shortlist.api.sources import beside, read_data, split_data
+from shortlist.bundle.journals import require_no_operations
 from shortlist.data.dataset import Dataset, describe
 from shortlist.data.fingerprint import fingerprint
 from shortlist.data.splits import Split
@@ -93,7 +94,8 @@ def run(
     by a model fitted without the validation rows; the model that is judged is fitted on train and validation
     together; test rows are looked at once, at the end. That model is kept, or with `serving.all_rows` one
     that was then fitted on all rows, of which the report says nothing. The directory appears when everything
-    in it is complete. Raises RecipeError where `output` exists and `force` is not set, NotEnoughMemory,
+    in it is complete. Raises RecipeError where `output` exists and `force` is not set, BundleError where the
+    journal of a bundle in it holds operations (see `shortlist.open_live`), NotEnoughMemory,
     with the arithmetic, before anything is fitted where the run cannot fit, MissingExtra there where an
     approximate index has no faiss, and whatever reading, fitting and exporting raise.
     """
@@ -306,6 +308,7 @@ def _check_output(output: Path, force: bool) -> None:
         raise RecipeError(
             f"{output} is not a run directory, so it is not replaced", hint="give another output folder"
         )
+    require_no_operations(output)
 
 
 @contextmanager
@@ -316,6 +319,7 @@ def _appearing(output: Path) -> Iterator[Path]:
         folder = Path(beside) / "new"
         folder.mkdir()
         yield folder
+        require_no_operations(output)  # also none of those that came meanwhile
         old = Path(beside) / "old"
         if output.exists():
             os.replace(output, old)

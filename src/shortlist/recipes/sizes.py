@@ -79,7 +79,8 @@ RATING_L2, BIAS_L2, HEAD_L2, HEAD_DROPOUT, HEAD_HIDDEN = 0.05, 0.02, 0.005, 0.4,
 
 @dataclass(frozen=True)
 class Facts:
-    """What the training rows say. typical: the median user's rows; timed, rated: times and ratings that
+    """What the training rows say. items: those in them; catalogue: all there are, where these are more.
+    typical: the median user's rows; timed, rated: times and ratings that
     differ; validated: whether there are validation rows; followed: whether any row has an earlier one of its
     user."""
 
@@ -91,6 +92,7 @@ class Facts:
     rated: bool
     validated: bool
     followed: bool = True
+    catalogue: int = 0
 
     @classmethod
     def of(cls, split: Split) -> Facts:
@@ -107,6 +109,7 @@ class Facts:
             timed="timestamp" in train.columns and train["timestamp"].n_unique() > 1,
             rated="rating" in train.columns and train["rating"].n_unique() > 1,
             validated=split.validation.height > 0,
+            catalogue=split.items.height,
             followed="timestamp" in train.columns
             and bool((train.group_by("user_id").agg(pl.col("timestamp").n_unique())["timestamp"] > 1).any()),
         )
@@ -119,6 +122,11 @@ class Facts:
     @property
     def as_of(self) -> AsOf:
         return "row" if self.timed else "leave-one-out"
+
+    @property
+    def offered(self) -> int:
+        """Items a softmax over all of them is over."""
+        return max(self.items, self.catalogue)
 
     @property
     def bits(self) -> float:
@@ -153,7 +161,7 @@ class Sizes:
             rating_dim=RATING_WIDTH.of(facts.bits),
             event_dropout=dropout.of(facts.typical),
             out_dropout=dropout.out,
-            whole=facts.items <= FULL_SOFTMAX,
+            whole=facts.offered <= FULL_SOFTMAX,
             batch_size=batch_size,
             epochs=epochs,
             patience=max(3, epochs // 2) if facts.validated else 0,  # a falling rate is best late
@@ -172,7 +180,8 @@ class Sizes:
                 f" {'in order of time' if facts.timed else 'without order'}"
             )
             negatives = "all items" if self.whole else "the batch's items, corrected by logQ,"
-            out.append(f"softmax: {negatives} are the negatives, of {facts.items:,} items")
+            items = facts.items if self.whole else facts.offered
+            out.append(f"softmax: {negatives} are the negatives, of {items:,} items")
         if goal != "retrieval" and facts.rated:
             out.append(f"rating: vectors of {self.rating_dim} numbers, more would overfit")
         out.append(f"{self.epochs} epochs of batches of {self.batch_size:,}, for {facts.rows:,} rows")

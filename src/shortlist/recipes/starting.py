@@ -17,8 +17,8 @@ from shortlist.data.reading import describe_source
 from shortlist.data.roles import CANONICAL, Guess
 from shortlist.data.splits import Split
 from shortlist.errors import DataError
-from shortlist.recipes.infer import infer
-from shortlist.specs.recipe import DataSource, Goal, Recipe, SplitRule
+from shortlist.recipes.infer import for_index, infer
+from shortlist.specs.recipe import DataSource, Goal, Recipe, Serving, SplitRule
 
 COLD = 0.5
 """Share of a temporal test's rows that may be of users first seen in it, before another split is proposed."""
@@ -91,13 +91,14 @@ def start(interactions: Path, users: Path | None, items: Path | None, given: Giv
     split = split_by(rule, data)
     found = infer(split, goal)
     require_own_names(found.model, split)
-    recipe = Recipe(data=source, model=found.model, name=name, split=rule, training=found.training)
+    model, suited = for_index(found.model, Serving(), split.items.height)
+    recipe = Recipe(data=source, model=model, name=name, split=rule, training=found.training)
     reasons = _by_column(found.reasons, data)
     lines = (*_roles(events, sides, source), *_features(reasons, source))
     plain = tuple(reason for reason in found.reasons if reason not in reasons.values())
     notes = (*events.notes, *(note for side in sides.values() for note in side.notes), *_doubts(source, data))
     user = str(data.interactions["user_id"].mode().sort()[0])
-    return Start(recipe, lines, why, (f"goal: {_goal(goal, data, given)}", *plain), notes, user)
+    return Start(recipe, lines, why, (f"goal: {_goal(goal, data, given)}", *plain, *suited), notes, user)
 
 
 def split_of(data: Dataset, wanted: str = "") -> tuple[SplitRule, str]:

@@ -7,7 +7,8 @@
 
 Numbers are little-endian. A payload is UTF-8, in which the mark cannot occur. A file that ends within a
 record was cut off while it was written, before anybody was told that it is there: what is whole before it
-counts. A record that is damaged while whole ones follow it was there once, and is not passed over.
+counts. A record that is damaged was there once, and is not passed over: whole ones follow it, or all of its
+bytes are there and do not have its sum.
 """
 
 from __future__ import annotations
@@ -66,6 +67,11 @@ def read_bytes(data: bytes, start: int, number: int | None, name: str) -> Found:
                     f"{name} is damaged at byte {start + at}, with whole records after it",
                     hint="bring the file back from a copy; cut off there, it loses what comes after",
                 )
+            if not _short(data, at):
+                raise BundleCorrupted(
+                    f"{name} is damaged at byte {start + at}, in its last record",
+                    hint="bring the file back from a copy; cut off there, it loses that operation",
+                )
             break
         if number is not None and record.number != number:
             raise BundleCorrupted(
@@ -96,6 +102,25 @@ def _frame(data: bytes, at: int) -> Record | None:
     if mark != _MARK or len(payload) != length or _sum(number, payload) != total:
         return None
     return Record(number, payload)
+
+
+def _short(data: bytes, at: int) -> bool:
+    """Whether what is there, up to the end, may be the beginning of a frame, and no frame that was whole.
+
+    Nothing but zeros is what some file systems leave of a write that the power was cut in.
+    """
+    rest = data[at:]
+    if not rest.strip(b"\0"):
+        return True
+    if not rest.startswith(_MARK[: len(rest)]):
+        return False
+    if len(rest) < _FRAME.size:
+        return True
+    _, number, length, total = _FRAME.unpack_from(rest)
+    payload = rest[_FRAME.size :]
+    return bool(
+        length > len(payload) and _sum(number, payload) != total
+    )  # of that sum, its length is damaged
 
 
 def _later(data: bytes, at: int) -> bool:

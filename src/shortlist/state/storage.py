@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ def load_array(path: Path) -> Array:
 
 
 def save_json(path: Path, value: Any) -> None:
-    """Write plain values."""
+    """Write plain values. ValueError for a number that is not finite, which JSON cannot hold."""
+    _require_finite(value, path.name)
     path.write_bytes(msgspec.json.encode(value, order="deterministic"))
 
 
@@ -57,6 +59,17 @@ def load_columns(folder: Path) -> Columns:
     return {
         c["name"]: _text(c["text"]) if "text" in c else load_array(_file(folder, c["file"])) for c in listed
     }
+
+
+def _require_finite(value: Any, at: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{at} cannot hold {value}: JSON knows finite numbers only")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _require_finite(inner, f"{at}: {name}")
+    elif isinstance(value, list | tuple) and not all(type(inner) is str for inner in value):
+        for number, inner in enumerate(value):
+            _require_finite(inner, f"{at}[{number}]")
 
 
 def _file(folder: Path, name: str) -> Path:

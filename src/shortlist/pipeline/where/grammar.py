@@ -34,6 +34,8 @@ _OPPOSITE: dict[Sign, Sign] = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">"
 _MIRRORED: dict[Sign, Sign] = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _BOOLEANS = {"true": 1, "false": 0}
 _NOTHING = frozenset({"none", "null", "nan", "nil"})
+_LIKE = frozenset({"like", "ilike", "contains", "startswith", "endswith", "regexp", "rlike", "matches"})
+_WHOLE = "texts are compared as a whole: none looks for a part of one; find the ids and give them as only"
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,9 @@ class _Reader:
             raise self.expected("`in`")
         if not self.compares():
             what = f"the column {first.name!r}" if isinstance(first, Column) else f"{first.value!r}"
-            raise self.expected(f"a comparison after {what} (== != < <= > >=, in, is missing)")
+            like = self.now.kind == "name" and self.now.written.lower() in _LIKE
+            hint = _WHOLE if like else ""
+            raise self.expected(f"a comparison after {what} (== != < <= > >=, in, is missing)", hint)
         pairs = []
         while self.compares():
             sign: Sign = self.now.value

@@ -6,7 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from math import floor
 from typing import Any, cast
@@ -41,6 +41,7 @@ _COMPARED: dict[Sign, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _HOLDS: dict[str, str] = {
     "string": "texts",
@@ -174,15 +175,18 @@ class _Reading:
         raise self.wrong(constant, f"{what}, which the text {value!r} is never", hint)
 
 
-def _seconds(text: str) -> int | None:
-    """Seconds since 1970 of a date or time in ISO 8601, UTC where it names no zone."""
+def _seconds(text: str) -> int | float | None:
+    """Seconds since 1970 of a date or time in ISO 8601, UTC where it names no zone. What falls between two
+    whole seconds is in their middle, which compares to whole numbers as it does."""
     if not _DAY.match(text):
         return None
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() // 1)
+    since = (when if when.tzinfo else when.replace(tzinfo=UTC)) - _EPOCH
+    whole, rest = divmod(since, timedelta(seconds=1))
+    return whole + 0.5 if rest else whole
 
 
 # Numbers, exactly

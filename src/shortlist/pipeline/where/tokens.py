@@ -111,7 +111,16 @@ def _text(text: str, written: str, at: int) -> str:
             )
         return _ESCAPED[match[3]]
 
-    return _ESCAPE.sub(plain, written[1:-1])
+    found = _ESCAPE.sub(plain, written[1:-1])
+    try:  # a character beyond \uffff is written as two halves
+        return found.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        raise FilterError(
+            f"the text {found!r} holds half a character",
+            text=text,
+            position=at,
+            hint=r"write the character itself, or both halves: \ud83d\ude00",
+        ) from None
 
 
 def _unreadable(text: str, at: int) -> FilterError:
