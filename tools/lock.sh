@@ -3,7 +3,7 @@
 #
 # One set of files serves every supported Python: it is resolved with the oldest one, and `make check-locks`
 # installs it with the others. The caller's extra indexes, find-links and constraints are put aside, so that
-# nothing of one machine's pip configuration reaches the files.
+# nothing of one machine's pip configuration reaches the files. Names of sets lock those alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,10 +25,14 @@ mkdir -p "$sources"
 "$python" tools/flat_requirements.py > "$sources/base.in"
 "$python" tools/flat_requirements.py all > "$sources/all.in"
 "$python" tools/flat_requirements.py tensorflow > "$sources/tensorflow.in"
-cp requirements/{dev,docs,examples,savedmodel,onnxruntime,node}.in "$sources/"
+"$python" tools/flat_requirements.py serve > "$sources/serve.in"
+"$python" tools/flat_requirements.py serve postgres ann > "$sources/serve-all.in"
+cp requirements/{build,dev,docs,examples,savedmodel,onnxruntime,node,browser,deploy}.in "$sources/"
 
+wanted=" $* "
 compile() { # compile NAME SOURCE...
     local output="requirements/$1.txt"
+    [[ "$wanted" = "  " || "$wanted" = *" $1 "* ]] || return 0
     shift
     echo "locking $output" >&2
     "$tools_venv/bin/pip-compile" --quiet --generate-hashes --strip-extras --resolver=backtracking \
@@ -40,8 +44,13 @@ compile() { # compile NAME SOURCE...
 compile dev "$sources/all.in" "$sources/dev.in"
 compile all --constraint requirements/dev.txt "$sources/all.in"
 compile base --constraint requirements/dev.txt "$sources/base.in"
+compile serve --constraint requirements/dev.txt "$sources/serve.in"
+compile serve-all --constraint requirements/dev.txt "$sources/serve-all.in"
+compile build --constraint requirements/dev.txt "$sources/build.in"
 compile docs --constraint requirements/dev.txt "$sources/all.in" "$sources/docs.in"
 compile examples --allow-unsafe --constraint requirements/dev.txt "$sources/all.in" "$sources/examples.in"
 compile savedmodel --allow-unsafe --constraint requirements/dev.txt "$sources/tensorflow.in" "$sources/savedmodel.in"
 compile onnxruntime --constraint requirements/dev.txt "$sources/onnxruntime.in"
 compile node "$sources/node.in"
+compile browser --constraint requirements/dev.txt --constraint requirements/node.txt "$sources/browser.in"
+compile deploy "$sources/deploy.in"

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Megabytes (10^6 bytes) of the installed packages' own files, pip not among them. Bytecode caches, which an
 # installer may or may not write, are counted apart in `docs/sizes.json`.
 LIMITS = {"base": 350, "all": 850}
-EXTRAS = {"tables", "baselines", "train", "tune", "serve", "ann", "tensorflow", "gpu", "all"}
+EXTRAS = {"tables", "baselines", "train", "tune", "serve", "postgres", "ann", "tensorflow", "gpu", "all"}
 RECOMMEND = """
 import json, sys
 import shortlist
