@@ -52,13 +52,15 @@ def serve(
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at one time.")] = 1000,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Queries answered at once.")] = 64,
     watch: Annotated[float, typer.Option(min=0, help="Seconds between looks at the bundle; 0: none.")] = 1.0,
+    explorer: Annotated[bool, typer.Option("--explorer/--no-explorer", help="The page at /.")] = True,
     log: Annotated[str, typer.Option(help="Which requests: all, problems or none.")] = "problems",
     log_ids: Annotated[bool, typer.Option("--log-ids", help="Paths too, which hold ids.")] = False,
     drain: Annotated[float, typer.Option(min=0, help="Seconds between not ready and stopping.")] = 0.0,
 ) -> None:
     """Answer over HTTP: shortlists, scores, similar items, events.
 
-    It listens on this machine alone unless told otherwise. /docs lists what it answers, /metrics what it
+    It listens on this machine alone unless told otherwise. / is a page to look at what it recommends and why,
+    open to everybody, though what it shows needs a key where there are keys. /docs lists what it answers, /metrics what it
     counts. SIGHUP, a bundle replaced on disk or POST /v1/admin/reload exchange the bundle while it answers;
     one that fails verification is refused. SIGTERM lets requests finish. Notes go to stderr, a JSON object a
     line.
@@ -94,6 +96,7 @@ def serve(
         concurrency=concurrency,
         batch=batch,
         watch=watch,
+        explorer=explorer,
         log=log,
         log_ids=log_ids,
         drain=drain,

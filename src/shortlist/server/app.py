@@ -12,6 +12,7 @@ from starlette.routing import Route, Router
 from shortlist.server.endpoint import Endpoint
 from shortlist.server.metrics import Board
 from shortlist.server.problems import MEDIA_TYPE, Trouble
+from shortlist.server.routes import ui
 from shortlist.server.routes.table import operations
 from shortlist.server.service import Service
 from shortlist.server.settings import Settings
@@ -20,7 +21,7 @@ from shortlist.server.settings import Settings
 def make_board(settings: Settings) -> Board:
     """What the processes of a server count on, made before they part."""
     names = [one.name for one in operations()]
-    return Board([*names, "none"], [side.name for side in settings.sides], settings.workers)
+    return Board([*names, ui.NAME, "none"], [side.name for side in settings.sides], settings.workers)
 
 
 def make_app(service: Service) -> Any:
@@ -47,7 +48,8 @@ def make_app(service: Service) -> Any:
         yield
         await service.stop()
 
-    app: Any = Router(routes, redirect_slashes=False, default=_nothing, lifespan=life)
+    default: Any = ui.Explorer(service, _nothing) if service.settings.explorer else _nothing
+    app: Any = Router(routes, redirect_slashes=False, default=default, lifespan=life)
     if service.settings.origins:
         app = CORSMiddleware(
             app,

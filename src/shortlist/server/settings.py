@@ -26,8 +26,9 @@ class Settings:
     requests from elsewhere without keys. hosts: names a request may be addressed to, empty for any; origins:
     pages that may ask (CORS). body_bytes, seconds, concurrency: of a request, how long it may wait, how many
     there may be at one time. batch: queries answered at once. watch: seconds between looks at the bundles on
-    disk, 0 for none. log: "all", "problems" or "none"; log_ids: also paths, which hold ids. drain: seconds
-    between telling that it stops and stopping; grace: seconds that requests then have.
+    disk, 0 for none. explorer: the page at `/`. log: "all", "problems" or "none"; log_ids: also paths, which
+    hold ids. drain: seconds between telling that it stops and stopping; grace: seconds that requests then
+    have.
     """
 
     sides: tuple[Side, ...]
@@ -48,6 +49,7 @@ class Settings:
     concurrency: int = 1_000
     batch: int = 64
     watch: float = 1.0
+    explorer: bool = True
     log: str = "problems"
     log_ids: bool = False
     drain: float = 0.0

@@ -1,0 +1,9 @@
+// To come.
+
+import { h } from "../dom.js";
+
+export const title = "Catalogue";
+
+export async function mount(element) {
+  element.append(h("p", { class: "panel" }, "This view is being made."));
+}

@@ -1,0 +1,43 @@
+// Signed horizontal bars as a table: what a screen reader hears is the table, what an eye sees is the bars.
+
+import { h } from "../dom.js";
+import { change } from "../format.js";
+
+/**
+ * rows -> a table of bars around zero.
+ * label(row): a node or text; value(row): a number; extra: further columns [{head, cell(row)}]; caption: hidden.
+ */
+export function bars(rows, { caption, heads, label, value, format = change, extra = [] }) {
+  const most = Math.max(...rows.map((row) => Math.abs(value(row))), 1e-9);
+  return h(
+    "table",
+    { class: "bars" },
+    h("caption", { class: "visually-hidden" }, caption),
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        h("th", { scope: "col" }, heads[0]),
+        h("th", { scope: "col", colspan: 2 }, heads[1]),
+        extra.map((one) => h("th", { scope: "col", class: "number" }, one.head)),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      rows.map((row) => {
+        const way = value(row) < 0 ? "bars-track bars-down" : "bars-track";
+        return h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, label(row)),
+          h("td", { class: "bars-cell" }, h("span", { class: way, style: { "--length": Math.abs(value(row)) / most } })),
+          h("td", { class: "number" }, format(value(row))),
+          extra.map((one) => h("td", { class: "number" }, one.cell(row))),
+        );
+      }),
+    ),
+  );
+}
