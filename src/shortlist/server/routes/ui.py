@@ -1,7 +1,7 @@
 """The explorer: the static files of `server/ui`, each at its own path below `/`, the page itself at `/`.
 
-The files are no secret and are given to everybody; what they show, they ask the other routes for, with the key
-that a person gives them.
+The files are no secret and are given to everybody; what they show, they ask the other routes for, with the
+key that a person gives them.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def read_files() -> dict[str, File]:
 class Explorer:
     """An ASGI application that sends the files, and leaves every other path to another application.
 
-    A browser keeps a file and asks each time whether it changed (`no-cache` and an ETag), so that a page never
-    mixes files of two versions for long; most answers are an empty 304.
+    A browser keeps a file and asks each time whether it changed (`no-cache` and an ETag), so that a page does
+    not mix files of two versions; most answers are an empty 304.
     """
 
     def __init__(self, service: Service, otherwise: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
