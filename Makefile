@@ -10,8 +10,8 @@ demo_command = $(bin)/shortlist train ml100k-ids --output runs/demo --force && \
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow test-dist test-examples test-savedmodel \
-	test-node test-all lint format types dist lock check-locks architecture \
-	readme figures figures-long docs notebooks bench bench-full clean
+	test-node test-postgres test-deploy test-browser test-all lint format types dist lock check-locks \
+	architecture readme figures figures-long docs notebooks bench bench-full clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,8 +34,9 @@ $(ready): requirements/dev.txt pyproject.toml
 	$(bin)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup  ## train on MovieLens 100K, report, show the shortlist of user 42
+demo: setup  ## train on MovieLens 100K, report, show the shortlist of user 42, say how to look at it
 	$(demo_command)
+	@echo "look at it: $(bin)/shortlist serve runs/demo, then open http://127.0.0.1:8000/" >&2
 
 test: setup  ## the fast suite
 	$(bin)/python -m pytest -n 2 --dist loadfile -m "not dist and not slow" $(ARGS)
@@ -80,7 +81,42 @@ $(plain_ready): requirements/onnxruntime.txt
 test-node: setup $(node_ready) $(plain_ready)  ## recommend from bundles in Node.js and without Shortlist, compare
 	PATH="$(CURDIR)/build/node/bin:$$PATH" $(bin)/python -m pytest tests/examples/run_node.py $(ARGS)
 
-test-all: test test-slow test-dist test-examples test-savedmodel test-node  ## every group
+# $(call programs,PROGRAM,PACKAGES): Debian's packages, where a program of theirs is not there.
+define programs
+@command -v $(1) >/dev/null || { apt-get update -q && apt-get install -qy --no-install-recommends $(2); }
+endef
+
+test-postgres: setup  ## the store of events on a real PostgreSQL (installed by apt-get where there is none)
+	@ls $${POSTGRES_BIN:-/usr/lib/postgresql/*/bin}/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
+	{ apt-get update -q && apt-get install -qy --no-install-recommends postgresql; }
+	$(bin)/python -m pytest tests/server/run_postgres.py $(ARGS)
+
+deploy_ready := build/deploy/.ready
+
+$(deploy_ready): requirements/deploy.txt
+	$(call environment,build/deploy,requirements/deploy.txt)
+	@touch $@
+
+test-deploy: setup $(deploy_ready)  ## the image's steps, the unit and the proxies, each as it would be used
+	$(call programs,nginx,nginx-light)
+	$(call programs,caddy,caddy)
+	$(call programs,systemd-analyze,systemd)
+	HADOLINT=$(CURDIR)/build/deploy/bin/hadolint $(bin)/python -m pytest tests/deploy/run_deploy.py $(ARGS)
+
+browser_ready := build/browser/.ready
+
+$(browser_ready): requirements/browser.txt tests/browser/package.json tests/browser/package-lock.json tests/browser/.npmrc
+	$(call environment,build/browser,requirements/browser.txt)
+	cp tests/browser/package.json tests/browser/package-lock.json tests/browser/.npmrc build/browser
+	PATH="$(CURDIR)/build/browser/bin:$$PATH" npm ci --prefix build/browser --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+test-browser: setup $(browser_ready)  ## walk through the explorer in Chromium (PICTURES=1 rewrites docs/images/explorer)
+	$(call programs,/usr/bin/chromium,chromium fonts-dejavu-core)
+	SHORTLIST_PYTHON=$(CURDIR)/$(bin)/python PICTURES=$(PICTURES) build/browser/bin/python -m pytest \
+	--confcutdir=tests/browser tests/browser/run_explorer.py $(ARGS)
+
+test-all: test test-slow test-dist test-examples test-savedmodel test-node test-postgres test-deploy test-browser  ## every group
 
 lint: setup  ## formatting and lint rules
 	$(bin)/ruff format --check .

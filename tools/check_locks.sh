@@ -8,7 +8,7 @@ python="${PYTHON:-python3}"
 place="$(mktemp -d)"
 trap 'rm -rf "$place"' EXIT
 
-for set in base all dev; do
+for set in base serve serve-all all dev; do
     "$python" -m venv --clear "$place/$set"
     pip=("$place/$set/bin/python" -m pip)
     "${pip[@]}" install --quiet --require-hashes -r "requirements/$set.txt"

@@ -153,17 +153,32 @@ assert 0 <= study.best_value <= 1
     ),
     Part(
         "serve",
-        "what an HTTP server needs (there is none yet)",
-        {"starlette": "starlette", "uvicorn": "uvicorn"},
+        "answers over HTTP",
+        {"starlette": "starlette", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client"},
         """
-import uvicorn
+import json, prometheus_client, uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 app = Starlette(routes=[Route("/", lambda request: PlainTextResponse("here"))])
-uvicorn.Config(app).load()
+config = uvicorn.Config(app, loop="auto", http="auto", log_config=None)
+config.load()
+assert b"python_info" in prometheus_client.generate_latest(), "no metrics are written"
+loop = getattr(config.get_loop_factory(), "__module__", "asyncio").split(".")[0]
+print(json.dumps({"event_loop": loop, "http": config.http_protocol_class.__name__}))
 """,
         "serve",
+    ),
+    Part(
+        "postgres",
+        "keeps a server's events in PostgreSQL",
+        {"psycopg": "psycopg"},
+        """
+import json, psycopg
+assert psycopg.conninfo.conninfo_to_dict("postgresql://u@h/d")["host"] == "h", "an address is read otherwise"
+print(json.dumps({"implementation": psycopg.pq.__impl__}))
+""",
+        "postgres",
     ),
     Part(
         "ann",
