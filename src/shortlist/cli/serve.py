@@ -62,8 +62,8 @@ def serve(
     It listens on this machine alone unless told otherwise. / is a page to look at what it recommends and why,
     open to everybody, though what it shows needs a key where there are keys. /docs lists what it answers,
     /metrics what it counts. SIGHUP, a bundle replaced on disk or POST /v1/admin/reload exchange the bundle
-    while it answers; one that fails verification is refused. SIGTERM lets requests finish. Notes go to stderr,
-    a JSON object a line.
+    while it answers; one that fails verification is refused. SIGTERM lets requests finish. Notes go to
+    stderr, a JSON object a line.
     """
     from shortlist.cli.folders import bundle_folder
 
