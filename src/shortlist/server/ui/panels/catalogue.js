@@ -1,9 +1,246 @@
-// To come.
+// The catalogue: search, a condition on columns, a page at a time. However large it is, what is loaded and what
+// stands in the document is one page.
 
-import { h } from "../dom.js";
+import { get, latest } from "../api.js";
+import { debounce, h, replace, uid } from "../dom.js";
+import { stateful } from "../states.js";
+import { declare } from "../store.js";
+import { itemLink, numeric, shown } from "./values.js";
 
 export const title = "Catalogue";
 
-export async function mount(element) {
-  element.append(h("p", { class: "panel" }, "This view is being made."));
+declare({ catQ: "", catWhere: "", catOrder: "", catHide: [], catSize: "20" });
+
+const SIZES = ["20", "50", "100"];
+
+export async function mount(element, context) {
+  const run = latest(context.signal);
+  const place = h("div", { class: "catalogue-rows" });
+  const view = stateful(place, "items");
+  const form = makeForm(context, () => load([0]));
+  let starts = [0]; // where each page up to this one begins
+
+  async function load(pages) {
+    starts = pages;
+    const { catQ, catWhere, catOrder, catSize, side } = context.state;
+    view.loading({ rows: 10 });
+    form.wrong(null);
+    try {
+      const asked = { q: catQ, where: catWhere, order: catOrder, after: starts.at(-1), limit: catSize, side };
+      const page = await run((signal) => get("v1/items", asked, { signal }));
+      if (page !== undefined) show(page);
+    } catch (error) {
+      if (error.pointer === "/where") {
+        form.wrong(error);
+        view.empty("No items are listed", "The filter above cannot be read.");
+      } else view.error(error, () => load(starts));
+    }
+  }
+
+  function show(page) {
+    if (!page.rows.length && starts.length === 1) {
+      const { catQ, catWhere } = context.state;
+      const text = catQ && catWhere ? "Search for less, or filter less." : catWhere ? "Filter less." : "Search for less.";
+      view.empty(catQ || catWhere ? "No item is like that" : "This catalogue is empty", text, form.clearButton());
+      context.announce("No items found");
+      return;
+    }
+    view.show(columnsOf(page.rows, context, () => show(page)), table(page, context), pager(page, starts, load));
+    context.announce(`Page ${starts.length}: ${page.rows.length} items`);
+  }
+
+  element.append(h("div", { class: "panel stack" }, form.element, place));
+  const stop = context.subscribe((_, changed) => {
+    if (changed.has("side")) load([0]);
+    else if (["catQ", "catWhere", "catOrder", "catSize"].some((name) => changed.has(name))) {
+      form.follow();
+      load([0]);
+    }
+  });
+  load([0]);
+  return () => {
+    form.stop();
+    stop();
+  };
+}
+
+// -- what is asked for
+
+function makeForm(context) {
+  const [search, where, order, size] = ["search", "where", "order", "size"].map((name) => uid(`catalogue-${name}`));
+  const trouble = h("p", { class: "field-error", id: `${where}-error`, role: "alert", hidden: true });
+  const searchInput = h("input", { id: search, class: "input", type: "search", autocomplete: "off", maxlength: 512 });
+  const whereInput = h("input", { id: where, class: "input mono", type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "off", maxlength: 4000, placeholder: example(context) });
+  const orderSelect = h("select", { id: order, class: "select" }, h("option", { value: "" }, "As stored"), h("option", { value: "popular" }, "Most popular first"));
+  const sizeSelect = h("select", { id: size, class: "select" }, SIZES.map((n) => h("option", { value: n }, n)));
+  const typed = debounce(() => context.set({ catQ: searchInput.value }), 300);
+  const filter = () => context.set({ catWhere: whereInput.value.trim() });
+  searchInput.addEventListener("input", () => typed());
+  whereInput.addEventListener("change", filter);
+  orderSelect.addEventListener("change", () => context.set({ catOrder: orderSelect.value }));
+  sizeSelect.addEventListener("change", () => context.set({ catSize: sizeSelect.value }));
+
+  const follow = () => {
+    if (document.activeElement !== searchInput) searchInput.value = context.state.catQ;
+    if (document.activeElement !== whereInput) whereInput.value = context.state.catWhere;
+    orderSelect.value = context.state.catOrder;
+    sizeSelect.value = SIZES.includes(context.state.catSize) ? context.state.catSize : SIZES[0];
+  };
+  follow();
+
+  const field = (id, label, input, ...more) => h("div", { class: "field" }, h("label", { for: id }, label), input, more);
+  const submit = (event) => {
+    event.preventDefault();
+    typed.now();
+    filter();
+  };
+  return {
+    element: h(
+      "form",
+      { class: "catalogue-form", role: "search", "aria-label": "Items", onsubmit: submit },
+      field(search, "Search by id or name", searchInput),
+      field(where, "Filter by columns", whereInput, trouble),
+      field(order, "Order", orderSelect),
+      field(size, "A page has", sizeSelect),
+      h("button", { type: "submit", class: "button" }, "Show"),
+      help(context),
+    ),
+    follow,
+    stop: () => typed.cancel(),
+    wrong(error) {
+      trouble.hidden = !error;
+      replace(trouble, error && [error.message, error.hint && ` (${error.hint})`]);
+      if (error) whereInput.setAttribute("aria-describedby", trouble.id);
+      else whereInput.removeAttribute("aria-describedby");
+      whereInput.setAttribute("aria-invalid", String(Boolean(error)));
+    },
+    clearButton() {
+      const clear = () => {
+        searchInput.value = "";
+        whereInput.value = "";
+        context.set({ catQ: "", catWhere: "" });
+        searchInput.focus();
+      };
+      return h("button", { type: "button", class: "button", onclick: clear }, "Show all items");
+    },
+  };
+}
+
+function example(context) {
+  const found = itemColumns(context).map(condition).find(Boolean);
+  return found ? `e.g. ${found}` : "";
+}
+
+function itemColumns(context) {
+  return context.bundle()?.columns?.items ?? [];
+}
+
+// A condition on a column that is true of some items.
+function condition(column) {
+  const first = column.examples?.[0];
+  if (column.kind === "number" && Number.isFinite(column.most)) return `${quoted(column.name)} >= ${Math.round((column.least + column.most) / 2)}`;
+  if (column.kind === "flag") return `${quoted(column.name)} == true`;
+  if (typeof first !== "string") return "";
+  const text = `'${first.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+  return column.kind === "tags" ? `${text} in ${quoted(column.name)}` : `${quoted(column.name)} == ${text}`;
+}
+
+function quoted(name) {
+  return /^[A-Za-z_]\w*$/.test(name) ? name : `\`${name}\``;
+}
+
+function help(context) {
+  const columns = itemColumns(context);
+  if (!columns.length) return null;
+  return h(
+    "details",
+    { class: "catalogue-help" },
+    h("summary", null, "Columns, and how to filter by them"),
+    h("p", null, "Compare with ", ["==", "!=", "<", "<=", ">", ">=", "in", "is missing"].map((one, n) => [n > 0 && ", ", h("code", null, one)]), "; join with ", h("code", null, "and"), ", ", h("code", null, "or"), ", ", h("code", null, "not"), " and brackets."),
+    h(
+      "dl",
+      { class: "catalogue-columns" },
+      columns.map((column) => [
+        h("dt", { class: "mono" }, column.name),
+        h("dd", null, told(column), condition(column) && [": ", h("code", null, condition(column))]),
+      ]),
+    ),
+  );
+}
+
+function told(column) {
+  const range = column.least === undefined || column.kind !== "number" ? "" : ` from ${column.least} to ${column.most}`;
+  return `${column.kind}${range}`;
+}
+
+// -- what is shown
+
+function columnsOf(rows, context, again) {
+  const names = Object.keys(rows[0] ?? {}).filter((name) => name !== "item_id" && name !== context.bundle().name_column);
+  if (!names.length) return null;
+  const toggle = (name, on) => {
+    const hidden = new Set(context.state.catHide);
+    if (on) hidden.delete(name);
+    else hidden.add(name);
+    context.set({ catHide: [...hidden] });
+    again();
+    document.getElementById(`catalogue-column-${names.indexOf(name)}`)?.focus();
+  };
+  return h(
+    "fieldset",
+    { class: "catalogue-chooser" },
+    h("legend", null, "Columns"),
+    names.map((name, n) =>
+      h("label", null, h("input", { type: "checkbox", id: `catalogue-column-${n}`, checked: !context.state.catHide.includes(name), onchange: (event) => toggle(name, event.target.checked) }), name),
+    ),
+  );
+}
+
+function table(page, context) {
+  const all = Object.keys(page.rows[0] ?? { item_id: "" });
+  const name = context.bundle().name_column ?? "";
+  const others = all.filter((one) => one !== "item_id" && one !== name && !context.state.catHide.includes(one));
+  const right = Object.fromEntries(others.map((one) => [one, numeric(page.rows, one) ? "number" : null]));
+  const row = (item) =>
+    h(
+      "tr",
+      null,
+      h("th", { scope: "row" }, itemLink(context, item.item_id, String((name && item[name]) || item.item_id))),
+      name && h("td", { class: "mono" }, item.item_id),
+      others.map((one) => h("td", { class: right[one] }, shown(item[one]))),
+    );
+  return h(
+    "div",
+    { class: "scroll-x", tabindex: "0", role: "region", "aria-label": "Items, as a table" },
+    h(
+      "table",
+      { class: "table catalogue-table" },
+      h("caption", null, counted(page)),
+      h("thead", null, h("tr", null, h("th", { scope: "col" }, name || "item_id"), name && h("th", { scope: "col" }, "item_id"), others.map((one) => h("th", { scope: "col", class: right[one] }, one)))),
+      h("tbody", null, page.rows.map(row)),
+    ),
+  );
+}
+
+function counted(page) {
+  const total = page.total.toLocaleString("en");
+  if (Number.isFinite(page.matched) && page.matched !== page.total) return `${page.matched.toLocaleString("en")} of ${total} items`;
+  return `Out of ${total} items`;
+}
+
+function pager(page, starts, load) {
+  const go = (pages) => async (event) => {
+    const which = event.currentTarget.dataset.go;
+    await load(pages);
+    const buttons = [...document.querySelectorAll(".catalogue-rows .pager button")];
+    (buttons.find((one) => one.dataset.go === which && !one.disabled) ?? buttons.find((one) => !one.disabled))?.focus();
+  };
+  const more = page.next !== null && page.next !== undefined;
+  return h(
+    "nav",
+    { class: "pager row", "aria-label": "Pages of items" },
+    h("button", { type: "button", class: "button", dataset: { go: "back" }, disabled: starts.length < 2, onclick: go(starts.slice(0, -1)) }, "Previous page"),
+    h("span", { class: "muted" }, `Page ${starts.length.toLocaleString("en")}`),
+    h("button", { type: "button", class: "button", dataset: { go: "on" }, disabled: !more, onclick: go([...starts, page.next]) }, "Next page"),
+  );
 }
