@@ -116,6 +116,7 @@ class Recommender:
         exclude: Ids | None = None,
         only: Ids | None = None,
         where: Where | None = None,
+        utility: Utility | None = None,
     ) -> Slate:
         """Up to k items for each query, best first.
 
@@ -133,6 +134,7 @@ class Recommender:
             only: item ids to choose from; none of them, where the list is empty.
             where: a predicate on the items' columns, such as "year >= 1990 and 'Comedy' in genres"; see
                 docs/guides/filters.md.
+            utility: the order of these shortlists, in place of the recommender's own; None: that.
 
         exclude, only and where are for all queries, or a list of them has one (or None) for each. They act
         inside the search, so that k items come back where k are left, however few that is of the catalogue.
@@ -147,7 +149,7 @@ class Recommender:
         require_k(k)
         asked = self.read(queries)
         chosen = self.filters.read(len(asked), exclude, only, where)
-        return shortlists(self, asked, chosen, k, filter_seen=filter_seen)
+        return shortlists(self, asked, chosen, k, filter_seen=filter_seen, utility=utility)
 
     def score(self, rows: Request) -> Table:
         """What the model says of (user, item, context) rows: user_id, item_id, one column a head, log_p.

@@ -16,7 +16,7 @@ from shortlist.pipeline.filters import Chosen, Group
 from shortlist.pipeline.histories import Told
 from shortlist.pipeline.questions import query_columns
 from shortlist.pipeline.slate import Slate, head_column
-from shortlist.pipeline.stages import Candidates, choose, order, rank, retrieve
+from shortlist.pipeline.stages import Candidates, Utility, choose, order, rank, retrieve
 from shortlist.state.seen import Seen
 
 if TYPE_CHECKING:
@@ -46,8 +46,17 @@ class Asked:
         return Asked(columns, self.users[rows], self.times[rows], told)
 
 
-def shortlists(recommender: Recommender, asked: Asked, chosen: Chosen, k: int, *, filter_seen: bool) -> Slate:
-    """Up to k items for each question, best first."""
+def shortlists(
+    recommender: Recommender,
+    asked: Asked,
+    chosen: Chosen,
+    k: int,
+    *,
+    filter_seen: bool,
+    utility: Utility | None = None,
+) -> Slate:
+    """Up to k items for each question, best first. utility: in place of the recommender's."""
+    utility = recommender.utility if utility is None else utility
     fetch = min(len(recommender.items), max(k, _num_ranked(recommender, chosen.listed)))
     size = max(1, _PAIRS // max(1, fetch))
     parts: list[Candidates] = []
@@ -61,7 +70,7 @@ def shortlists(recommender: Recommender, asked: Asked, chosen: Chosen, k: int, *
             if filter_seen:
                 taken = recommender.taken(block.users, block.told)
                 hidden = taken if hidden is None else taken.joined(hidden)
-            parts.append(_shortlist(recommender, block, group, hidden, fetch, k))
+            parts.append(_shortlist(recommender, block, group, hidden, fetch, k, utility))
             places.append(every[rows])
     found = parts[0] if len(parts) == 1 else _joined(parts)
     if len(chosen.groups) > 1:
@@ -89,7 +98,13 @@ def _blocks(num: int, rows: Longs | None, size: int) -> Iterator[Rows]:
 
 
 def _shortlist(
-    recommender: Recommender, asked: Asked, group: Group, hidden: Seen | None, fetch: int, k: int
+    recommender: Recommender,
+    asked: Asked,
+    group: Group,
+    hidden: Seen | None,
+    fetch: int,
+    k: int,
+    utility: Utility,
 ) -> Candidates:
     """One block of queries of one filter; hidden: what each may not get."""
     users, columns, told = asked.users, asked.columns, asked.told
@@ -114,7 +129,7 @@ def _shortlist(
         numbers, as_of = recommender.aggregator(at, told, columns), recommender.representer(at)
         items = recommender.item_representations
         found = rank(recommender.ranker, representation, items, found, numbers, as_of)
-    scores = _utility(recommender, found)
+    scores = _scored(recommender, utility, found)
     if not known.all():
         scores = np.where(known[:, None], scores, found.log_p.astype(np.float64))
     return order(found, scores, k)
@@ -136,10 +151,10 @@ def _answerable(recommender: Recommender, users: Longs, told: Told | None) -> Bo
     return users >= 0 if told is None else (users >= 0) | told.rows
 
 
-def _utility(recommender: Recommender, found: Candidates) -> Doubles:
+def _scored(recommender: Recommender, utility: Utility, found: Candidates) -> Doubles:
     if recommender.retriever is None and recommender.ranker is not None:
-        return recommender.utility.prediction(found.predictions)
-    return recommender.utility(found.log_p, found.predictions)
+        return utility.prediction(found.predictions)
+    return utility(found.log_p, found.predictions)
 
 
 def _joined(parts: list[Candidates]) -> Candidates:
@@ -149,19 +164,26 @@ def _joined(parts: list[Candidates]) -> Candidates:
     predictions = {
         head: np.concatenate([part.predictions[head] for part in parts]) for head in parts[0].predictions
     }
-    return Candidates(whole("positions"), whole("log_p"), whole("popular"), predictions, whole("scores"))
+    return Candidates(
+        whole("positions"), whole("log_p"), whole("popular"), predictions, whole("scores"), whole("places")
+    )
 
 
 def _taken(found: Candidates, rows: Longs) -> Candidates:
-    assert found.scores is not None
+    assert found.scores is not None and found.places is not None
     predictions = {head: values[rows] for head, values in found.predictions.items()}
     return Candidates(
-        found.positions[rows], found.log_p[rows], found.popular[rows], predictions, found.scores[rows]
+        found.positions[rows],
+        found.log_p[rows],
+        found.popular[rows],
+        predictions,
+        found.scores[rows],
+        found.places[rows],
     )
 
 
 def _slate(recommender: Recommender, user_ids: Array, found: Candidates) -> Slate:
-    assert found.scores is not None
+    assert found.scores is not None and found.places is not None
     rows, places = np.nonzero(found.positions >= 0)
     at = found.positions[rows, places]
     columns: Columns = {
@@ -174,7 +196,7 @@ def _slate(recommender: Recommender, user_ids: Array, found: Candidates) -> Slat
     for head, values in found.predictions.items():
         columns[head_column(head)] = values[rows, places]
     columns["source"] = _SOURCES[found.popular[rows].astype(np.int8)]
-    return Slate(columns, rows, at, recommender.items)
+    return Slate(columns, rows, at, recommender.items, found.places[rows, places] + 1)
 
 
 _SOURCES = np.array(["retrieval", "popular"], object)

@@ -108,12 +108,14 @@ class Slate(_Columnar):
     in the catalogue; of a popular item, log of its share of the training rows), one column a head such as
     rating, and source: "retrieval", or "popular" where the model was not asked.
     query: int64 [rows], the number of the request's row. positions: int32 [rows], catalogue positions.
+    retrieval_ranks: int64 [rows], where retrieval had each item, from 1, among those the filters leave.
     """
 
     columns: dict[str, Array]
     query: Longs = field(repr=False)
     positions: Ints = field(repr=False)
     items: Items = field(repr=False)
+    retrieval_ranks: Longs | None = field(default=None, repr=False)
 
     def _repr_html_(self) -> str:
         """With columns of the items beside their ids, the first few that are no vectors."""
@@ -136,11 +138,13 @@ class Slate(_Columnar):
             name: take_rows(self.items.columns[name], self.positions.astype(np.int64)) for name in names
         }
         before = {name: self.columns[name] for name in ("user_id", "item_id")}
-        return Slate({**before, **joined, **self.columns}, self.query, self.positions, self.items)
+        columns = {**before, **joined, **self.columns}
+        return Slate(columns, self.query, self.positions, self.items, self.retrieval_ranks)
 
     def _take(self, rows: Array) -> Slate:
         columns = {name: column[rows] for name, column in self.columns.items()}
-        return Slate(columns, self.query[rows], self.positions[rows], self.items)
+        ranks = None if self.retrieval_ranks is None else self.retrieval_ranks[rows]
+        return Slate(columns, self.query[rows], self.positions[rows], self.items, ranks)
 
 
 def plain_values(column: Array) -> list[Any]:

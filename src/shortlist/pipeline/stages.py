@@ -46,13 +46,15 @@ class Utility:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Up to k items for each of b queries. popular: bool [b], where they are not the model's choice."""
+    """Up to k items for each of b queries. popular: bool [b], where they are not the model's choice. places:
+    int [b, k], where each stood (from 0) before they were put in order."""
 
     positions: Ints
     log_p: Floats
     popular: Bools
     predictions: dict[str, Floats] = field(default_factory=dict)
     scores: Doubles | None = None
+    places: Longs | None = None
 
 
 def retrieve(
@@ -220,23 +222,24 @@ def order(candidates: Candidates, scores: Doubles, k: int) -> Candidates:
         places = np.where(padded, np.iinfo(np.int32).max, places)
     if len(scores) == 1:
         first = np.lexsort((places[0], -scores[0]))[:k]
-        return _taken(candidates, scores, lambda values: values[:, first])
+        return _taken(candidates, scores, first[None], lambda values: values[:, first])
     kept = _near_best(scores, k)
     if kept is None:
         best = np.lexsort((places, -scores), axis=1)
     else:
         near, high = np.take_along_axis(places, kept, 1), np.take_along_axis(scores, kept, 1)
         best = np.take_along_axis(kept, np.lexsort((near, -high), axis=1)[:, :k], 1)
-    return _taken(candidates, scores, lambda values: np.take_along_axis(values, best, 1))
+    return _taken(candidates, scores, best, lambda values: np.take_along_axis(values, best, 1))
 
 
-def _taken(candidates: Candidates, scores: Doubles, take: Callable[[Any], Any]) -> Candidates:
+def _taken(candidates: Candidates, scores: Doubles, places: Longs, take: Callable[[Any], Any]) -> Candidates:
     return Candidates(
         take(candidates.positions),
         take(candidates.log_p),
         candidates.popular,
         {head: take(values) for head, values in candidates.predictions.items()},
         take(scores),
+        places,
     )
 
 
