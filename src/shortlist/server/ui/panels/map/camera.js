@@ -44,6 +44,7 @@ export function createCamera(points) {
       [cx, cy, zoom] = [x, y, Math.max(zoom, near)];
       hold();
     },
+    middle: () => [width / 2, height / 2],
     reset() {
       [zoom, cx, cy] = [1, (box.left + box.right) / 2, (box.top + box.bottom) / 2];
     },
