@@ -83,6 +83,13 @@ def take_rows(column: Array, rows: Longs) -> Array:
     return taken
 
 
+def blanked(column: Array, rows: Bools) -> Array:
+    """A copy of a column that is missing where true."""
+    out: Array = np.array(column)
+    out[rows] = _nothing_like(column, 1)[0]
+    return out
+
+
 def fill_missing(column: Array, other: Array) -> Array:
     """`column` with its missing rows taken from `other`; multi-valued columns are padded to one width."""
     if column.dtype.kind == "O" and column.ndim == 2:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist._typing import Array, Columns, Floats, Index, Longs, Scorer
+from shortlist._typing import Array, Bools, Columns, Floats, Index, Longs, Scorer
 from shortlist.errors import BundleError, RequestError
 from shortlist.features.history import DERIVED, LISTS, Events
 from shortlist.features.log import Log, Standing
-from shortlist.features.requests import Request, fill_missing, take_rows
+from shortlist.features.requests import Request, blanked, fill_missing, take_rows
 from shortlist.features.schema import Schema
 from shortlist.index.exact import ExactIndex
 from shortlist.index.rows import Rows
@@ -334,14 +334,21 @@ class Recommender:
             return {}
         return {name: a.over(past.log, people, things) for name, a in self.aggregates.items()}
 
-    def aggregator(self, at: Standing, told: Told | None = None, given: Columns | None = None) -> Aggregator:
+    def aggregator(
+        self,
+        at: Standing,
+        told: Told | None = None,
+        given: Columns | None = None,
+        unknown: dict[str, Bools] | None = None,
+    ) -> Aggregator:
         """The aggregates of pairs of rows that stand there and items; given: columns of rows that tell a
-        history."""
+        history; unknown: where these rows are to lack a column."""
         if not self.aggregates:
             return no_aggregates
         mine: dict[str, Any] = {}
         if told is not None:
             people = {n: self._column_of(n, given or {}, at.users) for n in self.users.columns}
+            people |= {n: blanked(people[n], gone) for n, gone in (unknown or {}).items() if n in people}
             log = told.log if self.events is None else self.events.at_par(told.log)
             mine = {n: a.with_users(log, people) for n, a in self._over.items()}
 

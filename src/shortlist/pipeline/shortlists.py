@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from shortlist._typing import Array, Bools, Columns, Doubles, Floats, Longs
 from shortlist.data.coded import Column
 from shortlist.errors import RequestError
 from shortlist.features.log import Standing
+from shortlist.features.requests import blanked
 from shortlist.pipeline.filters import Chosen, Group
 from shortlist.pipeline.histories import Told
 from shortlist.pipeline.questions import query_columns
@@ -30,12 +31,14 @@ Rows = slice | Longs
 @dataclass(frozen=True, eq=False)
 class Asked:
     """Questions that were read: their columns, users int64 [n] (-1 unknown), times int64 [n] (zeros where no
-    model reads events), and the histories they tell."""
+    model reads events), and the histories they tell. unknown: bool [n] by name, rows in which a column is
+    missing whatever is given or stored."""
 
     columns: Columns
     users: Longs
     times: Longs
     told: Told | None = None
+    unknown: dict[str, Bools] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.users)
@@ -43,7 +46,8 @@ class Asked:
     def __getitem__(self, rows: Rows) -> Asked:
         told = None if self.told is None else self.told[rows]
         columns = {name: column[rows] for name, column in self.columns.items()}
-        return Asked(columns, self.users[rows], self.times[rows], told)
+        unknown = {name: gone[rows] for name, gone in self.unknown.items()}
+        return Asked(columns, self.users[rows], self.times[rows], told, unknown)
 
 
 def shortlists(
@@ -126,7 +130,7 @@ def _shortlist(
     if recommender.ranker is not None and recommender.item_representations is not None:
         if representation is None or recommender.ranker is not recommender.retriever:
             representation = recommender.ranker.encode_query(query)[0]
-        numbers, as_of = recommender.aggregator(at, told, columns), recommender.representer(at)
+        numbers, as_of = recommender.aggregator(at, told, columns, asked.unknown), recommender.representer(at)
         items = recommender.item_representations
         found = rank(recommender.ranker, representation, items, found, numbers, as_of)
     scores = _scored(recommender, utility, found)
@@ -138,9 +142,13 @@ def _shortlist(
 def asked_columns(recommender: Recommender, asked: Asked) -> dict[str, Column]:
     """The query side's columns, with what is stored of the users."""
     schema, users, events = recommender.schema, recommender.users, recommender.events
-    return query_columns(
+    columns = query_columns(
         schema, users, asked.columns, asked.users, events, told=asked.told, times=asked.times
     )
+    for name, gone in asked.unknown.items():
+        if isinstance(column := columns.get(name), np.ndarray):
+            columns[name] = blanked(column, gone)
+    return columns
 
 
 def _answerable(recommender: Recommender, users: Longs, told: Told | None) -> Bools:
