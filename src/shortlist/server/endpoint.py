@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -13,12 +12,12 @@ import msgspec
 
 from shortlist.errors import ShortlistError
 from shortlist.server.guards import USE, Headers
+from shortlist.server.logs import LOG, log_fault
 from shortlist.server.problems import MEDIA_TYPE, Trouble, of_error, of_json
 
 if TYPE_CHECKING:
     from shortlist.server.service import Service
 
-LOG = logging.getLogger("shortlist.server")
 JSON = b"application/json"
 
 
@@ -99,21 +98,26 @@ class Endpoint:
         identity = _request_id(headers) or self.service.new_id()
         guard, entered = self.service.guard, False
         try:
-            guard.require(headers, self.role)
-            if self.counted:
+            if self.role or self.counted:  # who asks how the server is need not know its name
+                guard.require(headers, self.role)
+            if self.counted and self.takes_body:
+                guard.look()
+            body = await self._body(scope, headers, receive) if self.takes_body else b""
+            if self.counted:  # whoever is slow to ask takes nobody's place
                 guard.enter()
                 entered = True
-            body = await guard.body(headers, receive) if self.takes_body else b""
             reply = await self.handler(Call(self.service, scope, headers, body, identity))
         except Trouble as trouble:
             reply = Reply(trouble.body(identity), trouble.status, MEDIA_TYPE, trouble.headers)
         except ShortlistError as error:
             found = of_error(error)
+            if found.status == 500:
+                log_fault("request failed", error, route=self.name, request_id=identity)
             reply = Reply(found.body(identity), found.status, MEDIA_TYPE, found.headers)
         except ConnectionError:
             return
-        except Exception:
-            LOG.exception("request %s to %s failed", identity, self.name)
+        except Exception as error:
+            log_fault("request failed", error, route=self.name, request_id=identity)
             reply = Reply(Trouble(500, "a fault inside the server").body(identity), 500, MEDIA_TYPE)
         finally:
             if entered:
@@ -122,6 +126,17 @@ class Endpoint:
         seconds = perf_counter() - began
         self.service.board.answered(self.name, reply.status, seconds)
         self.service.logged(self.name, scope, reply, seconds, identity)
+
+    async def _body(self, scope: Any, headers: Headers, receive: Any) -> bytes:
+        """The body, which in most requests has come with the head."""
+        guard = self.service.guard
+        guard.allow_body(headers)
+        body = scope["exchange"].whole() if "exchange" in scope else None
+        if body is None:
+            return await guard.body(receive)
+        if len(body) > guard.settings.body_bytes:
+            raise guard.too_long()
+        return bytes(body)
 
 
 async def _send(send: Any, reply: Reply, identity: str) -> None:

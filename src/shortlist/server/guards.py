@@ -19,6 +19,10 @@ from shortlist.server.settings import LOOPBACK, Settings
 Headers = Mapping[bytes, bytes]
 USE, ADMIN = "use", "admin"
 _CLOSE = ((b"connection", b"close"),)
+_FORWARDED = frozenset(
+    {b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"}
+)  # a proxy brought it from elsewhere
+_HELD = 64  # bodies of the greatest length that may be on their way at one time
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,12 @@ def add_key(path: Path, name: str, role: str = USE) -> str:
         raise ShortlistError(f"the name of a key is one word, got {name!r}")
     key = secrets.token_urlsafe(32)
     line = f"{role} {name} {sha256(key.encode()).hexdigest()}\n"
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
-        file.write(line)
+    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "ab+") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        if file.read(1) not in (b"", b"\n"):  # somebody's editor left out the last line's end
+            line = "\n" + line
+        file.write(line.encode())
     return key
 
 
@@ -82,11 +90,13 @@ def _is_hash(text: str) -> bool:
 
 @dataclass(eq=False)
 class Guard:
-    """What stands before every request."""
+    """What stands before every request. inside: requests that are being answered; held: bytes of bodies that
+    have not wholly come."""
 
     settings: Settings
     keys: Keys | None = None
     inside: int = 0
+    held: int = 0
     hosts: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,10 +104,14 @@ class Guard:
         named = self.settings.hosts or (tuple(LOOPBACK) if own else ())
         self.hosts = frozenset(host.lower() for host in named)
 
-    def enter(self) -> None:
-        """Take a place among those that are answered. Trouble 503 where there is none."""
+    def look(self) -> None:
+        """Trouble 503 where there is no place among those that are answered."""
         if self.inside >= self.settings.concurrency:
             raise Trouble(503, f"{self.inside} requests are being answered already", retry_after=1)
+
+    def enter(self) -> None:
+        """Take a place. Trouble 503 where there is none."""
+        self.look()
         self.inside += 1
 
     def leave(self) -> None:
@@ -109,7 +123,8 @@ class Guard:
         if self.hosts and (host := _host(headers.get(b"host", b""))) not in self.hosts:
             raise Trouble(421, f"this server is not {host!r}", hint="shortlist serve --allow-host NAME")
         if not role or self.keys is None:
-            if role == ADMIN and not self.settings.local:
+            own = self.settings.local and not self.settings.open and not _FORWARDED & headers.keys()
+            if role == ADMIN and not own:
                 raise Trouble(403, "without keys nobody is an administrator", hint="serve with --keys FILE")
             return
         found = self.keys.role(headers)
@@ -122,31 +137,51 @@ class Guard:
         if role == ADMIN and found != ADMIN:
             raise Trouble(403, "this key may not administrate")
 
-    async def body(self, headers: Headers, receive: Any) -> bytes:
-        """A request's body, as JSON says it is; of bounded length and in bounded time. Trouble 408, 413, 415;
-        ConnectionError where the client went away."""
+    def allow_body(self, headers: Headers) -> None:
+        """Trouble 413, 415 where headers speak of a body that is too long, or no JSON."""
         kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if kind != b"application/json":
             raise Trouble(415, "the body must be application/json")
-        most = self.settings.body_bytes
+        if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+            plain = ((b"accept-encoding", b"identity"),)
+            raise Trouble(415, "the body must be sent as it is, without a content encoding", headers=plain)
         length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or len(length) > 18 or int(length) > most:
-            raise Trouble(413, f"a body has at most {most:,} bytes", headers=_CLOSE)
-        parts, size, more = [], 0, True
+        if not length.isdigit() or len(length) > 18 or int(length) > self.settings.body_bytes:
+            raise self.too_long()
+
+    async def body(self, receive: Any) -> bytes:
+        """A body of bounded length, in bounded time. Trouble 408, 413, 503; ConnectionError where the client
+        went away."""
         try:
             async with asyncio.timeout(self.settings.body_seconds):
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ConnectionError
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > most:
-                        raise Trouble(413, f"a body has at most {most:,} bytes", headers=_CLOSE)
-                    more = message.get("more_body", False)
+                return await self._pieces(receive)
         except TimeoutError:
             raise Trouble(408, "the body did not come in time", headers=_CLOSE) from None
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _pieces(self, receive: Any) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ConnectionError
+                part = message.get("body", b"")
+                parts.append(part)
+                size += len(part)
+                self.held += len(part)
+                if size > self.settings.body_bytes:
+                    raise self.too_long()
+                if self.held > _HELD * self.settings.body_bytes:
+                    raise Trouble(503, "too many long bodies come at one time", retry_after=1, headers=_CLOSE)
+                if not message.get("more_body", False):
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
+        finally:
+            self.held -= size
+
+    def too_long(self) -> Trouble:
+        """What is said of a body that is."""
+        return Trouble(413, f"a body has at most {self.settings.body_bytes:,} bytes", headers=_CLOSE)
 
 
 def _host(given: bytes) -> str:

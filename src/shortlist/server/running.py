@@ -1,14 +1,13 @@
-"""Processes: one that answers, or several over one socket; signals; stopping without dropping a request."""
+"""A process that answers: its socket, its signals, and stopping without dropping a request."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import json
 import os
+import resource
 import signal
 import socket
-import sys
-from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -17,12 +16,17 @@ import uvicorn
 from shortlist.errors import ShortlistError
 from shortlist.pipeline.blas import one_thread
 from shortlist.server.app import make_app, make_board
-from shortlist.server.endpoint import LOG
+from shortlist.server.connections import Connections, Limits
+from shortlist.server.guards import Keys
+from shortlist.server.logs import LOG, begin, of_loop
 from shortlist.server.metrics import Board
+from shortlist.server.protocol import Connection
 from shortlist.server.service import Service
 from shortlist.server.settings import Settings
+from shortlist.server.workers import supervise
 
 _BACKLOG = 2048
+_FILES, _OTHER_FILES = 1 << 16, 256  # open files: as many as are of use, and those that are no connections
 
 
 def serve(settings: Settings) -> int:
@@ -31,13 +35,16 @@ def serve(settings: Settings) -> int:
     Raises ShortlistError for settings that do not go together, and for bundles that cannot be used.
     """
     require_safe(settings)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    begin(ids=settings.log_ids)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to load anew
     board = make_board(settings)
     listening = listen(settings)
+
+    def work(worker: int, parent: int | None = None) -> int:
+        return _work(settings, board, worker, listening, parent)
+
     try:
-        if settings.workers == 1:
-            return _work(settings, board, 0, listening)
-        return _supervise(settings, board, listening)
+        return work(0) if settings.workers == 1 else supervise(settings.workers, work, listening)
     finally:
         listening.close()
 
@@ -72,10 +79,10 @@ def listen(settings: Settings) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn that says it is stopping before it does, and loads bundles anew when told so."""
+    """Uvicorn's frame of a process, which says that it is stopping before it does."""
 
     service: Service
-    loop: asyncio.AbstractEventLoop
+    shared: Connections
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
@@ -83,51 +90,90 @@ class _Server(uvicorn.Server):
         elif self.service.draining or not self.service.settings.drain:
             self.should_exit = True
         else:
-            self.loop.call_later(self.service.settings.drain, self._stop)
-        self.service.draining = True
+            self.shared.loop.call_later(self.service.settings.drain, self._stop)
+        self.service.draining = self.shared.draining = True
 
     def _stop(self) -> None:
         self.should_exit = True
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Whoever is connected already is let in before the socket closes, which would turn them away."""
+        accepted = [made for one in sockets or () for made in _waiting(one)]
+        letting_in = [
+            self.shared.loop.create_task(
+                self.shared.loop.connect_accepted_socket(lambda: Connection(self.shared), made)
+            )
+            for made in accepted
+        ]
+        await super().shutdown(sockets)
+        await asyncio.gather(*letting_in, return_exceptions=True)
 
-def _work(settings: Settings, board: Board, worker: int, listening: socket.socket) -> int:
+
+def _waiting(listening: socket.socket) -> list[socket.socket]:
+    """Connections nobody has accepted yet."""
+    found: list[socket.socket] = []
+    listening.setblocking(False)
+    while True:
+        try:
+            made, _ = listening.accept()
+        except OSError:
+            return found
+        made.setblocking(False)
+        found.append(made)
+
+
+def _work(settings: Settings, board: Board, worker: int, listening: socket.socket, parent: int | None) -> int:
     board.use(worker)
     with one_thread():  # of products: requests are answered one batch after the other
-        return _answer(settings, board, listening)
+        return _answer(settings, board, listening, parent)
 
 
-def _answer(settings: Settings, board: Board, listening: socket.socket) -> int:
+def _answer(settings: Settings, board: Board, listening: socket.socket, parent: int | None) -> int:
     service = Service(settings, board)
     listening.listen(_BACKLOG)
+    limits = Limits(connections=min(Limits.connections, open_files() - _OTHER_FILES))
+
+    def connection(config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> Connection:
+        return Connection(server.shared)
+
     config = uvicorn.Config(
         make_app(service),
         loop="auto",
-        http="auto",
+        http=connection,  # type: ignore[arg-type]  # a class is called just so
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, round(settings.grace)),
         backlog=_BACKLOG,
         proxy_headers=False,
     )
     server = _Server(config)
     server.service = service
-    _run(_running(server, listening), config)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_running(server, limits, listening, parent))
     return 0 if server.started else 1
 
 
-def _run(main: Any, config: uvicorn.Config) -> None:
-    """Run on the loop that uvicorn would choose: uvloop's, where it is installed."""
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(main)
+def open_files() -> int:
+    """How many files may be open, once as many are allowed as can be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return soft
+    return wanted
 
 
-async def _running(server: _Server, listening: socket.socket) -> None:
-    server.loop = loop = asyncio.get_running_loop()
+async def _running(server: _Server, limits: Limits, listening: socket.socket, parent: int | None) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(of_loop)
+    server.config.load()
+    state = server.server_state
+    server.shared = Connections(server.config.loaded_app, limits, state.connections, state.tasks)
     tasks: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
@@ -135,7 +181,14 @@ async def _running(server: _Server, listening: socket.socket) -> None:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
+    def orphaned() -> None:
+        assert parent is not None
+        loop.remove_reader(parent)
+        server.handle_exit(signal.SIGTERM, None)
+
     loop.add_signal_handler(signal.SIGHUP, reload)
+    if parent is not None:
+        loop.add_reader(parent, orphaned)
     host, port = listening.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     LOG.info('{"event": "ready", "url": "http://%s:%d", "process": %d}', name, port, os.getpid())
@@ -143,59 +196,13 @@ async def _running(server: _Server, listening: socket.socket) -> None:
 
 
 async def _reload(service: Service) -> None:
+    """Keys and bundles as they are on disk now; what is no good is said, and what was in use stays."""
+    if service.settings.keys is not None:
+        try:
+            service.guard.keys = Keys.read(service.settings.keys)
+        except (ShortlistError, OSError) as error:
+            LOG.warning(json.dumps({"event": "keys_refused", "detail": str(error)}))
     try:
         await service.reload()
     except ShortlistError:
-        return  # said already; what is in use stays
-
-
-def _supervise(settings: Settings, board: Board, listening: socket.socket) -> int:
-    """Several processes accept from one socket; one that ends though nobody told it to is begun again."""
-    workers: dict[int, int] = {}
-    stopping = False
-
-    def stop(sig: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-        for process in workers:
-            os.kill(process, signal.SIGTERM)
-
-    def pass_on(sig: int, frame: FrameType | None) -> None:
-        for process in workers:
-            os.kill(process, sig)
-
-    for number in range(settings.workers):
-        workers[_fork(settings, board, number, listening)] = number
-    for sig in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(sig, stop)
-    signal.signal(signal.SIGHUP, pass_on)
-    failed = 0
-    while workers:
-        process, status = os.wait()
-        number = workers.pop(process)
-        if stopping:
-            continue
-        failed = os.waitstatus_to_exitcode(status)
-        if failed == 1:  # it could not begin: another would fare the same
-            stop(signal.SIGTERM, None)
-            continue
-        LOG.warning('{"event": "worker ended", "process": %d, "code": %d}', process, failed)
-        workers[_fork(settings, board, number, listening)] = number
-    return failed if failed == 1 else 0
-
-
-def _fork(settings: Settings, board: Board, number: int, listening: socket.socket) -> int:
-    process = os.fork()
-    if process:
-        return process
-    code = 1
-    try:
-        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(sig, signal.SIG_DFL)
-        code = _work(replace(settings), board, number, listening)
-    except ShortlistError as error:
-        LOG.error("error: %s", error)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        return  # said already

@@ -14,12 +14,13 @@ from typing import Any
 from shortlist.errors import ShortlistError
 from shortlist.server.batching import Batcher
 from shortlist.server.bundles import Loaded, Variants
-from shortlist.server.endpoint import LOG, Reply
+from shortlist.server.endpoint import Reply
 from shortlist.server.events.event import Impression
 from shortlist.server.events.opening import open_store
 from shortlist.server.events.recent import Recent
 from shortlist.server.events.writer import Writer
 from shortlist.server.guards import Guard, Keys
+from shortlist.server.logs import LOG
 from shortlist.server.metrics import SHARED, Board
 from shortlist.server.settings import Settings
 from shortlist.server.wire import Shortlist
