@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from shortlist.index.exact import ExactIndex
 from shortlist.index.rows import Rows
 from shortlist.pipeline.arrivals import Table as Arrivals
 from shortlist.pipeline.arrivals import add_items, remove_items
+from shortlist.pipeline.explaining import LATEST, Explanation, explain
 from shortlist.pipeline.filters import Filters
 from shortlist.pipeline.histories import Told
 from shortlist.pipeline.questions import (
@@ -150,6 +151,39 @@ class Recommender:
         asked = self.read(queries)
         chosen = self.filters.read(len(asked), exclude, only, where)
         return shortlists(self, asked, chosen, k, filter_seen=filter_seen, utility=utility)
+
+    def explain(
+        self,
+        query: Mapping[str, Any],
+        k: int = 10,
+        *,
+        filter_seen: bool = True,
+        exclude: Ids | None = None,
+        only: Ids | None = None,
+        where: Where | None = None,
+        utility: Utility | None = None,
+        latest: int = LATEST,
+    ) -> Explanation:
+        """A shortlist, and what it would be with one thing of the question taken away, for each thing.
+
+        Taken away are, one at a time: the `latest` items of the history and all of it; each column of the
+        question the model reads (user_id, age, ...); each column of the item itself. Every changed call is
+        carried out as `recommend` would, and leaves out what the unchanged one leaves out. docs/guides/
+        explaining.md says what this tells and what not.
+
+        Args: as of `recommend`, of one query; k is at most 50. Raises as that does.
+        """
+        return explain(
+            self,
+            query,
+            k,
+            filter_seen=filter_seen,
+            exclude=exclude,
+            only=only,
+            where=where,
+            utility=utility,
+            latest=latest,
+        )
 
     def score(self, rows: Request) -> Table:
         """What the model says of (user, item, context) rows: user_id, item_id, one column a head, log_p.

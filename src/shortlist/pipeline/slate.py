@@ -127,6 +127,10 @@ class Slate(_Columnar):
         """The rows of one query."""
         return self._take(self.query == query)
 
+    def first(self, k: int) -> Slate:
+        """The first k rows of a slate of one query."""
+        return self._take(np.arange(min(k, len(self))))
+
     def with_items(self, names: Sequence[str]) -> Slate:
         """The slate with raw columns of the items, such as title, beside their ids."""
         for name in names:
