@@ -186,7 +186,7 @@ function lengths(report) {
   const series = drawn.map((entry) => ({ name: entry.name, strong: entry.role === "model", values: x.map((k) => entry.curve[k] ?? null) }));
   return card(
     "Hit rate by the length of the list",
-    h("div", { class: "evaluation-wide" }, lines({ title: "Share of test rows whose item is among the first k, seen items removed", x, xLabel: "k", series, logarithmic: true, format: (value) => value.toFixed(4) })),
+    h("div", { class: "evaluation-wide" }, lines({ title: "Share of test rows whose item is among the first k, seen items removed", x, xLabel: "k", series, logarithmic: true, wide: true, format: (value) => value.toFixed(4) })),
   );
 }
 

@@ -1,5 +1,6 @@
 // Values with their intervals, drawn on one scale: a table whose middle column is a picture, so that the figures
-// stand beside what is drawn and nothing is said by colour alone.
+// stand beside what is drawn and nothing is said by colour alone. Roles are spelt out, since rows become grids on
+// narrow screens.
 
 import { h, svg } from "../../dom.js";
 
@@ -8,24 +9,24 @@ import { h, svg } from "../../dom.js";
  * rows: [{label, note, value, low, high, strong}], in the order to show; caption; format(value) -> text;
  * zero: a line at 0 and a scale that holds it.
  */
-export function intervals(rows, { caption, name = "Name", figure = "Value and 95 % interval", format, zero = false }) {
+export function intervals(rows, { caption, name = "Name", figure = "Value [interval]", format, zero = false }) {
   const scale = makeScale(rows, zero);
   return h(
     "table",
-    { class: "table evaluation-intervals" },
+    { class: "table evaluation-intervals", role: "table" },
     h("caption", null, caption),
     h(
       "thead",
-      null,
+      { role: "rowgroup" },
       h(
         "tr",
-        null,
-        h("th", { scope: "col" }, name),
-        h("th", { scope: "col", class: "evaluation-drawn" }, h("span", { class: "visually-hidden" }, "Drawn"), axis(scale, format)),
-        h("th", { scope: "col", class: "number" }, figure),
+        { role: "row" },
+        h("th", { scope: "col", role: "columnheader" }, name),
+        h("th", { scope: "col", role: "columnheader", class: "evaluation-drawn" }, h("span", { class: "visually-hidden" }, "Drawn"), axis(scale)),
+        h("th", { scope: "col", role: "columnheader", class: "number" }, figure),
       ),
     ),
-    h("tbody", null, rows.map((row) => line(row, scale, format, zero))),
+    h("tbody", { role: "rowgroup" }, rows.map((row) => line(row, scale, format, zero))),
   );
 }
 
@@ -81,25 +82,25 @@ function line(row, scale, format, zero) {
   const marks = ticks(scale.from, scale.to, 3);
   return h(
     "tr",
-    { class: row.strong ? "evaluation-own" : null },
-    h("th", { scope: "row" }, row.label, row.note && h("span", { class: "evaluation-note" }, row.note)),
+    { role: "row", class: row.strong ? "evaluation-own" : null },
+    h("th", { scope: "row", role: "rowheader" }, row.label, row.note && h("span", { class: "evaluation-note" }, row.note)),
     h(
       "td",
-      { class: "evaluation-drawn" },
+      { role: "cell", class: "evaluation-drawn" },
       svg(
         "svg",
         { class: "evaluation-mark", "aria-hidden": "true", focusable: "false" },
         marks.map((mark) => svg("line", { class: "evaluation-grid", x1: scale.at(mark), x2: scale.at(mark), y1: 0, y2: "100%" })),
         zero && svg("line", { class: "evaluation-zero", x1: scale.at(0), x2: scale.at(0), y1: 0, y2: "100%" }),
-        drawn && svg("line", { class: "evaluation-span", x1: scale.at(row.low), x2: scale.at(row.high), y1: "50%", y2: "50%" }),
+        drawn && Number.isFinite(row.low) && svg("line", { class: "evaluation-span", x1: scale.at(row.low), x2: scale.at(row.high), y1: "50%", y2: "50%" }),
         drawn && dot(row, scale),
       ),
     ),
     h(
       "td",
-      { class: "number" },
+      { role: "cell", class: "number" },
       drawn ? format(row.value) : "–",
-      drawn && h("span", { class: "evaluation-between" }, ` [${format(row.low)}, ${format(row.high)}]`),
+      drawn && Number.isFinite(row.low) && h("span", { class: "evaluation-between" }, ` [${format(row.low)}, ${format(row.high)}]`),
     ),
   );
 }

@@ -4,23 +4,23 @@
 import { h, svg } from "../../dom.js";
 import { ticks, tickText } from "./intervals.js";
 
-const [WIDTH, HEIGHT] = [340, 190];
+const SIZES = { usual: [340, 190], wide: [680, 260] };
 const ROOM = { left: 42, right: 10, top: 10, bottom: 32 };
 const DASHES = ["", "6 3", "2 3", "8 3 2 3", "1 3", "10 4", "4 2 1 2", "3 6"];
 
 /**
- * A figure. x: numbers; series: [{name, values, strong}], null where there is none; label: of the whole picture;
+ * A figure. x: numbers; wide: for the whole width of a panel; series: [{name, values, strong}], null where there is none; label: of the whole picture;
  * xLabel; logarithmic: of x; best: "least" or "greatest" marks that point of each line; format(value) -> text.
  */
-export function lines({ x, series, title, xLabel, logarithmic = false, best = "", format }) {
-  const place = scales(x, series, logarithmic);
+export function lines({ x, series, title, xLabel, logarithmic = false, best = "", wide = false, format }) {
+  const place = scales(x, series, logarithmic, SIZES[wide && window.innerWidth >= 600 ? "wide" : "usual"]);
   const marks = ticks(place.low, place.high, 4);
   const picture = svg(
     "svg",
-    { class: "evaluation-lines", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": told(title, x, series, format) },
+    { class: "evaluation-lines", viewBox: `0 0 ${place.width} ${place.height}`, role: "img", "aria-label": told(title, x, series, format) },
     marks.map((mark) => level(mark, marks, place)),
     xTicks(x, logarithmic).map((mark) => column(mark, place)),
-    svg("text", { x: (ROOM.left + WIDTH - ROOM.right) / 2, y: HEIGHT - 3, "text-anchor": "middle" }, xLabel),
+    svg("text", { x: (ROOM.left + place.width - ROOM.right) / 2, y: place.height - 3, "text-anchor": "middle" }, xLabel),
     series.map((one, n) => drawLine(one, n, x, place, best)),
   );
   return h(
@@ -33,7 +33,7 @@ export function lines({ x, series, title, xLabel, logarithmic = false, best = ""
   );
 }
 
-function scales(x, series, logarithmic) {
+function scales(x, series, logarithmic, [width, height]) {
   const values = series.flatMap((one) => one.values).filter(Number.isFinite);
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const room = (most - least || Math.abs(most) || 1) * 0.08;
@@ -42,10 +42,12 @@ function scales(x, series, logarithmic) {
   const on = (value) => (logarithmic ? Math.log(value) : value);
   const [first, last] = [on(x[0]), on(x.at(-1))];
   return {
+    width,
+    height,
     low,
     high,
-    x: (value) => ROOM.left + ((on(value) - first) / (last - first || 1)) * (WIDTH - ROOM.left - ROOM.right),
-    y: (value) => HEIGHT - ROOM.bottom - ((value - low) / (high - low)) * (HEIGHT - ROOM.top - ROOM.bottom),
+    x: (value) => ROOM.left + ((on(value) - first) / (last - first || 1)) * (width - ROOM.left - ROOM.right),
+    y: (value) => height - ROOM.bottom - ((value - low) / (high - low)) * (height - ROOM.top - ROOM.bottom),
   };
 }
 
@@ -58,13 +60,13 @@ function xTicks(x, logarithmic) {
 function level(mark, marks, place) {
   const y = place.y(mark);
   return [
-    svg("line", { class: "evaluation-grid", x1: ROOM.left, x2: WIDTH - ROOM.right, y1: y, y2: y }),
+    svg("line", { class: "evaluation-grid", x1: ROOM.left, x2: place.width - ROOM.right, y1: y, y2: y }),
     svg("text", { x: ROOM.left - 5, y: y + 3.5, "text-anchor": "end" }, tickText(mark, marks)),
   ];
 }
 
 function column(mark, place) {
-  return svg("text", { x: place.x(mark), y: HEIGHT - ROOM.bottom + 14, "text-anchor": "middle" }, String(mark));
+  return svg("text", { x: place.x(mark), y: place.height - ROOM.bottom + 14, "text-anchor": "middle" }, String(mark));
 }
 
 function drawLine(one, n, x, place, best) {
