@@ -32,7 +32,7 @@ async function start() {
   const view = stateful(element, "the recommender");
   view.loading({ rows: 6 });
   try {
-    bundles = (await get("v1/bundles")).bundles;
+    bundles = (await get("v1/about").catch(async () => ({ sides: (await get("v1/bundles")).bundles }))).sides;
   } catch (error) {
     view.error(error, start);
     document.documentElement.dataset.ready = "";
@@ -66,6 +66,7 @@ async function show({ focus }) {
   try {
     const panel = await VIEWS[route].load();
     if (own.signal.aborted) return;
+    store.reread();
     replace(heading, panel.title);
     document.title = `${panel.title} · Shortlist`;
     if (focus) enter(heading);

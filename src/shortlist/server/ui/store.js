@@ -100,6 +100,10 @@ export function createStore(onroute) {
     get state() {
       return state;
     },
+    /** Read the hash again, for keys that a panel declared meanwhile; nobody is told. */
+    reread() {
+      ({ route, state } = parse(location.hash));
+    },
     set(patch, { push = false } = {}) {
       const hash = format(route, merge(state, patch));
       if (hash === format(route, state)) return;

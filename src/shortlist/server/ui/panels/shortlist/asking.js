@@ -1,0 +1,95 @@
+// From what the page shows to what the server is asked: a person's history as it was changed here, and the body of a
+// request for a shortlist. Pure functions.
+
+const NOTHING = "(nothing)"; // an id no catalogue has: the server reads an empty history as "the stored one"
+
+/** Whether the stored history was changed on the page. */
+export function isChanged(state) {
+  return state.with.length > 0 || state.without.length > 0;
+}
+
+/**
+ * The history as it is now, the latest first: rows {item_id, timestamp?, rating?, ..., added}, what was put in first.
+ * person: {id, history}; a new user's stored history is empty.
+ */
+export function historyOf(person, state, bundle) {
+  const gone = new Set(state.without);
+  const kept = person.history.filter((row) => !gone.has(row.item_id));
+  return [...addedTo(person, state, bundle), ...kept];
+}
+
+/** What was put into the history. They are given the time of the latest stored event, or that of the query. */
+export function addedTo(person, state, bundle) {
+  const top = bundle.rating_scale?.[1];
+  const at = state.at ? secondsOf(state.at) - 1 : person.history[0]?.timestamp;
+  return state.with.map((id, n) => ({
+    item_id: id,
+    added: true,
+    ...(at !== undefined && { timestamp: at }),
+    ...(top !== undefined && { rating: Number(state.rated[n] ?? "") || top }),
+  }));
+}
+
+/** The body of POST /v1/recommend. */
+export function bodyOf(person, state, bundle) {
+  const body = {
+    k: Number(state.k),
+    filter_seen: state.seen !== "1",
+    item_columns: bundle.item_columns.slice(0, 12),
+  };
+  if (person.id) body.user_id = person.id;
+  if (state.side) body.side = state.side;
+  if (state.where.trim()) body.where = state.where;
+  if (state.exclude.length) body.exclude = [...state.exclude];
+  if (state.at) body.timestamp = state.at;
+  if (state.weight !== "") body.utility = { rating_weight: Number(state.weight) };
+  const context = contextOf(state, bundle);
+  if (Object.keys(context).length) body.context = context;
+  if (isChanged(state)) tellHistory(body, person, state, bundle);
+  return body;
+}
+
+/** Columns of the query that were set on the page: `about` holds texts such as "age=30". */
+export function contextOf(state, bundle) {
+  const kinds = new Map((bundle.context ?? []).map((one) => [one.name, one]));
+  const found = {};
+  for (const text of state.about ?? []) {
+    const [name, value] = text.split(/=(.*)/s);
+    const column = kinds.get(decodeURIComponent(name));
+    if (column && value !== "") found[column.name] = valueOf(column, value);
+  }
+  return found;
+}
+
+/** Seconds since 1970 of "1998-04-20T13:00", UTC. */
+export function secondsOf(text) {
+  return Math.floor(Date.parse(`${text}Z`) / 1000);
+}
+
+function tellHistory(body, person, state, bundle) {
+  let rows = historyOf(person, state, bundle);
+  if (!bundle.reads_history) {
+    // The model reads no history: all that a change can do is to decide what is left out.
+    if (body.filter_seen) body.exclude = [...new Set([...(body.exclude ?? []), ...rows.map((row) => row.item_id)])];
+    body.filter_seen = false;
+    return;
+  }
+  if (state.at) {
+    const now = secondsOf(state.at);
+    rows = rows.filter((row) => row.timestamp === undefined || row.timestamp < now);
+  }
+  rows = rows.slice(0, bundle.limits?.history ?? 2000);
+  if (rows.length === 0) {
+    body.history = [NOTHING];
+    return;
+  }
+  body.history = rows.map((row) => row.item_id);
+  if (rows.every((row) => row.timestamp !== undefined)) body.history_timestamp = rows.map((row) => row.timestamp);
+  if (rows.every((row) => typeof row.rating === "number")) body.history_rating = rows.map((row) => row.rating);
+}
+
+function valueOf(column, text) {
+  if (column.kind === "tags") return text.split(",").map((one) => one.trim()).filter(Boolean);
+  const numeric = column.type === "int" || column.type === "float" || column.kind === "number";
+  return numeric && !Number.isNaN(Number(text)) ? Number(text) : text;
+}

@@ -1,0 +1,186 @@
+// What a person did, on a time line: days with their items, the latest first. Items can be taken out, put back, and
+// added; what is changed here goes into the state, and from there into the next request.
+
+import { get } from "../../api.js";
+import { h, replace } from "../../dom.js";
+import { clock, count, day, details, nameOf } from "../../format.js";
+import { itemsByIds, remember } from "../../items.js";
+import { stateful } from "../../states.js";
+import { combobox } from "../../widgets/combobox.js";
+import { addedTo, isChanged, secondsOf } from "./asking.js";
+import { popularPicker } from "./picking.js";
+import { strip } from "./strip.js";
+
+const FIRST = 40; // items that are drawn at first, and by every "Show more"
+
+/** Returns the card and `show(person)`, `loading()`, `error(error, retry)`. */
+export function historyCard(context) {
+  const body = h("div", { class: "history-body" });
+  const view = stateful(body, "the history");
+  const heading = h("h2", { id: "history-title" }, "History");
+  const back = h("button", { type: "button", class: "button button-small", hidden: true, onclick: restore }, "As it was");
+  const add = combobox({
+    label: "Add an item",
+    placeholder: "Add an item by its name or id",
+    hideLabel: true,
+    keep: false,
+    signal: context.signal,
+    search: async (text, after, signal) => {
+      const bundle = context.bundle();
+      const found = await get("v1/items", { q: text, after, limit: 30, side: context.state.side }, { signal });
+      remember(found.rows, context.state.side);
+      return {
+        rows: found.rows.map((row) => ({ id: row.item_id, label: nameOf(row, bundle), note: details(row, bundle) })),
+        next: found.next,
+      };
+    },
+    onpick: (row) => put(row.id, row.label),
+  });
+  const element = h(
+    "section",
+    { class: "panel history", "aria-labelledby": "history-title" },
+    h("div", { class: "row row-apart" }, heading, back),
+    h("div", { class: "history-add" }, add),
+    body,
+  );
+  let shown = FIRST;
+  let person = null;
+
+  function put(id, name) {
+    const { state } = context;
+    const stays = state.with.map((one, n) => [one, state.rated[n] ?? ""]).filter(([one]) => one !== id);
+    context.set({
+      with: [id, ...stays.map(([one]) => one)],
+      rated: ["", ...stays.map(([, rating]) => rating)],
+      without: state.without.filter((one) => one !== id),
+    });
+    context.announce(`${name} was added to the history`);
+  }
+
+  function takeOut(row, name) {
+    const { state } = context;
+    const n = state.with.indexOf(row.item_id);
+    if (row.added) context.set({ with: state.with.toSpliced(n, 1), rated: state.rated.toSpliced(n, 1) });
+    else context.set({ without: [...state.without, row.item_id] });
+    context.announce(`${name} was taken out of the history`);
+  }
+
+  function putBack(row, name) {
+    context.set({ without: context.state.without.filter((id) => id !== row.item_id) });
+    context.announce(`${name} is back in the history`);
+  }
+
+  function restore() {
+    context.set({ with: [], rated: [], without: [] });
+    context.announce("The history is as it was");
+  }
+
+  async function show(next) {
+    if (next !== person) shown = FIRST;
+    person = next;
+    const { state } = context;
+    const bundle = context.bundle();
+    back.hidden = !isChanged(state);
+    const added = addedTo(person, state, bundle);
+    const names = await itemsByIds(state.with, { side: state.side, signal: context.signal });
+    for (const row of added) Object.assign(row, names.get(row.item_id), { item_id: row.item_id });
+    if (context.signal.aborted || person !== next) return;
+    if (person.history.length === 0 && added.length === 0) nothing();
+    else draw(added, bundle);
+  }
+
+  function nothing() {
+    const text = person.id ? "Add items to see what it would change." : "Pick items this person likes, and see the list change.";
+    view.show(h("p", { class: "muted history-note" }, text), popularPicker(context, put));
+  }
+
+  function draw(added, bundle) {
+    const { state } = context;
+    const focus = focused(body);
+    const rows = person.history;
+    const gone = new Set(state.without);
+    const until = state.at ? secondsOf(state.at) : Infinity;
+    const line = (row) => entry(row, { context, bundle, gone: gone.has(row.item_id), late: !row.added && row.timestamp >= until, takeOut, putBack });
+    const days = Map.groupBy(rows.slice(0, shown), (row) => (row.timestamp === undefined ? "" : day(row.timestamp)));
+    const more = rows.length - shown;
+    view.show(
+      !bundle.reads_history && h("p", { class: "note" }, "This model reads no history: what is changed here decides only what is left out."),
+      strip(rows, { gone, scale: bundle.rating_scale }),
+      added.length > 0 && group("Added here", added.map(line)),
+      [...days].map(([name, some]) => group(name, some.map(line))),
+      more > 0 &&
+        h("button", { type: "button", class: "button history-more", onclick: () => ((shown += 100), draw(added, bundle)) }, `Show ${count(Math.min(more, 100), "earlier item")} of ${more}`),
+      person.total > rows.length && h("p", { class: "muted small history-note" }, `${count(person.total - rows.length, "older item")} not loaded.`),
+      rows.length === 0 && popularPicker(context, put),
+    );
+    refocus(body, focus);
+  }
+
+  return {
+    element,
+    show,
+    loading: () => view.loading({ rows: 10 }),
+    error: (error, retry) => view.error(error, retry),
+  };
+}
+
+function group(name, lines) {
+  const list = h("ol", { class: "history-list" }, lines);
+  return name ? h("section", { class: "history-day" }, h("h3", {}, name), list) : list;
+}
+
+function entry(row, { context, bundle, gone, late, takeOut, putBack }) {
+  const name = nameOf(row, bundle);
+  const button = gone
+    ? h("button", { type: "button", class: "button button-small", "aria-label": `Put ${name} back`, onclick: () => putBack(row, name) }, "Put back")
+    : h("button", { type: "button", class: "button button-quiet button-icon button-small", "aria-label": `Take ${name} out`, title: "Take out", onclick: () => takeOut(row, name) }, "×");
+  const time = row.timestamp !== undefined && !row.added && h("time", { class: "history-time", datetime: new Date(row.timestamp * 1000).toISOString() }, clock(row.timestamp));
+  return h(
+    "li",
+    { class: gone || late ? "history-entry history-gone" : "history-entry", dataset: { id: row.item_id } },
+    time || h("span", { class: "history-time" }),
+    h("a", { class: "history-name", href: context.link("item", { item: row.item_id }) }, name),
+    late && h("span", { class: "badge" }, "later"),
+    row.added && bundle.rating_scale ? ratingChoice(context, row, name, bundle.rating_scale) : rating(row, bundle.rating_scale),
+    button,
+  );
+}
+
+function rating(row, scale) {
+  if (typeof row.rating !== "number") return h("span", { class: "history-rating" });
+  const of = scale ? ` of ${scale[1]}` : "";
+  return h("span", { class: "history-rating", title: `Rated ${row.rating}${of}` }, h("span", { class: "visually-hidden" }, "rated "), row.rating);
+}
+
+function ratingChoice(context, row, name, [least, most]) {
+  const steps = Array.from({ length: Math.floor(most - least) + 1 }, (_, n) => most - n);
+  const select = h(
+    "select",
+    {
+      class: "select history-choice",
+      "aria-label": `Rating of ${name}`,
+      onchange: () => {
+        const n = context.state.with.indexOf(row.item_id);
+        const rated = context.state.with.map((_, at) => context.state.rated[at] ?? "");
+        context.set({ rated: rated.with(n, select.value) });
+      },
+    },
+    steps.map((value) => h("option", { value }, value)),
+  );
+  select.value = String(row.rating);
+  return select;
+}
+
+/** Where the keyboard is inside of a list that is about to be drawn anew: the entry, or else its place. */
+function focused(body) {
+  const entry = body.contains(document.activeElement) && document.activeElement.closest("[data-id]");
+  if (!entry) return null;
+  return { id: entry.dataset.id, place: [...body.querySelectorAll("[data-id]")].indexOf(entry), tag: document.activeElement.tagName };
+}
+
+function refocus(body, focus) {
+  if (!focus) return;
+  const entries = [...body.querySelectorAll("[data-id]")];
+  const entry = entries.find((one) => one.dataset.id === focus.id) ?? entries[Math.min(focus.place, entries.length - 1)];
+  (entry?.querySelector(focus.tag) ?? entry?.querySelector("button"))?.focus({ preventScroll: true });
+}

@@ -1,0 +1,50 @@
+// Popular items for somebody new to pick from, a few at a time.
+
+import { get, latest } from "../../api.js";
+import { h } from "../../dom.js";
+import { details, nameOf } from "../../format.js";
+import { remember } from "../../items.js";
+import { stateful } from "../../states.js";
+
+const PAGE = 10;
+
+/** A list of popular items with buttons that add them: `put(id, name)`. */
+export function popularPicker(context, put) {
+  const list = h("ol", { class: "pick-list" });
+  const more = h("button", { type: "button", class: "button button-small", hidden: true, onclick: () => load(next) }, "More");
+  const body = h("div", {});
+  const view = stateful(body, "popular items");
+  const run = latest(context.signal);
+  let next = 0;
+
+  async function load(after) {
+    const { side, with: had } = context.state;
+    const bundle = context.bundle();
+    try {
+      const found = await run((signal) => get("v1/items", { order: "popular", after, limit: PAGE, side }, { signal }));
+      if (found === undefined) return;
+      remember(found.rows, side);
+      next = found.next;
+      more.hidden = next === null;
+      for (const row of found.rows.filter((one) => !had.includes(one.item_id))) list.append(line(row, bundle, put));
+      if (!list.firstChild) return view.empty("There are no items to pick from.");
+      if (after === 0) view.show(h("h3", { class: "pick-title" }, "Popular"), list, more);
+    } catch (error) {
+      view.error(error, () => load(after));
+    }
+  }
+  view.loading({ rows: PAGE });
+  load(0);
+  return body;
+}
+
+function line(row, bundle, put) {
+  const name = nameOf(row, bundle);
+  const below = details(row, bundle);
+  return h(
+    "li",
+    { class: "pick" },
+    h("span", { class: "pick-name" }, name, below && h("span", { class: "muted small" }, ` ${below}`)),
+    h("button", { type: "button", class: "button button-small", "aria-label": `Add ${name}`, onclick: () => put(row.item_id, name) }, "Add"),
+  );
+}

@@ -1,0 +1,78 @@
+// Who the shortlist is for: a user found by id, or somebody new.
+
+import { get } from "../../api.js";
+import { h, replace } from "../../dom.js";
+import { count, plain } from "../../format.js";
+import { combobox } from "../../widgets/combobox.js";
+
+/** What a change of the person brings back to its default. */
+const FRESH = { without: [], with: [], rated: [], about: [], exclude: [], why: "", at: "" };
+
+/** Returns the card and `show(person)`; person null: it is being loaded. */
+export function whoCard(context) {
+  const field = combobox({
+    label: "User",
+    placeholder: "Search by id",
+    signal: context.signal,
+    value: context.state.user,
+    search: async (text, after, signal) => {
+      const found = await get("v1/users", { q: text, after, limit: 30, side: context.state.side }, { signal });
+      return { rows: found.rows.map((row) => ({ id: row.user_id, label: row.user_id, note: aboutLine(row) })), next: found.next };
+    },
+    onpick: (row) => pick(row.id),
+    onenter: pick,
+  });
+  const fresh = h("button", { type: "button", class: "button", onclick: () => pick("") }, "Somebody new");
+  const facts = h("div", { class: "who-facts" });
+  const element = h(
+    "section",
+    { class: "panel who", "aria-label": "Who it is for" },
+    h("div", { class: "who-pick" }, field, fresh),
+    facts,
+  );
+
+  function pick(id) {
+    context.set({ ...FRESH, user: id }, { push: true });
+    if (!id) field.clear();
+  }
+
+  let samples = [];
+  get("v1/users", { limit: 4, side: context.state.side }, { signal: context.signal })
+    .then((found) => {
+      samples = found.rows.map((row) => row.user_id);
+      if (!context.state.user) show({ id: null, known: false, user: {}, history: [] });
+    })
+    .catch(() => {}); // they are examples only
+
+  function show(person) {
+    if (document.activeElement !== field.input) field.input.value = context.state.user;
+    fresh.setAttribute("aria-pressed", String(!context.state.user));
+    if (person === null) {
+      replace(facts, h("p", { class: "muted" }, "…"));
+    } else if (!person.id) {
+      const links = samples.map((id) =>
+        h("button", { type: "button", class: "button button-small", onclick: () => pick(id) }, id),
+      );
+      replace(
+        facts,
+        h("p", { class: "muted" }, "Nobody the model knows."),
+        links.length > 0 && h("p", { class: "row small muted" }, "Or look at", links),
+      );
+    } else if (!person.known) {
+      const told = "This id is not in the bundle: popular items, unless there is a history.";
+      replace(facts, h("p", { class: "row" }, h("span", { class: "badge badge-warn" }, "unknown"), h("span", { class: "muted" }, told)));
+    } else {
+      const line = aboutLine(person.user);
+      replace(facts, h("p", {}, line && [line, " · "], h("span", { class: "muted" }, count(person.total, "item"), " in the history")));
+    }
+  }
+  return { element, show };
+}
+
+function aboutLine(row) {
+  return Object.entries(row)
+    .filter(([name]) => name !== "user_id" && name !== "timestamp")
+    .map(([, value]) => plain(value))
+    .filter(Boolean)
+    .join(" · ");
+}

@@ -1,0 +1,119 @@
+// Why an item is in the shortlist: what becomes of its score and rank when one thing that is known of the person, or
+// of the item, is taken away. The server computes each of these shortlists anew; nothing is estimated.
+
+import { latest, post } from "../../api.js";
+import { h } from "../../dom.js";
+import { change as signed, day, nameOf, plain, score } from "../../format.js";
+import { stateful } from "../../states.js";
+import { bars } from "../../widgets/bars.js";
+
+/** The explanation of one item. bodyOf(): the request that the shortlist answers, as it is now. */
+export function whyCard(context, { bodyOf }) {
+  const element = h("div", { class: "why", role: "region", "aria-label": "Why this item" });
+  const view = stateful(element, "the reasons");
+  const run = latest(context.signal);
+
+  async function load(item) {
+    const bundle = context.bundle();
+    const most = bundle.limits?.explain_k ?? 50;
+    if (item.rank > most) {
+      view.empty(`Only the first ${most} items can be explained`, "Ask for fewer, or narrow the filter.");
+      return;
+    }
+    view.loading({ rows: 6 });
+    try {
+      const body = bodyOf();
+      const answer = await run((signal) => post("v1/recommend", { ...body, k: Math.min(body.k, most), explain: [item.item_id] }, { signal }));
+      if (answer !== undefined) show(answer, item.item_id, bundle);
+    } catch (error) {
+      view.error(error, () => load(item));
+    }
+  }
+
+  function show(answer, id, bundle) {
+    const item = answer.items.find((one) => one.item_id === id);
+    const { changes = [], notes = [], history_left_out: left = 0, candidates } = answer.explained ?? {};
+    if (!item?.why?.length) {
+      view.empty("There is nothing to take away", notes.join(" ") || "The model was not asked: these are popular items.");
+      return;
+    }
+    const rows = item.why.map((one) => ({ ...one, of: changes[one.change] }));
+    const known = rows.filter((row) => typeof row.score_change === "number").sort((one, other) => one.score_change - other.score_change);
+    const lost = rows.filter((row) => typeof row.score_change !== "number");
+    const still = known.filter((row) => row.score_change === 0 && !row.rank_change);
+    const told = known.filter((row) => !still.includes(row));
+    view.show(
+      sum(item, bundle, context.state.weight),
+      told.length > 0 ? reasons(told, item, bundle) : h("p", { class: "muted" }, "Nothing that can be taken away alone changes this item's score."),
+      lost.length > 0 && h("p", { class: "small" }, "Without ", listed(lost.map((row) => labelOf(row.of, item, bundle))), ", the model is not asked: popular items would stand here."),
+      still.length > 0 && h("p", { class: "small muted" }, "No effect: ", listed(still.map((row) => labelOf(row.of, item, bundle))), "."),
+      h("p", { class: "small muted" }, footnote({ left, candidates, notes })),
+    );
+  }
+
+  return { element, load };
+}
+
+/** score = retrieval + weight x rating, in figures. weight: "" for the bundle's own. */
+function sum(item, bundle, weight) {
+  const { head, rating_weight: own } = bundle.utility ?? {};
+  if (item.source === "popular" || typeof item[head] !== "number" || item.score === item.retrieval_score) return null;
+  return h(
+    "p",
+    { class: "why-sum" },
+    h("strong", {}, `Score ${score(item.score)}`),
+    ` = retrieval ${score(item.retrieval_score)} + ${plain(Number(weight === "" ? own : weight))} × ${head} ${score(item[head])}`,
+  );
+}
+
+function reasons(rows, item, bundle) {
+  return h(
+    "div",
+    { class: "why-bars" },
+    bars(rows, {
+      caption: `What speaks for and against ${nameOf(item, bundle)}`,
+      heads: ["If this were not known", "Speaks for it, or against"],
+      label: (row) => labelOf(row.of, item, bundle),
+      value: (row) => -row.score_change,
+      format: (value) => signed(value),
+      extra: [
+        { head: "Score then", cell: (row) => score(row.score) },
+        { head: "Rank then", cell: (row) => rankThen(row, item) },
+      ],
+    }),
+  );
+}
+
+function rankThen(row, item) {
+  if (row.rank === null) return h("span", { class: "move-down" }, "gone", h("span", { class: "visually-hidden" }, ": not retrieved"));
+  if (row.rank === item.rank) return row.rank;
+  const worse = row.rank > item.rank;
+  return [h("span", { class: worse ? "move-down" : "move-up", "aria-hidden": "true" }, worse ? "▼ " : "▲ "), row.rank];
+}
+
+function labelOf(change, item, bundle) {
+  if (change.kind === "history" && change.item_id === null) return "The whole history";
+  if (change.kind === "history") {
+    const rated = typeof change.rating === "number" ? `rated ${change.rating}` : "";
+    return [nameOf(change, bundle), rated && h("span", { class: "muted small" }, ` ${rated}`)];
+  }
+  const raw = change.kind === "item" ? item[change.name] : change.value;
+  const value = change.name === "timestamp" && typeof raw === "number" ? day(raw) : plain(raw);
+  const whose = change.kind === "item" ? "Item’s " : "";
+  return [`${whose}${whose ? change.name : capital(change.name)}`, value && h("span", { class: "muted small" }, ` ${value}`)];
+}
+
+function footnote({ left, candidates, notes }) {
+  const parts = ["Each line is a shortlist computed anew with that one thing taken away."];
+  if (candidates) parts.push(`${candidates} candidates were ranked.`);
+  if (left) parts.push(`${left} older history items were not tried.`);
+  return [...parts, ...notes.map((note) => `${capital(note)}.`)].join(" ");
+}
+
+function listed(nodes) {
+  return nodes.flatMap((node, n) => (n ? [", ", node] : [node]));
+}
+
+function capital(text) {
+  return text ? text[0].toUpperCase() + text.slice(1) : "";
+}
