@@ -26,8 +26,8 @@ class Limits:
     connections: how many there may be at one time; one more takes the place of the one that is idle for
     longest, and where none is idle it is told to come again. head_bytes, headers, head_seconds: of a
     request's line and headers. idle_seconds: between requests, and before the first. write_seconds: without
-    taking anything of an answer. linger_seconds, linger_bytes: what is still read, and thrown away, after the last
-    answer, so that the client can read that answer. sweep: seconds between looks.
+    taking anything of an answer. linger_seconds, linger_bytes: what is still read, and thrown away, after the
+    last answer, so that the client can read that answer. sweep: seconds between looks.
     """
 
     connections: int = 16_000
