@@ -6,11 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shortlist._typing import Floats, Ints, Longs
+from shortlist._typing import Bools, Floats, Ints, Longs
 from shortlist.features.log import Log, Standing
 from shortlist.features.residuals import SHRINK
 from shortlist.server.events.recent import Act, Recent
@@ -52,13 +52,19 @@ class History:
         return told
 
 
-class _Known(NamedTuple):
-    """What was made of a user's events; acts are the very tuple it was made of."""
+@dataclass(eq=False, slots=True)
+class _Known:
+    """What was made of a user's events. acts: the very tuple it was made of; index: the user's row in
+    training, -1 for none; own: what was seen there; since: what came later and is not among it; seen: both.
+    told: made when it is asked for."""
 
     acts: tuple[Act, ...]
+    index: int
+    own: Ints
+    since: Ints
     seen: Ints
-    told: History | None
-    since: Ints = _NONE
+    told: History | None = None
+    is_told: bool = False
 
 
 @dataclass(eq=False)
@@ -87,7 +93,12 @@ class Overlay:
         None where there is nothing to tell: no events since (the recommender then reads the user's own past
         itself), or a model that reads no history. Events the bundle learned from count once.
         """
-        told = self._known(user_id).told
+        if self.recommender.users.past is None:
+            return None
+        known = self._known(user_id)
+        if not known.is_told:
+            known.told, known.is_told = self._tell(known), True
+        told = known.told
         return told if told is None or before is None else told.before(before)
 
     def seen(self, user_id: str) -> Ints:
@@ -103,7 +114,7 @@ class Overlay:
         found = self._made.get(user_id)
         if found is not None and found.acts is acts:
             return found
-        known = self._make(user_id, acts)
+        known = self._make(user_id, acts, found)
         self._made[user_id] = known
         while len(self._made) > self.most:
             try:
@@ -112,20 +123,31 @@ class Overlay:
                 break
         return known
 
-    def _make(self, user_id: str, acts: tuple[Act, ...]) -> _Known:
-        users, items = self.recommender.users, self.recommender.items
-        index = int(users.indices([user_id])[0])
-        seen = users.seen.of(index)
+    def _make(self, user_id: str, acts: tuple[Act, ...], before: _Known | None) -> _Known:
+        """What events make of a user; where there are only more of them than before, of these alone."""
+        if before is None or not _goes_on(before.acts, acts):
+            users = self.recommender.users
+            index = int(users.indices([user_id])[0])
+            own = users.seen.of(index)
+            before = _Known((), index, own, _NONE, own)
+        _, positions = self._counting(acts[len(before.acts) :])
+        if not len(positions):
+            return _Known(acts, before.index, before.own, before.since, before.seen)
+        since = _joined(before.since, positions[~_among(before.own, positions)])
+        return _Known(acts, before.index, before.own, since, _joined(before.seen, positions))
+
+    def _counting(self, acts: tuple[Act, ...]) -> tuple[list[Act], Ints]:
+        """The events that say something of what a user has or likes, and where their items stand."""
         kept = [act for act in acts if act.event not in self.ignored and act.weight != 0]
         if not kept:
-            return _Known(acts, seen, None)
-        found = items.positions([act.item_id for act in kept])
+            return kept, _NONE
+        found = self.recommender.items.positions([act.item_id for act in kept])
         kept = [act for act, position in zip(kept, found.tolist(), strict=True) if position >= 0]
-        positions: Ints = found[found >= 0].astype(np.int32)
-        if not kept:
-            return _Known(acts, seen, None)
-        fresh: Ints = np.setdiff1d(positions, seen).astype(np.int32)
-        return _Known(acts, np.union1d(seen, positions), self._merged(index, kept, positions), fresh)
+        return kept, found[found >= 0].astype(np.int32)
+
+    def _tell(self, known: _Known) -> History | None:
+        kept, positions = self._counting(known.acts)
+        return self._merged(known.index, kept, positions) if kept else None
 
     def _merged(self, index: int, acts: list[Act], positions: Ints) -> History | None:
         past = self.recommender.users.past
@@ -177,6 +199,31 @@ class Overlay:
             return found
 
         return usual
+
+
+def _goes_on(before: tuple[Act, ...], now: tuple[Act, ...]) -> bool:
+    """Whether events are those of before and more: the same objects, whose order never changes."""
+    if not before:
+        return True
+    return len(now) > len(before) and now[0] is before[0] and now[len(before) - 1] is before[-1]
+
+
+def _among(ordered: Ints, values: Ints) -> Bools:
+    """Whether each value is among ascending ones."""
+    if not len(ordered):
+        return np.zeros(len(values), np.bool_)
+    return np.asarray(ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values)
+
+
+def _joined(ordered: Ints, values: Ints) -> Ints:
+    """Both, ascending, each once; several times faster than np.union1d on short ones."""
+    if not len(values):
+        return ordered
+    both = np.concatenate([ordered, values])
+    both.sort()
+    kept = np.ones(len(both), np.bool_)
+    np.not_equal(both[1:], both[:-1], out=kept[1:])
+    return both[kept]
 
 
 def _of(log: Log, user: int) -> Log:
