@@ -34,7 +34,10 @@ _NOBODY = "\0"  # an id that no catalogue has: a history of it alone is told and
 
 NO_HISTORY = "this model reads no history: what a user did only decides what is left out"
 NOT_ASKED = "the model was not asked: a user it does not know gets what is popular"
-READS_LATER = "what later events say of this user is not read in the changed calls; changes are told from a call without"
+READS_LATER = (
+    "the changed calls read nothing that came after the request's time; what they change is told from a call"
+    " that does not either"
+)
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,7 @@ def _without_columns(call: _Call, told: dict[str, Any]) -> Iterator[tuple[Change
         [value] = plain_values(column)
         if name == "user_id":
             if asked.users[0] >= 0:
-                yield Change("query", "unknown", name, value=value), {**_stored(call), **told, name: None}
+                yield Change("query", "unknown", name, value=value), {**told, **_stored(call), name: None}
         elif name != "timestamp" or recommender.users.past is None:
             shown = None if column.ndim == 2 and column.dtype.kind != "O" else value
             yield Change("query", "unknown", name, value=shown), dict(told)
@@ -239,7 +242,8 @@ def _stored(call: _Call) -> dict[str, Any]:
     stored: dict[str, Any] = {}
     for name, column in recommender.users.columns.items():
         own = take_rows(column, user)
-        if name not in given and not is_missing(own)[0]:
+        vector = own.ndim == 2 and own.dtype.kind == "f" and name not in recommender.schema.query
+        if name not in given and not vector and not is_missing(own)[0]:
             [stored[name]] = plain_values(own)
     return stored
 
@@ -314,7 +318,8 @@ def _alone(
 
     def columns(standing: Standing | None) -> Columns:
         made: Any = candidate_columns(items, schema, {}, places, raters, standing)
-        return made | {name: blanked(made[name], gone) for name, gone in hidden.items()}
+        changed: Columns = made | {name: blanked(made[name], gone) for name, gone in hidden.items()}
+        return changed
 
     query = asked_columns(recommender, asked)
     retriever, ranker, searcher = recommender.retriever, recommender.ranker, recommender.searcher
@@ -337,4 +342,5 @@ def _alone(
         representations = ranker.encode_candidate(columns(standing))[0]
     numbers = recommender.aggregator(at, asked.told, asked.columns)(one, places)
     own = ranker.encode_query(query)[0][one]
-    return log_p, ranker.predict(own, representations, numbers)
+    predictions: dict[str, Floats] = ranker.predict(own, representations, numbers)
+    return log_p, predictions

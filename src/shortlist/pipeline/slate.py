@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 _SHOWN = 40  # rows printed before the rest is only counted
 _BESIDE = 3  # columns of items shown in a notebook
-_RESERVED = ("user_id", "item_id", "score", "rank", "retrieval_score", "source", "log_p")
+FIXED = ("user_id", "item_id", "score", "rank", "retrieval_score", "source", "log_p")
+"""Columns that are not what a head predicts."""
 
 
 def head_column(head: str) -> str:
     """The column of a head's predictions in a slate or a table of scores."""
-    return f"predicted_{head}" if head in _RESERVED else head
+    return f"predicted_{head}" if head in FIXED else head
 
 
 class _Columnar:

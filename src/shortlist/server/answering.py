@@ -13,8 +13,9 @@ from shortlist.errors import RequestError
 from shortlist.features.requests import take_rows
 from shortlist.pipeline.shortlists import shortlists
 from shortlist.pipeline.slate import Slate, plain_values
+from shortlist.pipeline.stages import Utility
 from shortlist.server.bundles import Loaded
-from shortlist.server.wire import Asker, Query, Row, Shortlist, seconds
+from shortlist.server.wire import Asker, Query, Row, Shortlist, Weights, seconds
 from shortlist.state.seen import Seen
 
 _FILTERS = ("exclude", "only", "where")
@@ -23,7 +24,8 @@ _TOLD = ("user_id", "item_id", "timestamp", "history", "history_timestamp", "his
 
 
 def recommend(loaded: Loaded, queries: Sequence[Query]) -> list[Shortlist]:
-    """Shortlists of queries that agree in `filter_seen`. Raises RequestError, which says nothing of which."""
+    """Shortlists of queries that agree in `filter_seen` and `utility`. Raises RequestError, not saying of
+    which."""
     recommender = loaded.recommender
     read = recommender.read([asked(loaded, query) for query in queries])
     exclude, only, where = ([getattr(query, name) for query in queries] for name in _FILTERS)
@@ -37,12 +39,29 @@ def recommend(loaded: Loaded, queries: Sequence[Query]) -> list[Shortlist]:
         both = since if chosen.exclude is None else chosen.exclude.joined(since)
         chosen = chosen._replace(exclude=both)
     k = max(query.k for query in queries)
-    slate = shortlists(recommender, read, chosen, k, filter_seen=queries[0].filter_seen)
-    return _answers(loaded, queries, slate)
+    first = queries[0]
+    slate = shortlists(
+        recommender, read, chosen, k, filter_seen=first.filter_seen, utility=order_of(loaded, first.utility)
+    )
+    return answers_of(loaded, queries, slate)
 
 
-def _answers(loaded: Loaded, queries: Sequence[Query], slate: Slate) -> list[Shortlist]:
+def order_of(loaded: Loaded, weights: Weights | None) -> Utility | None:
+    """What a request wants shortlists to be ordered by; None: what the bundle says."""
+    own = loaded.recommender.utility
+    if weights is None:
+        return None
+    return Utility(
+        own.rating_weight if weights.rating_weight is None else weights.rating_weight,
+        own.head if weights.head is None else weights.head,
+    )
+
+
+def answers_of(loaded: Loaded, queries: Sequence[Query], slate: Slate) -> list[Shortlist]:
+    """A slate as an answer to each query."""
     columns = {name: plain_values(values) for name, values in slate.columns.items() if name != "user_id"}
+    if slate.retrieval_ranks is not None:
+        columns["retrieval_rank"] = slate.retrieval_ranks.tolist()
     own, places = tuple(columns), slate.positions.astype(np.int64)
     for name in dict.fromkeys(name for query in queries for name in query.item_columns):
         stored = take_rows(loaded.items.column(name), places)

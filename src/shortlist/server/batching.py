@@ -144,7 +144,7 @@ def _key(loaded: Loaded, query: Query) -> Any:
     recommender = loaded.recommender
     k = 0 if recommender.ranker is None or query.k <= recommender.num_retrieved else query.k
     listed = recommender.retriever is None and query.only is not None
-    return query.filter_seen, k, listed
+    return query.filter_seen, k, listed, query.utility
 
 
 def _trouble(error: Exception, question: _Question) -> Exception:

@@ -14,6 +14,7 @@ from shortlist.bundle import folder_of, inspect, verify
 from shortlist.bundle.live import open_live
 from shortlist.errors import BundleError, ShortlistError
 from shortlist.pipeline.recommender import Recommender
+from shortlist.pipeline.slate import FIXED, head_column
 from shortlist.server.browsing import Browser
 from shortlist.server.events.overlay import Overlay
 from shortlist.server.events.recent import Recent
@@ -37,6 +38,11 @@ class Loaded:
         """Its catalogue, to be searched."""
         items = self.recommender.items
         return Browser("item_id", items.vocabulary.values, items.columns, items.retired)
+
+    @cached_property
+    def heads(self) -> dict[str, str]:
+        """What the ranker predicts, by name, and the column of an answer that holds it."""
+        return heads_of(self.recommender)
 
     @cached_property
     def users(self) -> Browser:
@@ -136,6 +142,13 @@ class Variants:
         return loaded
 
 
+def heads_of(recommender: Recommender) -> dict[str, str]:
+    """What the ranker predicts, by name, and the column of an answer that holds it."""
+    slate = recommender.recommend([{"user_id": "\x00nobody"}], 1)
+    own = {head_column(name): name for name in FIXED}
+    return {own.get(name, name): name for name in slate.columns if name not in FIXED}
+
+
 def share_of(user_id: str, salt: str = "") -> float:
     """Where a user stands between 0 and 1: the same everywhere and always, as good as random."""
     digest = blake2b(f"{salt}\0{user_id}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -154,7 +167,7 @@ def warm_up(loaded: Loaded) -> None:
     if items:
         recommender.score([{"user_id": "\x00nobody", "item_id": str(items[0])}])
         recommender.similar_items(str(items[0]), 2)
-    _ = loaded.items, loaded.users
+    _ = loaded.items, loaded.users, loaded.heads
 
 
 def _signature(path: Path) -> object:

@@ -19,6 +19,7 @@ from shortlist.server.events.event import Impression
 from shortlist.server.events.opening import open_store
 from shortlist.server.events.recent import Recent
 from shortlist.server.events.writer import Writer
+from shortlist.server.explaining import Explainer
 from shortlist.server.guards import Guard, Keys
 from shortlist.server.logs import LOG
 from shortlist.server.metrics import SHARED, Board
@@ -40,6 +41,7 @@ class Service:
         self.recent = None if self.store is None else Recent(self.store, every=0.2 if distant else 0.0)
         self.variants = Variants(settings, self.recent, self.happened)
         self.batcher = Batcher(settings.batch, settings.seconds, self.refresh, self._called)
+        self.explainer = Explainer(settings.seconds)
         self.draining = False
         self._began, self._numbers = secrets.token_hex(6), count(1)
         self._watching: asyncio.Task[None] | None = None
@@ -50,8 +52,10 @@ class Service:
         """An id for a request that brought none."""
         return f"{self._began}-{next(self._numbers):x}"
 
-    def of(self, user_id: Any) -> Loaded:
-        """The bundle that answers a user."""
+    def of(self, user_id: Any, side: str | None = None) -> Loaded:
+        """The bundle that answers a user, or the one of a side."""
+        if side is not None:
+            return self.variants.named(side).now
         return self.variants.of(None if user_id is None else str(user_id))
 
     def shown(self, answers: Sequence[Shortlist], request_id: str) -> None:

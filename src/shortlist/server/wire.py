@@ -13,6 +13,7 @@ from shortlist.server.events.event import Event
 LONGEST_ID, LONGEST_TEXT, LONGEST_WHERE = 512, 10_000, 4_000
 MOST_K, MOST_QUERIES, MOST_ROWS, MOST_EVENTS = 1_000, 256, 1_000, 1_000
 MOST_HISTORY, MOST_LISTED, MOST_COLUMNS = 2_000, 10_000, 64
+MOST_EXPLAINED = 50
 
 _Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)] | _Whole
@@ -45,11 +46,21 @@ class Asker(Struct, forbid_unknown_fields=True, kw_only=True):
     history_rating: Annotated[list[float], Meta(max_length=MOST_HISTORY)] | None = None
 
 
+class Weights(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """The order of one answer: the log probability of retrieval and so many times what a head predicts. What
+    is left out is as the bundle has it."""
+
+    rating_weight: Annotated[float, Meta(ge=-1_000, le=1_000)] | None = None
+    head: Annotated[str, Meta(max_length=LONGEST_ID)] | None = None
+
+
 class Query(Asker, forbid_unknown_fields=True, kw_only=True):
     """A shortlist that is asked for.
 
     k: how many items. filter_seen: leave out what the user had. exclude: ids never to return; only: ids to
     choose from; where: a condition on the items' columns. item_columns: columns of items to answer with.
+    side: of an experiment, in place of the user's own. utility: the order. explain: also say what each item
+    would be with one thing of the question taken away; a list of ids: of these items alone.
     """
 
     k: K = 10
@@ -58,6 +69,9 @@ class Query(Asker, forbid_unknown_fields=True, kw_only=True):
     only: Ids | None = None
     where: Annotated[str, Meta(max_length=LONGEST_WHERE)] | None = None
     item_columns: Annotated[list[str], Meta(max_length=MOST_COLUMNS)] = []
+    side: Annotated[str, Meta(max_length=LONGEST_ID)] | None = None
+    utility: Weights | None = None
+    explain: bool | Annotated[list[Id], Meta(max_length=MOST_EXPLAINED)] = False
 
 
 class Recommend(Query, forbid_unknown_fields=True, kw_only=True):
@@ -88,8 +102,9 @@ class Score(Struct, forbid_unknown_fields=True, kw_only=True):
 
 class Shortlist(Struct, kw_only=True):
     """An answer. items, best first: item_id, score (what the order is by), rank (from 1), retrieval_score,
-    what each head predicts, source ("retrieval", or "popular" where the model was not asked) and the columns
-    that were asked for. bundle: the version that answered; variant: the side of an experiment."""
+    retrieval_rank (from 1, before ranking), what each head predicts, source ("retrieval", or "popular" where
+    the model was not asked) and the columns that were asked for. bundle: the version that answered; variant:
+    the side of an experiment."""
 
     user_id: str | None
     bundle: str
@@ -101,6 +116,13 @@ class Ranked(Shortlist, kw_only=True):
     """unknown: candidates that are not in the catalogue."""
 
     unknown: list[str]
+
+
+class Explained(Shortlist, kw_only=True):
+    """An answer that says why: each item has `why`, a list of {change (an index of explained.changes), score,
+    score_change, rank, rank_change}: with the change, and minus without it."""
+
+    explained: dict[str, Any]
 
 
 class Shortlists(Struct, kw_only=True):

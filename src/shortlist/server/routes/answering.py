@@ -7,13 +7,18 @@ from typing import Any
 
 from msgspec import UNSET, convert, structs
 
+from shortlist.errors import BundleError
 from shortlist.server import wire
 from shortlist.server.bundles import Loaded
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.problems import Trouble, of_json
-from shortlist.server.wire import ENCODE, Query, Ranked, Recommend, Row, Shortlist
+from shortlist.server.service import Service
+from shortlist.server.wire import ENCODE, Query, Ranked, Recommend, Row, Shortlist, Weights
 
-GET = ("k", "filter_seen", "exclude", "only", "where", "timestamp", "item_columns")
+GET = (
+    *("k", "filter_seen", "exclude", "only", "where", "timestamp", "item_columns"),
+    *("side", "rating_weight", "explain"),
+)
 _MANY = ("exclude", "only", "item_columns")
 
 
@@ -31,9 +36,17 @@ async def recommend(call: Call) -> Reply:
                 hint="give it inside of each query",
             )
     service = call.service
-    pairs = [(service.of(query.user_id), query) for query in asked.queries]
+    pairs = [(_side(service, query, f"/queries/{n}"), query) for n, query in enumerate(asked.queries)]
     for n, (loaded, query) in enumerate(pairs):
         require_columns(loaded, query.item_columns, f"/queries/{n}")
+        require_order(loaded, query.utility, f"/queries/{n}")
+        if query.explain:
+            raise Trouble(
+                422,
+                "one shortlist is explained at a time",
+                pointer=f"/queries/{n}/explain",
+                hint="a request of its own",
+            )
     answers = await service.batcher.recommend(pairs, "/queries")
     service.shown(answers, call.id)
     return Reply(ENCODE(wire.Shortlists(results=answers)))
@@ -49,6 +62,10 @@ async def recommend_user(call: Call) -> Reply:
             raise Trouble(422, f"{name} is given {len(values)} times", pointer=f"/{name}")
         given[name] = values[0]
     given["user_id"] = call.identity("/v1/recommend/")
+    if "rating_weight" in given:
+        given["utility"] = {"rating_weight": given.pop("rating_weight")}
+    if "explain" in given:
+        given["explain"] = _truth(given["explain"], "explain")
     try:
         query = convert(given, Query, strict=False)
     except ValueError as error:
@@ -58,9 +75,16 @@ async def recommend_user(call: Call) -> Reply:
 
 async def _one(call: Call, query: Query) -> Reply:
     service = call.service
-    loaded = service.of(query.user_id)
+    loaded = _side(service, query)
     if query.item_columns:
         require_columns(loaded, query.item_columns)
+    if query.utility is not None:
+        require_order(loaded, query.utility)
+    if query.explain:
+        service.refresh()
+        plain, answer = await service.explainer.explain(loaded, query)
+        service.shown([plain], call.id)
+        return Reply(ENCODE(answer))
     answers = await service.batcher.recommend([(loaded, query)])
     service.shown(answers, call.id)
     return Reply(ENCODE(answers[0]))
@@ -122,6 +146,44 @@ def require_columns(loaded: Loaded, names: Sequence[str], inside: str = "") -> N
                 pointer=f"{inside}/item_columns/{n}",
                 hint=f"known: {', '.join(columns)}",
             )
+
+
+def require_order(loaded: Loaded, weights: Weights | None, inside: str = "") -> None:
+    """Trouble where shortlists cannot be put in such an order."""
+    if weights is None:
+        return
+    heads = loaded.heads
+    if not heads:
+        raise Trouble(
+            422, "this recommender has no ranker, so there is nothing to weigh", pointer=f"{inside}/utility"
+        )
+    if weights.head is not None and weights.head not in heads:
+        raise Trouble(
+            422,
+            f"the ranker has no head {weights.head!r}",
+            pointer=f"{inside}/utility/head",
+            hint=f"known: {', '.join(heads)}",
+        )
+    if weights.rating_weight is not None and loaded.recommender.retriever is None:
+        raise Trouble(
+            422,
+            "without retrieval the order is what one head predicts, and weighs nothing",
+            pointer=f"{inside}/utility/rating_weight",
+        )
+
+
+def _side(service: Service, query: Query, inside: str = "") -> Loaded:
+    """The bundle that answers a query. Trouble for a side that is not there."""
+    try:
+        return service.of(query.user_id, query.side)
+    except BundleError as error:
+        raise Trouble(422, str(error), pointer=f"{inside}/side") from None
+
+
+def _truth(text: str, name: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise Trouble(422, f"expected true or false, got {text!r}", pointer=f"/{name}")
+    return text.lower() in ("true", "1")
 
 
 def _text(user_id: str | int | None) -> str | None:

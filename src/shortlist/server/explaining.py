@@ -1,0 +1,151 @@
+"""Shortlists that say why: worked out one at a time, in a thread, so that others are answered meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from shortlist._typing import Longs
+from shortlist.pipeline.explaining import MOST, Change, Explanation
+from shortlist.server.answering import answers_of, asked, order_of
+from shortlist.server.bundles import Loaded
+from shortlist.server.problems import Trouble
+from shortlist.server.wire import Explained, Query, Shortlist
+
+_WAITING = 16  # requests to be explained, before more are refused
+
+
+@dataclass(eq=False)
+class Explainer:
+    """seconds: how long a request may wait for its turn."""
+
+    seconds: float = 5.0
+    _waiting: int = field(default=0, init=False)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
+
+    async def explain(self, loaded: Loaded, query: Query) -> tuple[Shortlist, Explained]:
+        """The answer as it is without an explanation, and with it. Raises as answering does, and Trouble."""
+        if query.k > MOST:
+            raise Trouble(
+                422,
+                f"an explained shortlist has at most {MOST} items",
+                pointer="/explain",
+                hint=f"k up to {MOST}, or no explain",
+            )
+        if self._waiting >= _WAITING:
+            raise Trouble(503, "there is too much to explain", retry_after=2)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self.seconds):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise Trouble(503, "there is too much to explain", retry_after=2) from None
+        finally:
+            self._waiting -= 1
+        try:
+            row, exclude = _row(loaded, query), _left_out(loaded, query)
+            return await asyncio.to_thread(explained, loaded, query, row, exclude)
+        finally:
+            self._turn.release()
+
+
+def explained(
+    loaded: Loaded, query: Query, row: dict[str, Any], exclude: list[Any]
+) -> tuple[Shortlist, Explained]:
+    """The answer to a query, with what each change of it makes of each item."""
+    found = loaded.recommender.explain(
+        row,
+        query.k,
+        filter_seen=query.filter_seen,
+        exclude=exclude or None,
+        only=query.only,
+        where=query.where,
+        utility=order_of(loaded, query.utility),
+    )
+    [plain] = answers_of(loaded, [query], found.slate)
+    wanted = None if isinstance(query.explain, bool) else set(map(str, query.explain))
+    items = []
+    for place, item in enumerate(plain.items):
+        shown = msgspec.to_builtins(item)
+        if wanted is None or item.item_id in wanted:
+            shown["why"] = _why(found, place)
+        items.append(shown)
+    about = {
+        "changes": _changes(loaded, found.changes),
+        "history_left_out": found.left_out,
+        "candidates": found.candidates,
+        "notes": list(found.notes),
+    }
+    answer = Explained(
+        user_id=plain.user_id, bundle=plain.bundle, variant=plain.variant, items=items, explained=about
+    )
+    return plain, answer
+
+
+def _why(found: Explanation, place: int) -> list[dict[str, Any]]:
+    """What each change makes of one item."""
+    out = []
+    for change in range(len(found.changes)):
+        score, rank = float(found.scores[change, place]), int(found.ranks[change, place])
+        asked = not np.isnan(score)
+        line: dict[str, Any] = {
+            "change": change,
+            "score": score if asked else None,
+            "score_change": float(found.score_changes[change, place]) if asked else None,
+            "rank": rank or None,
+            "rank_change": int(found.rank_changes[change, place]) if rank else None,
+        }
+        if not asked:
+            line["source"] = "popular"
+        out.append(line)
+    return out
+
+
+def _changes(loaded: Loaded, changes: tuple[Change, ...]) -> list[dict[str, Any]]:
+    names = _names(loaded, [one.item_id for one in changes if one.item_id is not None])
+    return [_change(loaded, one, names) for one in changes]
+
+
+def _change(loaded: Loaded, change: Change, names: dict[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {"kind": change.kind, "set_to": change.set_to}
+    if change.kind == "history":
+        out["item_id"] = change.item_id
+        for name, value in (("timestamp", change.timestamp), ("rating", change.rating)):
+            if value is not None:
+                out[name] = value
+        if change.item_id in names and loaded.items.name is not None:
+            out[loaded.items.name] = names[change.item_id]
+        return out
+    out["name"] = change.name
+    if change.kind == "query":
+        out["value"] = change.value
+    if change.partly:
+        out["partly"] = True
+    return out
+
+
+def _names(loaded: Loaded, ids: list[str]) -> dict[str, Any]:
+    """What items are called, of those that are in the catalogue."""
+    if loaded.items.name is None or not ids:
+        return {}
+    places: Longs = loaded.recommender.items.positions(ids)
+    column = loaded.items.columns[loaded.items.name]
+    return {one: column[place] for one, place in zip(ids, places.tolist(), strict=True) if place >= 0}
+
+
+def _row(loaded: Loaded, query: Query) -> dict[str, Any]:
+    """The question with all the recommender is to know: read here, where events are."""
+    return asked(loaded, query)
+
+
+def _left_out(loaded: Loaded, query: Query) -> list[Any]:
+    """What is not to come back: what the request says, and what the user did since the bundle was made."""
+    left_out: list[Any] = list(query.exclude or [])
+    if loaded.overlay is None or not query.filter_seen or query.user_id is None or query.history is not None:
+        return left_out
+    since = loaded.overlay.since(str(query.user_id))
+    return [*left_out, *loaded.recommender.items.ids[since].tolist()]
