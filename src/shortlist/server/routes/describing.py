@@ -12,7 +12,10 @@ import msgspec
 
 from shortlist import __version__
 from shortlist.server.endpoint import Call, Reply
-from shortlist.server.wire import ENCODE, Problem
+from shortlist.server.guards import ADMIN
+from shortlist.server.problems import MEDIA_TYPE
+from shortlist.server.routes.wording import said_of
+from shortlist.server.wire import ENCODE, LONGEST_ID, LONGEST_WHERE, Problem
 
 if TYPE_CHECKING:
     from shortlist.server.routes.table import Operation
@@ -23,16 +26,29 @@ _STATUSES = {
     "401": "A key is needed",
     "403": "The key may not do this",
     "404": "There is nothing of this name",
-    "408": "The body did not come in time",
+    "408": "The request did not come in time",
     "409": "A bundle is no good, or not there",
     "413": "The body is too long",
-    "415": "The body is not application/json",
+    "414": "The address is too long",
+    "415": "The body is not application/json, or encoded",
     "421": "The request is for another host",
     "422": "A field is not what was expected; pointer names it",
-    "503": "Too much to do; Retry-After says when to come again",
+    "431": "There are too many headers, or too long ones",
+    "503": "Too much to do, or stopping; Retry-After says when to come again",
+    "507": "There is no room for events; Retry-After says when to come again",
+}
+_ALWAYS = ("400", "408", "414", "431", "503")
+_OF_BODIES = ("413", "415", "422")
+_TELLING = {
+    "401": {"WWW-Authenticate": "How to send a key"},
+    "503": {"Retry-After": "Seconds"},
+    "507": {"Retry-After": "Seconds"},
 }
 _WHOLE = {"type": "integer", "minimum": 0}
+_TEXT = {"type": "string", "maxLength": LONGEST_ID}
 _PARAMETERS: dict[str, dict[str, Any]] = {
+    "where": {"type": "string", "maxLength": LONGEST_WHERE},
+    "timestamp": {"type": "string", "maxLength": 40},
     "k": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10},
     "limit": {"type": "integer", "minimum": 1, "maximum": 200, "default": 20},
     "after": _WHOLE,
@@ -76,37 +92,57 @@ def document() -> dict[str, Any]:
         [*types, Problem], ref_template="#/components/schemas/{name}"
     )
     of_type = dict(zip(types, schemas, strict=False))
+    for name, schema in components.items():
+        _describe(name, schema)
     paths: dict[str, Any] = {}
     for one in listed:
         paths.setdefault(_PATH.sub(r"{\1}", one.path), {})[one.method.lower()] = _operation(one, of_type)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Shortlist", "version": __version__, "description": "Answers of a recommender."},
+        "info": {
+            "title": "Shortlist",
+            "version": __version__,
+            "summary": "Answers of a recommender.",
+            "description": "Problems are RFC 9457 problem details; `pointer` names the field that is to"
+            " blame. Of a key that stands twice in an object the last counts.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer"},
-                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `shortlist key`."},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same."},
             },
         },
     }
 
 
+def _describe(name: str, schema: dict[str, Any]) -> None:
+    """The sentences of a struct on one line, and a phrase for each of its fields."""
+    if "description" in schema:
+        schema["description"] = " ".join(schema["description"].split())
+    for field, about in schema.get("properties", {}).items():
+        if said := said_of(field, name):
+            about["description"] = said
+
+
 def _operation(one: Operation, of_type: dict[Any, Any]) -> dict[str, Any]:
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    answers: dict[str, Any] = {
-        status: {"description": said, "content": problem} for status, said in _STATUSES.items()
-    }
-    kind = "application/json" if one.answer is not None else "text/plain"
     schema = {"type": "string"} if one.answer is None else _schema(of_type, one.answer, one.also)
-    answers["200"] = {"description": "The answer", "content": {kind: {"schema": schema}}}
+    answers = {status: _problem(status) for status in _refusals(one)}
+    answers["200"] = {
+        "description": "The answer",
+        "headers": {"X-Request-Id": _header("What the log calls this request")},
+        "content": {one.kind: {"schema": schema}},
+    }
     found: dict[str, Any] = {
         "operationId": one.name,
         "summary": one.summary,
+        "tags": [type_of(one)],
         "parameters": [*_in_path(one.path), *_in_query(one.parameters)],
         "responses": dict(sorted(answers.items())),
-        "security": [{}, {"bearer": []}, {"key": []}] if one.role else [],
+        "security": [{}, {"bearer": []}, {"key": []}] if one.role else [{}],
     }
     if one.body is not None:
         found["requestBody"] = {
@@ -116,18 +152,69 @@ def _operation(one: Operation, of_type: dict[Any, Any]) -> dict[str, Any]:
     return found
 
 
+def type_of(one: Operation) -> str:
+    """What a reader would look for it under."""
+    if one.role == ADMIN:
+        return "administration"
+    return "interface" if one.path.startswith("/v1") else "operation"
+
+
+def _refusals(one: Operation) -> list[str]:
+    """The statuses of what it may refuse."""
+    found = [*_ALWAYS]
+    if one.role or one.counted:
+        found.append("421")
+    if one.role:
+        found.append("401")
+    if one.role == ADMIN:
+        found += ("403", "409")
+    if one.method == "POST":
+        found += _OF_BODIES
+    if "side" in one.parameters:
+        found.append("409")
+    if one.parameters or "{" in one.path:
+        found += ("404", "422")
+    if one.name == "events":
+        found += ("404", "507")
+    return sorted(set(found))
+
+
+def _problem(status: str) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "description": _STATUSES[status],
+        "content": {MEDIA_TYPE.decode(): {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    if told := _TELLING.get(status):
+        found["headers"] = {name: _header(said) for name, said in told.items()}
+    return found
+
+
+def _header(said: str) -> dict[str, Any]:
+    return {"description": said, "schema": {"type": "string"}}
+
+
 def _schema(of_type: dict[Any, Any], first: Any, second: Any) -> Any:
     return of_type[first] if second is None else {"anyOf": [of_type[first], of_type[second]]}
 
 
 def _in_path(path: str) -> list[dict[str, Any]]:
-    schema = {"type": "string", "minLength": 1, "maxLength": 512}
-    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in _PATH.findall(path)]
+    schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
+    return [
+        {"name": name, "in": "path", "required": True, "description": said_of(name), "schema": schema}
+        for name in _PATH.findall(path)
+    ]
 
 
 def _in_query(names: Sequence[str]) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "query", "schema": _PARAMETERS.get(name, {"type": "string"})} for name in names
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": said_of(name),
+            "schema": _PARAMETERS.get(name, _TEXT),
+        }
+        for name in names
     ]
 
 
@@ -148,10 +235,13 @@ def _page() -> str:
         for method, one in methods.items():
             parts.append(f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>")
             parts.append(f"<p>{escape(one['summary'])}</p>")
-            if names := [p["name"] for p in one["parameters"] if p["in"] == "query"]:
-                parts.append(
-                    "<p>Parameters: " + ", ".join(f"<code>{escape(n)}</code>" for n in names) + "</p>"
-                )
+            parts.append("<dl>")
+            for given in one["parameters"]:
+                name, said = escape(given["name"]), escape(given["description"])
+                parts.append(f"<dt><code>{name}</code> ({given['in']})</dt><dd>{said}</dd>")
+            parts.append("</dl>")
+            for status, answer in one["responses"].items():
+                parts.append(f"<div><code>{status}</code> {escape(answer['description'])}</div>")
             parts.append("</section>")
     parts.append("<h1>Types</h1>")
     for name, schema in made["components"]["schemas"].items():

@@ -7,9 +7,8 @@ from typing import Any
 
 from shortlist.server import wire
 from shortlist.server.endpoint import Handler
-from shortlist.server.events.event import Event
 from shortlist.server.guards import ADMIN, USE
-from shortlist.server.routes import answering, browsing, describing, operating
+from shortlist.server.routes import answering, browsing, describing, operating, shapes
 from shortlist.server.routes import events as events_
 
 _PAGE = ("q", "after", "limit", "side")
@@ -17,9 +16,8 @@ _PAGE = ("q", "after", "limit", "side")
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One route. path: as Starlette has it; body, answer: their types, where they are JSON, and
-    others they may be of; parameters: what
-    may stand behind "?"."""
+    """One route. path: with {NAME:path} where an id is; body, answer: their types, where they are JSON;
+    also_body, also: others they may be of; parameters: what may stand behind "?"; kind: of the answer."""
 
     method: str
     path: str
@@ -32,6 +30,7 @@ class Operation:
     parameters: tuple[str, ...] = ()
     role: str = USE
     counted: bool = True
+    kind: str = "application/json"
 
     @property
     def summary(self) -> str:
@@ -59,7 +58,12 @@ def operations() -> list[Operation]:
             also=wire.Shortlists,
         ),
         _post(
-            "/v1/events", "events", events_.events, body=Event, also_body=wire.Events, answer=wire.Accepted
+            "/v1/events",
+            "events",
+            events_.events,
+            body=shapes.EventGiven,
+            also_body=shapes.EventsGiven,
+            answer=wire.Accepted,
         ),
         _post("/v1/score", "score", answering.score, body=wire.Score, answer=wire.Scores),
         _get(
@@ -74,20 +78,20 @@ def operations() -> list[Operation]:
             "/v1/items/{item_id:path}/similar",
             "similar",
             browsing.similar,
-            answer=dict[str, Any],
+            answer=shapes.Similar,
             parameters=("k", "item_columns", "side"),
         ),
         _get("/v1/items", "items", browsing.items, answer=wire.Page, parameters=(*_PAGE, "where")),
-        _get("/v1/items/{item_id:path}", "item", browsing.item, answer=dict[str, Any], parameters=("side",)),
+        _get("/v1/items/{item_id:path}", "item", browsing.item, answer=shapes.Item, parameters=("side",)),
         _get("/v1/users", "users", browsing.users, answer=wire.Page, parameters=_PAGE),
-        _get("/v1/users/{user_id:path}", "user", browsing.user, answer=dict[str, Any], parameters=("side",)),
-        _get("/v1/bundles", "bundles", operating.bundles, answer=dict[str, Any]),
+        _get("/v1/users/{user_id:path}", "user", browsing.user, answer=shapes.Person, parameters=("side",)),
+        _get("/v1/bundles", "bundles", operating.bundles, answer=shapes.Bundles),
         _post(
             "/v1/admin/reload",
             "reload",
             operating.reload,
             body=operating.Which,
-            answer=dict[str, Any],
+            answer=shapes.Versions,
             role=ADMIN,
         ),
         _post(
@@ -95,12 +99,12 @@ def operations() -> list[Operation]:
             "rollback",
             operating.rollback,
             body=operating.Which,
-            answer=dict[str, Any],
+            answer=shapes.Versions,
             role=ADMIN,
         ),
-        _get("/health/live", "live", operating.live, role="", counted=False, answer=dict[str, Any]),
-        _get("/health/ready", "ready", operating.ready, role="", counted=False, answer=dict[str, Any]),
-        _get("/metrics", "metrics", operating.metrics, counted=False),
+        _get("/health/live", "live", operating.live, role="", counted=False, answer=shapes.Live),
+        _get("/health/ready", "ready", operating.ready, role="", counted=False, answer=shapes.Versions),
+        _get("/metrics", "metrics", operating.metrics, counted=False, kind="text/plain"),
         _get("/openapi.json", "openapi", describing.openapi, role="", answer=dict[str, Any]),
-        _get("/docs", "docs", describing.docs, role=""),
+        _get("/docs", "docs", describing.docs, role="", kind="text/html"),
     ]
