@@ -127,7 +127,9 @@ function makeForm(context) {
 }
 
 function example(context) {
-  const found = itemColumns(context).map(condition).find(Boolean);
+  const kinds = ["tags", "category", "number"];
+  const columns = itemColumns(context).filter((one) => kinds.includes(one.kind));
+  const found = columns.sort((one, other) => kinds.indexOf(one.kind) - kinds.indexOf(other.kind)).map(condition).find(Boolean);
   return found ? `e.g. ${found}` : "";
 }
 
