@@ -25,6 +25,7 @@ Value = _Text | _Whole | float | bool | Annotated[list[_One], Meta(max_length=MO
 Columns = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)], Value], Meta(max_length=MOST_COLUMNS)
 ]
+_Name = Annotated[str, Meta(max_length=LONGEST_ID)]
 Time = _Whole | Annotated[str, Meta(max_length=40)]
 """Seconds since 1970, or ISO 8601 text, UTC where it names no zone."""
 Ids = Annotated[list[Id], Meta(max_length=MOST_LISTED)]
@@ -68,7 +69,7 @@ class Query(Asker, forbid_unknown_fields=True, kw_only=True):
     exclude: Ids | None = None
     only: Ids | None = None
     where: Annotated[str, Meta(max_length=LONGEST_WHERE)] | None = None
-    item_columns: Annotated[list[str], Meta(max_length=MOST_COLUMNS)] = []
+    item_columns: Annotated[list[_Name], Meta(max_length=MOST_COLUMNS)] = []
     side: Annotated[str, Meta(max_length=LONGEST_ID)] | None = None
     utility: Weights | None = None
     explain: bool | Annotated[list[Id], Meta(max_length=MOST_EXPLAINED)] = False
@@ -84,7 +85,7 @@ class Rank(Asker, forbid_unknown_fields=True, kw_only=True):
     """Candidates of the caller's own, to be put in order: all of them come back that are in the catalogue."""
 
     candidates: Annotated[list[Id], Meta(min_length=1, max_length=MOST_K)]
-    item_columns: Annotated[list[str], Meta(max_length=MOST_COLUMNS)] = []
+    item_columns: Annotated[list[_Name], Meta(max_length=MOST_COLUMNS)] = []
 
 
 class Row(Asker, forbid_unknown_fields=True, kw_only=True):

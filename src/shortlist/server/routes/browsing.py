@@ -13,7 +13,7 @@ from shortlist.server.browsing import Browser
 from shortlist.server.bundles import Loaded
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.problems import Trouble, of_error
-from shortlist.server.wire import ENCODE, LONGEST_WHERE, MOST_K, Page
+from shortlist.server.wire import ENCODE, LONGEST_ID, LONGEST_WHERE, MOST_K, Page
 
 MOST_ROWS = 200
 
@@ -104,7 +104,10 @@ def _history(loaded: Loaded, name: str, index: int) -> list[dict[str, Any]]:
 def _page(browser: Browser, given: dict[str, list[str]], allow: Any) -> Reply:
     after = _number(given, "after", 0, 0, 2**53)
     limit = _number(given, "limit", 20, 1, MOST_ROWS)
-    found = browser.search(given.get("q", [""])[0][:512], after, limit, allow)
+    text = given.get("q", [""])[0]
+    if len(text) > LONGEST_ID:
+        raise Trouble(422, f"expected at most {LONGEST_ID} characters", pointer="/q")
+    found = browser.search(text, after, limit, allow)
     return Reply(ENCODE(Page(rows=browser.rows(found.rows), next=found.next, total=len(browser))))
 
 

@@ -200,7 +200,14 @@ def _schema(of_type: dict[Any, Any], first: Any, second: Any) -> Any:
 def _in_path(path: str) -> list[dict[str, Any]]:
     schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
     return [
-        {"name": name, "in": "path", "required": True, "description": said_of(name), "schema": schema}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": said_of(name),
+            "schema": schema,
+            "example": "42" if name == "user_id" else "50",
+        }
         for name in _PATH.findall(path)
     ]
 
