@@ -18,6 +18,7 @@ from shortlist.server.bundles import Loaded
 from shortlist.server.wire import Asker, Query, Row, Shortlist, Weights, seconds
 from shortlist.state.seen import Seen
 
+_NOTHING = np.zeros(0, np.int32)
 _FILTERS = ("exclude", "only", "where")
 _BESIDE = "item "  # before the name of an item's own column, so that it is not an answer's
 _TOLD = ("user_id", "item_id", "timestamp", "history", "history_timestamp", "history_rating")
@@ -35,14 +36,19 @@ def recommend(loaded: Loaded, queries: Sequence[Query]) -> list[Shortlist]:
         None if all(ids is None for ids in only) else only,
         None if all(text is None for text in where) else where,
     )
-    if queries[0].filter_seen and (since := _since(loaded, queries)) is not None:
-        both = since if chosen.exclude is None else chosen.exclude.joined(since)
-        chosen = chosen._replace(exclude=both)
+    first, filter_seen = queries[0], queries[0].filter_seen
+    if filter_seen and loaded.overlay is not None:
+        hidden = _had(loaded, queries)
+        if hidden is not None:
+            filter_seen = False  # all of it is hidden by itself
+        else:
+            hidden = _since(loaded, queries)
+        if hidden is not None:
+            both = hidden if chosen.exclude is None else chosen.exclude.joined(hidden)
+            chosen = chosen._replace(exclude=both)
     k = max(query.k for query in queries)
-    first = queries[0]
-    slate = shortlists(
-        recommender, read, chosen, k, filter_seen=first.filter_seen, utility=order_of(loaded, first.utility)
-    )
+    order = order_of(loaded, first.utility)
+    slate = shortlists(recommender, read, chosen, k, filter_seen=filter_seen, utility=order)
     return answers_of(loaded, queries, slate)
 
 
@@ -126,6 +132,24 @@ def asked(loaded: Loaded, asker: Asker) -> dict[str, Any]:
         if told is not None and len(told):
             row.update(told.request())
     return row
+
+
+def _had(loaded: Loaded, queries: Sequence[Query]) -> Seen | None:
+    """All that users had, in training and since, a row a query. None where a query says otherwise: by a
+    history of its own, or by a time that a model which reads the past stands at."""
+    overlay = loaded.overlay
+    if overlay is None:
+        return None
+    timed = loaded.recommender.users.past is not None
+    rows = []
+    for query in queries:
+        if query.history is not None or (timed and query.timestamp is not None):
+            return None
+        user = query.user_id
+        rows.append(_NOTHING if user is None else overlay.seen(user if type(user) is str else str(user)))
+    indptr = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=indptr[1:])
+    return Seen(indptr, np.concatenate(rows))
 
 
 def _since(loaded: Loaded, queries: Sequence[Query]) -> Seen | None:
