@@ -1,9 +1,83 @@
-// To come.
+// Two bundles side by side for the same person: what both recommend, what only one does, and how items move.
 
-import { h } from "../dom.js";
+import { get, identity, latest, post } from "../api.js";
+import { h, replace } from "../dom.js";
+import { stateful } from "../states.js";
+import { sides } from "./compare/sides.js";
+import { bodyOf, isChanged } from "./shortlist/asking.js";
+import { controlsCard } from "./shortlist/controls.js";
+import { whoCard } from "./shortlist/who.js";
 
 export const title = "Compare";
 
-export async function mount(element) {
-  element.append(h("p", { class: "panel" }, "This view is being made."));
+const NOBODY = { id: null, known: false, user: {}, history: [], total: 0 };
+
+export async function mount(element, context) {
+  if (context.bundles.length < 2) return alone(element, context);
+  const [first, second] = context.bundles;
+  const askPerson = latest(context.signal);
+  const askLists = latest(context.signal);
+  const who = whoCard(context);
+  const controls = controlsCard(context);
+  const body = h("div", {});
+  const view = stateful(body, "both shortlists");
+  const card = h("section", { class: "panel compare", "aria-label": "Both shortlists" }, body);
+  replace(element, h("div", { class: "people compare-page" }, who.element, controls.element, card));
+  let person = NOBODY;
+
+  async function loadPerson() {
+    const { user } = context.state;
+    person = user ? { ...NOBODY, id: user } : NOBODY;
+    who.show(user ? null : NOBODY);
+    if (!user) return;
+    const limit = Math.min(first.limits?.user_history ?? 2000, 2000);
+    const found = await askPerson((signal) => get(`v1/users/${identity(user)}`, { limit }, { signal }));
+    if (found === undefined) return;
+    person = { id: user, known: found.known, user: found.user, history: found.history, total: found.total ?? found.history.length };
+    who.show(person);
+    controls.show(person);
+  }
+
+  function ask(bundle, signal) {
+    const weight = bundle.utility?.adjustable === false ? "" : context.state.weight;
+    return post("v1/recommend", bodyOf(person, { ...context.state, side: bundle.side, weight }, bundle), { signal });
+  }
+
+  async function load() {
+    controls.show(person);
+    view.loading({ rows: 16 });
+    try {
+      const known = loadPerson();
+      known.catch(() => {}); // it is awaited below
+      if (isChanged(context.state)) await known;
+      const found = await askLists((signal) => Promise.all([ask(first, signal), ask(second, signal)]));
+      await known;
+      if (found === undefined) return;
+      controls.accept();
+      const { node, said } = sides(context, [first, second], found);
+      view.show(node);
+      context.announce(said);
+    } catch (error) {
+      if (context.signal.aborted) return;
+      if (!controls.refuse(error)) view.error(error, load);
+      else if (view.state !== "ready") view.empty("A setting cannot be read", "It says why.");
+    }
+  }
+
+  context.subscribe((_, changed) => {
+    if (!(changed.size === 1 && changed.has("side"))) load();
+  });
+  load();
+}
+
+function alone(element, context) {
+  const card = h("section", { class: "panel" });
+  replace(element, card);
+  const view = stateful(card, "both shortlists");
+  view.empty(
+    "This server answers from one bundle",
+    "Start it with two, and this page shows what each recommends to the same person:",
+    h("code", { class: "compare-command" }, "shortlist serve BUNDLE --against OTHER_BUNDLE"),
+    h("a", { class: "button", href: context.link("shortlist") }, "Back to the shortlist"),
+  );
 }

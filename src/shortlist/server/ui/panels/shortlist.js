@@ -49,7 +49,10 @@ export async function mount(element, context) {
       controls.show(person);
       await history.show(person);
     } catch (error) {
-      if (!context.signal.aborted) history.error(error, start);
+      if (!context.signal.aborted) {
+        who.show(undefined);
+        history.error(error, start);
+      }
       throw error;
     }
   }

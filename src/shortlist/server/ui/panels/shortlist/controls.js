@@ -2,9 +2,8 @@
 // this bundle is shown. A value that the server refuses is said at its field.
 
 import { debounce, h, replace, uid } from "../../dom.js";
-import { day, plain, score } from "../../format.js";
+import { day, nameOf, plain, score } from "../../format.js";
 import { itemsByIds } from "../../items.js";
-import { nameOf } from "../../format.js";
 import { aboutFields } from "./about.js";
 
 /** Returns the card with `show(person)`, `refuse(error)` (true where a field is to blame), `accept()`. */
@@ -21,9 +20,10 @@ export function controlsCard(context) {
   const about = aboutFields(context, bundle);
   const reset = h("button", { type: "button", class: "button button-small", onclick: clear }, "Reset");
 
-  const element = h(
-    "section",
-    { class: "panel controls", "aria-label": "Settings" },
+  const fold = h(
+    "details",
+    { class: "controls-fold" },
+    h("summary", {}, "Settings"),
     h("div", { class: "controls-fields" }, Object.values(fields).map((field) => field?.element)),
     h(
       "div",
@@ -34,6 +34,11 @@ export function controlsCard(context) {
       reset,
     ),
   );
+  const element = h("section", { class: "panel controls", "aria-label": "Settings" }, fold);
+  const wide = window.matchMedia("(min-width: 700px)"); // shortlist.css hides the summary from there on
+  const unfold = () => (fold.open = wide.matches || isSet(context.state));
+  wide.addEventListener("change", unfold, { signal: context.signal });
+  unfold();
 
   function clear() {
     context.set({ k: "", where: "", weight: "", at: "", seen: "", exclude: [], about: [] });
@@ -45,7 +50,7 @@ export function controlsCard(context) {
     for (const field of Object.values(fields)) field?.show(state, person);
     about?.show(state, person);
     seen.checked = state.seen === "1";
-    reset.hidden = !["where", "weight", "at", "seen"].some((name) => state[name] !== "") && state.k === "10" && !state.exclude.length && !state.about.length;
+    reset.hidden = !isSet(state);
     const names = await itemsByIds(state.exclude, { side: state.side, signal: context.signal }).catch(() => new Map());
     if (context.signal.aborted || state !== context.state) return;
     replace(excluded, state.exclude.length > 0 && excludedTags(context, names));
@@ -69,14 +74,20 @@ export function controlsCard(context) {
   return { element, show, accept, refuse };
 }
 
+/** Whether anything is not as it is at first. */
+function isSet(state) {
+  const texts = ["where", "weight", "at", "seen"].some((name) => state[name] !== "");
+  return texts || state.k !== "10" || state.exclude.length > 0 || state.about.length > 0;
+}
+
 /** A label, a control, a note and a place for what is wrong with it. */
-export function fieldOf({ label, control, note, wide = false }) {
+export function fieldOf({ label, control, note, size = "" }) {
   const id = control.id || uid("field");
   control.id = id;
   const said = h("p", { class: "field-error", id: `${id}-error`, role: "alert", hidden: true });
   const below = h("p", { class: "field-note", id: `${id}-note` }, note);
   control.setAttribute("aria-describedby", `${id}-note ${id}-error`);
-  const element = h("div", { class: wide ? "field field-wide" : "field" }, h("label", { for: id }, label), control, below, said);
+  const element = h("div", { class: `field ${size}` }, h("label", { for: id }, label), control, below, said);
   return {
     element,
     note: (text) => replace(below, text),
@@ -97,7 +108,7 @@ function kField(context, bundle) {
     else field.say({ message: `A whole number from 1 to ${most}` });
   });
   const input = h("input", { class: "input", type: "number", min: 1, max: most, step: 1, inputmode: "numeric", oninput: later });
-  const field = fieldOf({ label: "Items", control: input });
+  const field = fieldOf({ label: "Items", control: input, size: "field-narrow" });
   return { ...field, show: (state) => keep(input, state.k) };
 }
 
@@ -106,7 +117,7 @@ function whereField(context, bundle) {
   const input = h("input", { class: "input mono", type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false", oninput: later, onchange: () => later.now() });
   input.placeholder = exampleOf(bundle);
   const note = `Columns: ${bundle.item_columns.join(", ")}`;
-  const field = fieldOf({ label: "Only where", control: input, note, wide: true });
+  const field = fieldOf({ label: "Only where", control: input, note, size: "field-wide" });
   return { ...field, show: (state) => keep(input, state.where) };
 }
 
@@ -117,7 +128,7 @@ function weightField(context, bundle) {
   const later = debounce(() => context.set({ weight: Number(input.value) === own ? "" : input.value }), 120);
   const input = h("input", { type: "range", min: 0, max: Math.max(5, Math.ceil(2 * own)), step: 0.1, oninput: () => (draw(), later()) });
   const draw = () => replace(told, score(Number(input.value), 1), Number(input.value) === own ? " (the bundle's)" : ` (the bundle's is ${score(own, 1)})`);
-  const field = fieldOf({ label: `Weight of the predicted ${head}`, control: input, note: told });
+  const field = fieldOf({ label: `Weight of the ${head}`, control: input, note: told });
   return {
     ...field,
     show(state) {

@@ -61,9 +61,9 @@ function table(answer, bundle, { context, onwhy, whyOf }) {
   const columns = [
     { head: "#", label: "Rank", class: "number list-rank", cell: (item) => item.rank },
     { head: "Item", class: "list-item", cell: (item) => itemCell(context, item, bundle), row: true },
-    ranked && { head: "Retrieved", label: "Rank by retrieval alone, and how far ranking moved it", class: "list-move", cell: movement },
-    rated && { head: `Predicted ${head}`, class: "number list-rated", cell: (item) => metered(item[head], bundle.rating_scale ?? span(head)) },
-    { head: "Score", class: "number list-score", cell: (item) => metered(item.score, span("score")) },
+    ranked && { head: "Retrieved", label: "Rank by retrieval alone, and how far ranking moved it", class: "list-move", short: "Retrieved", cell: movement },
+    rated && { head: `Predicted ${head}`, class: "number list-rated", short: head, cell: (item) => metered(item[head], bundle.rating_scale ?? span(head)) },
+    { head: "Score", class: "number list-score", short: "Score", cell: (item) => metered(item.score, span("score")) },
     { head: "Retrieval", label: "Score of retrieval", class: "number list-retrieval", cell: (item) => metered(item.retrieval_score, span("retrieval_score")) },
     { head: "Source", class: "list-source", cell: (item) => h("span", { class: item.source === "popular" ? "badge badge-warn" : "badge" }, item.source) },
     { head: "", label: "Actions", class: "list-actions", cell: (item) => actions(item, bundle, { context, onwhy, open: whyOf(item) !== null }) },
@@ -81,7 +81,7 @@ function table(answer, bundle, { context, onwhy, whyOf }) {
         const row = h(
           "tr",
           { class: why ? "list-row list-open" : "list-row", role: "row", dataset: { id: item.item_id } },
-          columns.map((one) => h(one.row ? "th" : "td", { class: one.class, role: one.row ? "rowheader" : "cell", ...(one.row && { scope: "row" }), dataset: { head: one.head } }, one.cell(item))),
+          columns.map((one) => h(one.row ? "th" : "td", { class: one.class, role: one.row ? "rowheader" : "cell", ...(one.row && { scope: "row" }), dataset: one.short ? { short: one.short } : {} }, one.cell(item))),
         );
         return [row, why && h("tr", { class: "list-why", role: "row" }, h("td", { colspan: columns.length, role: "cell" }, why))];
       }),

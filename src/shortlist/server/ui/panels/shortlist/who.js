@@ -8,7 +8,7 @@ import { combobox } from "../../widgets/combobox.js";
 /** What a change of the person brings back to its default. */
 const FRESH = { without: [], with: [], rated: [], about: [], exclude: [], why: "", at: "" };
 
-/** Returns the card and `show(person)`; person null: it is being loaded. */
+/** Returns the card and `show(person)`; person null: it is being loaded; undefined: it could not be. */
 export function whoCard(context) {
   const field = combobox({
     label: "User",
@@ -47,7 +47,9 @@ export function whoCard(context) {
   function show(person) {
     if (document.activeElement !== field.input) field.input.value = context.state.user;
     fresh.setAttribute("aria-pressed", String(!context.state.user));
-    if (person === null) {
+    if (person === undefined) {
+      replace(facts, h("p", { class: "muted" }, "Nothing could be learnt of this user."));
+    } else if (person === null) {
       replace(facts, h("p", { class: "muted" }, "…"));
     } else if (!person.id) {
       const links = samples.map((id) =>
