@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shortlist._typing import Array, Doubles, Longs
+from shortlist._typing import Array, Columns, Doubles, Longs
 from shortlist.features.ground import Ground, Key, Par, par_of
-from shortlist.features.keys import Table, numbers, numeric
+from shortlist.features.keys import numbers, numeric
 from shortlist.features.log import Standing
 from shortlist.features.running import NONE, Spans
 from shortlist.specs.aggregates import ACTIVITY, ITEM, POPULARITY, USER, Aggregate, Context
@@ -106,13 +106,18 @@ def aggregate(spec: Aggregate, rows: Rows) -> Doubles:
         for more, sign in (((ITEM,), -1), ((USER,), -1), ((ITEM, USER), 1)):
             some, part = _tally(spec, (*spec.by, *more), par, rows)
             count, total = count + sign * some, total + sign * part
+    return stated(spec, count, total)
+
+
+def stated(spec: Aggregate, count: Doubles, total: Doubles) -> Doubles:
+    """The statistic of so many events with a sum of residuals, or of their squares; any shape."""
     if spec.statistic == "count":
         return np.log1p(count) / 3
     weight = count + spec.shrink
     if spec.statistic == "mean":
-        return np.divide(total, weight, out=np.zeros(len(rows)), where=weight > 0)
+        return np.divide(total, weight, out=np.zeros(weight.shape), where=weight > 0)
     squares = np.maximum(total, 0) + spec.shrink
-    return np.sqrt(np.divide(squares, weight, out=np.zeros(len(rows)), where=weight > 0))
+    return np.sqrt(np.divide(squares, weight, out=np.zeros(weight.shape), where=weight > 0))
 
 
 def _tally(spec: Aggregate, by: tuple[str, ...], par: Par, rows: Rows) -> tuple[Doubles, Doubles]:
@@ -163,14 +168,14 @@ def _column(spec: Context, rows: Rows) -> Doubles:
     key = ("column", spec.column, spec.equals)
     cached = rows.mine.cache
     if key not in cached:
-        cached[key] = _values(spec, table)
+        cached[key] = column_values(spec, table.columns)
     values: Doubles = cached[key][table.rows(places)]
     return values
 
 
-def _values(spec: Context, table: Table) -> Doubles:
+def column_values(spec: Context, columns: Columns) -> Doubles:
     """A column as numbers, the last an unknown row's, [n + 1]."""
-    column = table.columns[spec.column]
+    column = columns[spec.column]
     if not spec.equals:
         return np.append(numbers(column), np.nan)
     if numeric(column):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 
@@ -137,6 +139,23 @@ class Told:
             kept = np.arange(indptr[-1]) + np.repeat(self.log.indptr[rows] - indptr[:-1], counts)
         ratings = None if self.log.ratings is None else self.log.ratings[kept]
         return Told(self.rows[rows], Log(indptr, self.log.items[kept], self.log.times[kept], ratings))
+
+    def key(self, row: int) -> bytes:
+        """Of what one request tells: the same for equal histories only."""
+        found = self._keys[row]
+        if found is None:
+            log = self.log
+            own = slice(int(log.indptr[row]), int(log.indptr[row + 1]))
+            told = blake2b(log.items[own].tobytes(), digest_size=16)
+            told.update(log.times[own].tobytes())
+            if log.ratings is not None:
+                told.update(b"rated" + log.ratings[own].tobytes())
+            found = self._keys[row] = told.digest()
+        return found
+
+    @cached_property
+    def _keys(self) -> list[bytes | None]:
+        return [None] * len(self.rows)
 
     def seen(self) -> Seen:
         """The items of every history."""

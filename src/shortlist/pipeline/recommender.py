@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shortlist._typing import Array, Bools, Columns, Floats, Index, Longs, Scorer
+from shortlist._typing import Bools, Columns, Floats, Index, Longs, Scorer
+from shortlist.data.coded import Column
 from shortlist.errors import BundleError, RequestError
 from shortlist.features.history import DERIVED, LISTS, Events
 from shortlist.features.log import Log, Standing
-from shortlist.features.requests import Request, blanked, fill_missing, take_rows
+from shortlist.features.requests import Request
 from shortlist.features.schema import Schema
 from shortlist.index.exact import ExactIndex
 from shortlist.index.rows import Rows
 from shortlist.pipeline.arrivals import Table as Arrivals
 from shortlist.pipeline.arrivals import add_items, remove_items
+from shortlist.pipeline.encoded import Encoded
 from shortlist.pipeline.explaining import LATEST, Explanation, explain
+from shortlist.pipeline.figures import Figures, lists_of
 from shortlist.pipeline.filters import Filters
 from shortlist.pipeline.histories import Told
 from shortlist.pipeline.questions import (
@@ -36,6 +39,7 @@ from shortlist.pipeline.scoring import score, similar_items
 from shortlist.pipeline.shortlists import Asked, asked_columns, shortlists, vectors_of
 from shortlist.pipeline.slate import Slate, Table
 from shortlist.pipeline.stages import Aggregator, Popular, Utility, no_aggregates
+from shortlist.pipeline.standings import Standings
 from shortlist.specs.features import AsOf
 from shortlist.state.catalogue import Items
 from shortlist.state.seen import Seen
@@ -299,6 +303,11 @@ class Recommender:
         lengths: Floats = np.maximum(np.concatenate(parts), np.float32(1e-12))
         return lengths
 
+    @cached_property
+    def encoded(self) -> Encoded:
+        """What its scorers make of questions."""
+        return Encoded()
+
     # What is known of the past
 
     @cached_property
@@ -340,11 +349,28 @@ class Recommender:
             return None
 
         def representations(rows: Longs, positions: Longs) -> Floats:
+            count = lists_of(rows)
+            if count and self.standings is not None:
+                return self.standings(positions.reshape(-1, count), at.times[rows[::count]])
             starts = range(0, len(rows), _LISTED)
             blocks = [slice(start, start + _LISTED) for start in starts]
             return np.concatenate([self.represented(positions[b], at.rows(rows[b])) for b in blocks])
 
         return representations
+
+    @cached_property
+    def standings(self) -> Standings | None:
+        """The representations of all items as of any second, where there is a quick way to them."""
+        raters, schema, ranker = self.raters, self.schema, self.ranker
+        if raters is None or ranker is None:
+            return None
+        lengths = {name: schema.sizes.get(name, 1) for name in schema.candidate if name in DERIVED}
+
+        def encoded(positions: Longs, lists: Mapping[str, Column]) -> Floats:
+            columns = candidate_columns(self.items, schema, {}, positions)
+            return ranker.encode_candidate({**columns, **lists})[0]
+
+        return Standings.of(raters, encoded, lengths)
 
     def taken(self, users: Longs, told: Told | None) -> Seen:
         """What each query's user has taken: in the training rows, or in the history told."""
@@ -362,11 +388,9 @@ class Recommender:
         return had, self.seen_bonus
 
     @cached_property
-    def _over(self) -> dict[str, Any]:
-        past, people, things = self.users.past, self.users.columns, self.items.columns
-        if past is None:
-            return {}
-        return {name: a.over(past.log, people, things) for name, a in self.aggregates.items()}
+    def figures(self) -> Figures:
+        """What makes the aggregates of pairs."""
+        return Figures.of(self.aggregates, self.users, self.items.columns, self.events)
 
     def aggregator(
         self,
@@ -379,26 +403,7 @@ class Recommender:
         history; unknown: where these rows are to lack a column."""
         if not self.aggregates:
             return no_aggregates
-        mine: dict[str, Any] = {}
-        if told is not None:
-            people = {n: self._column_of(n, given or {}, at.users) for n in self.users.columns}
-            people |= {n: blanked(people[n], gone) for n, gone in (unknown or {}).items() if n in people}
-            log = told.log if self.events is None else self.events.at_par(told.log)
-            mine = {n: a.with_users(log, people) for n, a in self._over.items()}
-
-        def numbers(rows: Longs, positions: Longs) -> dict[str, Floats]:
-            out = {name: a.values(at.rows(rows), positions) for name, a in self._over.items()}
-            if told is not None and (own := told.rows[rows]).any():
-                of_row = Standing.of(rows[own], at.times[rows[own]])
-                for name, a in mine.items():
-                    out[name][own] = a.values(of_row, positions[own])
-            return out
-
-        return numbers
-
-    def _column_of(self, name: str, given: Columns, users: Longs) -> Array:
-        stored = take_rows(self.users.columns[name], users)
-        return fill_missing(given[name], stored) if name in given else stored
+        return self.figures.aggregator(at, told, given or {}, unknown or {})
 
 
 def _visible(log: Log, at: Standing, as_of: AsOf) -> Seen:

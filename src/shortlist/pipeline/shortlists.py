@@ -113,11 +113,10 @@ def _shortlist(
     """One block of queries of one filter; hidden: what each may not get."""
     users, columns, told = asked.users, asked.columns, asked.told
     at = Standing.of(users, asked.times)
-    query = asked_columns(recommender, asked)
     known = _answerable(recommender, users, told)
     representation = found = None
     if recommender.retriever is not None and recommender.searcher is not None:
-        representation, _ = both = recommender.retriever.encode_query(query)
+        representation, _ = both = recommender.encoded.of(recommender, "retriever", asked)
         vectors = vectors_of(both)
         if known.any():
             bonus = recommender.bonus(at, told)
@@ -129,7 +128,7 @@ def _shortlist(
         found = popular if found is None else choose(known, found, popular)
     if recommender.ranker is not None and recommender.item_representations is not None:
         if representation is None or recommender.ranker is not recommender.retriever:
-            representation = recommender.ranker.encode_query(query)[0]
+            representation = recommender.encoded.of(recommender, "ranker", asked)[0]
         numbers, as_of = recommender.aggregator(at, told, columns, asked.unknown), recommender.representer(at)
         items = recommender.item_representations
         found = rank(recommender.ranker, representation, items, found, numbers, as_of)

@@ -1,0 +1,202 @@
+"""What aggregates say of a user as of a time, whatever the item; what the user's events are. NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from shortlist._typing import Bools, Columns, Doubles, Floats, Longs
+from shortlist.features.crowds import Crowd, user_columns
+from shortlist.features.figures import DAY, column_values, stated
+from shortlist.features.ground import SHRINK, Ground, Key, par_of
+from shortlist.features.keys import LEVELS, Table, level, numbers
+from shortlist.features.log import Log
+from shortlist.features.running import UNIT, Running
+from shortlist.features.tastes import Story, Taste
+from shortlist.specs.aggregates import ACTIVITY, POPULARITY, Affinity, Aggregate, Context
+
+_FAR = 2.0**61
+
+Asking = tuple[Any, ...]
+"""Of each figure that depends on what the user is like, the value it is made for."""
+
+
+class Person(NamedTuple):
+    """A user at a time. figures float32 [F], standardised, of those that depend on neither item nor its
+    events; heights float32 [LEVELS, P], of those by popularity alone."""
+
+    figures: Floats
+    heights: Floats
+    taste: Taste
+    asking: Asking
+
+    @property
+    def size(self) -> int:
+        return int(self.figures.size + self.heights.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Stories:
+    """The stories of a ground's users."""
+
+    log: Log
+    crowd: Crowd
+    residuals: Doubles
+    above: Doubles
+    popular: Longs
+
+    @classmethod
+    def of(cls, ground: Ground, crowd: Crowd) -> Stories:
+        log = ground.log
+        none = np.zeros(len(log))
+        rated = ground.above is not None
+        return cls(
+            Log(*map(np.asarray, (log.indptr, log.items, log.times))),  # which may be mapped files
+            crowd,
+            ground.residuals("items", "row") if rated else none,
+            ground.above if ground.above is not None else none,
+            ground.counts(POPULARITY, ground.users, log.items, log.times, "row"),
+        )
+
+    def known(self, user: int, time: int) -> Story:
+        """What a user of the log did before a time."""
+        log = self.log
+        start = stop = 0
+        if 0 <= user < log.num_users:
+            start, end = int(log.indptr[user]), int(log.indptr[user + 1])
+            stop = start + int(np.searchsorted(log.times[start:end], time))
+        items = log.items[start:stop].astype(np.int64)
+        part = slice(start, stop)
+        return Story(items, log.times[part], self.above[part], self.residuals[part], self.popular[part])
+
+    def told(self, log: Log, mean: float, time: int) -> Story:
+        """The same of the only user of another log, whose ratings are all there."""
+        stop = int(np.searchsorted(log.times, time))
+        items, times = log.items[:stop].astype(np.int64), log.times[:stop]
+        total, count = self.crowd.past(items, times)
+        if log.ratings is None:
+            return Story(items, times, np.zeros(stop), np.zeros(stop), count)
+        above = log.ratings[:stop].astype(np.float64) - mean
+        usual = np.where(count > 0, total / (count + SHRINK), 0.0)
+        return Story(items, times, above, above - usual, count)
+
+
+@dataclass(frozen=True, eq=False)
+class Owns:
+    """Aggregates by user_id alone: their m columns and, of each, its window, how many last events, which sum,
+    its shrink, and whether it is a mean or a spread."""
+
+    columns: Longs
+    reaches: Longs
+    lasts: Longs
+    sums: Longs
+    shrink: Doubles
+    means: Bools
+    spreads: Bools
+
+    @classmethod
+    def of(cls, specs: list[tuple[int, Aggregate]]) -> Owns:
+        chosen = [spec for _, spec in specs]
+        return cls(
+            np.array([column for column, _ in specs], np.int64),
+            np.array([int(min(s.window or _FAR, _FAR)) for s in chosen], np.int64),
+            np.array([s.last or int(_FAR) for s in chosen], np.int64),
+            np.array([2 * (s.statistic == "spread") + (s.of == "rating") for s in chosen], np.int64),
+            np.array([s.shrink for s in chosen], np.float64),
+            np.array([s.statistic == "mean" for s in chosen], np.bool_),
+            np.array([s.statistic == "spread" for s in chosen], np.bool_),
+        )
+
+    def figures(self, story: Story, time: int) -> Doubles:
+        """float64 [m]."""
+        num = len(story.items)
+        start = np.searchsorted(story.times, np.maximum(time - self.reaches, -(2**62)))
+        start = np.maximum(start, num - self.lasts)
+        sums = np.zeros((4, num + 1))
+        sums[0, 1:], sums[1, 1:] = story.residuals, story.above
+        np.multiply(sums[:2], sums[:2], out=sums[2:])
+        np.cumsum(sums, axis=1, out=sums)
+        count = (num - start).astype(np.float64)
+        total = sums[self.sums, -1] - sums[self.sums, start]
+        means, spreads = self.means, self.spreads
+        out = np.log1p(count) / 3
+        weight = count + self.shrink
+        np.divide(total, weight, out=out, where=means & (weight > 0))
+        out[(means | spreads) & (weight <= 0)] = 0
+        squares = np.maximum(total, 0) + self.shrink
+        some = spreads & (weight > 0)
+        out[some] = np.sqrt(squares[some] / weight[some])
+        return out
+
+
+def pooled(spec: Aggregate, ground: Ground, keys: Longs, time: int) -> Doubles:
+    """An aggregate by neither user nor item, of some keys, as of a time."""
+    key = Key.of(spec.by, spec.bins, "row")
+    running: Running = ground.running(key)
+    clock, coded = running.clock, keys * running.clock.span
+    reach = np.int64(min(spec.window, 2.0**61))
+    stop = running.find(coded, int(clock.before(np.array([time]))[0]))
+    start = running.find(coded, int(clock.before(np.array([time - reach]))[0]) if spec.window else 0)
+    start = np.maximum(start, stop - spec.last) if spec.last else start
+    count = (stop - start).astype(np.float64)
+    if not spec.rated:
+        return stated(spec, count, count)
+    sums = ground.totals(key, par_of(spec), "row", spec.statistic == "spread").sums
+    return stated(spec, count, (sums[stop] - sums[start]) / UNIT)
+
+
+def pooled_key(spec: Aggregate, story: Story) -> Longs:
+    """The key of a user: how active the user is, or none."""
+    return level(np.array([len(story.items)])) if ACTIVITY in spec.by else np.zeros(1, np.int64)
+
+
+def heights(spec: Aggregate, ground: Ground, time: int) -> Doubles:
+    """An aggregate by popularity alone, of every level."""
+    return pooled(spec, ground, np.arange(LEVELS), time)
+
+
+def standing(spec: Context, story: Story, time: int) -> float:
+    """A context that is no column, NumPy's own rounding included."""
+    if spec.what == "time":
+        return float(time)
+    if spec.what == "hour_sine":
+        return float(np.sin(2 * np.pi * (time % DAY) / DAY))
+    if spec.what == "hour_cosine":
+        return float(np.cos(2 * np.pi * (time % DAY) / DAY))
+    num = len(story.items)
+    if spec.what == "position":
+        return float(np.log1p(float(num)) / 5)
+    if spec.what == "gap":
+        away = abs(time - int(story.times[num - spec.last])) if num >= spec.last else 0
+        return float(np.log1p(float(away)) / 5)
+    away = abs(time - int(story.times[0])) if num else 0
+    return float(np.log1p(float(away)) / 10)
+
+
+class Face(NamedTuple):
+    """What a user is like: a table of columns, as `table` codes them, and the row in it (-1: nobody's)."""
+
+    columns: Columns
+    codes: dict[tuple[str, int], Longs]
+    row: int
+
+    @classmethod
+    def of(cls, table: Table, row: int) -> Face:
+        return cls(table.columns, table.codes, row if 0 <= row < len(table) else -1)
+
+    def asking(self, spec: Aggregate | Affinity, ground: Ground) -> Any:
+        """The value that a figure is made for."""
+        if isinstance(spec, Affinity):
+            return self._value(spec.near)
+        return tuple(int(self.codes[at][self.row, 0]) for at in user_columns(spec, ground))
+
+    def number(self, spec: Context) -> float:
+        """A column's number."""
+        own = slice(self.row, self.row + 1) if self.row >= 0 else slice(0, 0)
+        return float(column_values(spec, {spec.column: self.columns[spec.column][own]})[0])
+
+    def _value(self, name: str) -> float:
+        own = slice(self.row, self.row + 1)
+        return float(numbers(self.columns[name][own])[0]) if self.row >= 0 else float("nan")

@@ -1,0 +1,72 @@
+"""What scorers make of questions: representations and vectors, kept where they take long to make.
+
+A model that reads the past looks at all a user did to encode one question. As long as neither user, time,
+what is told nor what else is given differs, nor does the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from shortlist._typing import Columns, Floats, Scorer
+from shortlist.features.kept import Kept
+from shortlist.pipeline.histories import TOLD
+from shortlist.pipeline.shortlists import asked_columns
+
+if TYPE_CHECKING:
+    from shortlist.pipeline.recommender import Recommender
+    from shortlist.pipeline.shortlists import Asked
+
+MOST = 1 << 22
+"""Numbers that are held: 16 MB."""
+
+Both = tuple[Floats, Floats | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Questions that were encoded, by scorer ("retriever", "ranker")."""
+
+    _kept: Kept[tuple[Floats, Floats | None]] = field(default_factory=lambda: Kept(MOST), repr=False)
+
+    def of(self, recommender: Recommender, name: str, asked: Asked) -> Both:
+        """What `Scorer.encode_query` says of questions."""
+        scorer: Scorer = getattr(recommender, name)
+        if recommender.events is None or asked.unknown or not len(asked):
+            return scorer.encode_query(asked_columns(recommender, asked))
+        keys = _keys(name, asked)
+        found = [self._kept.get(key) for key in keys]
+        new = np.array([row for row, known in enumerate(found) if known is None], np.int64)
+        if len(new):
+            part = asked if len(new) == len(asked) else asked[new]
+            first, second = scorer.encode_query(asked_columns(recommender, part))
+            if len(new) == len(asked):
+                self._keep(keys, first, second)
+                return first, second
+            self._keep([keys[row] for row in new], first, second)
+            for place, row in enumerate(new.tolist()):
+                found[row] = first[place], None if second is None else second[place]
+        representations, vectors = zip(*(both for both in found if both is not None), strict=True)
+        return np.stack(representations), None if vectors[0] is None else np.stack(vectors)
+
+    def _keep(self, keys: list[Any], first: Floats, second: Floats | None) -> None:
+        for place, key in enumerate(keys):
+            both = first[place].copy(), None if second is None else second[place].copy()
+            self._kept.put(key, both, both[0].size + (0 if both[1] is None else both[1].size) + 32)
+
+
+def _keys(name: str, asked: Asked) -> list[Any]:
+    """Of each question what it says: equal of equal questions only."""
+    told, times, users = asked.told, asked.times.tolist(), asked.users.tolist()
+    given = [_values(asked.columns, column) for column in asked.columns if column not in TOLD]
+    pasts: list[bytes | None] = [None] * len(users)
+    if told is not None:
+        pasts = [told.key(row) if tells else None for row, tells in enumerate(told.rows.tolist())]
+    return list(zip((name,) * len(users), users, times, pasts, *given, strict=True))
+
+
+def _values(columns: Columns, name: str) -> list[Any]:
+    values = columns[name].tolist()
+    return values if columns[name].ndim == 1 else [tuple(value) for value in values]
