@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from shortlist._typing import Array, Bools, Columns, Longs
+from shortlist._typing import Array, Bools, Columns, Doubles, Ints, Longs
 from shortlist.errors import RequestError, did_you_mean
 from shortlist.pipeline.slate import plain_values
 
 _SAMPLE = 2_000  # rows that tell what a column is
 _END = "\n"
+_BLOCK = 1 << 17  # rows whose masks are looked at together
+_RARE = 2_000  # rows that hold a text: as many are found at once, wherever they are
+_LOOKS = 30_000  # rows that are looked at for one page, where more hold it: some 30 ms
 
 
 class Found(NamedTuple):
-    """Rows of a page, and where the next one begins, if there is more."""
+    """Rows of a page, and where the next one begins, if there may be more."""
 
     rows: Longs
     next: int | None
@@ -27,12 +28,20 @@ class Found(NamedTuple):
 
 class Browser:
     """Rows of ids and columns. What is searched is each row's id and its name: the column `title` or `name`,
-    else the first column of texts that mostly differ. left_out: rows that are not shown."""
+    else the first column of texts that mostly differ. left_out: rows that are not shown. popular: all rows,
+    the most popular first; log_popularity: float [n], beside it."""
 
     def __init__(
-        self, id_column: str, ids: Sequence[Any], columns: Columns, left_out: Bools | None = None
+        self,
+        id_column: str,
+        ids: Sequence[Any],
+        columns: Columns,
+        left_out: Bools | None = None,
+        popular: Ints | None = None,
+        log_popularity: Doubles | None = None,
     ) -> None:
         self.id_column, self.ids, self.columns = id_column, ids, columns
+        self.popular, self.log_popularity = popular, log_popularity
         self._left_out = left_out
         self.shown = {n: c for n, c in columns.items() if c.ndim == 1 or c.dtype.kind == "O"}
         named: list[str] = [name for name in ("title", "name") if name in columns]
@@ -42,21 +51,48 @@ class Browser:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def search(self, text: str, after: int, limit: int, allow: Bools | None = None) -> Found:
+    @property
+    def ready(self) -> bool:
+        """Whether texts can be searched without making the one text of all names first."""
+        return "_texts" in self.__dict__
+
+    def prepare(self) -> None:
+        """Make what searching texts needs: about a second for a million rows."""
+        _ = self._texts
+
+    def num_shown(self, allow: Bools | None = None) -> int:
+        """Rows that may be found without a text."""
+        if self._left_out is None:
+            return len(self) if allow is None else int(np.count_nonzero(allow))
+        return int(np.count_nonzero(~self._left_out if allow is None else allow & ~self._left_out))
+
+    def search(
+        self,
+        text: str,
+        after: int,
+        limit: int,
+        allow: Bools | None = None,
+        *,
+        by_popularity: bool = False,
+        first: int = -1,
+    ) -> Found:
         """The next rows from `after` on whose id or name holds a text, whatever its case; "": all.
 
-        allow: bool [n], rows that may be found.
+        allow: bool [n], rows that may be found. by_popularity: `after` counts in that order. first: a row
+        that comes before all others, where it may be found. Only so many rows are looked at in one call: a
+        page may be short, or empty, and still name a next one.
         """
-        found: list[int] = []
-        row = after
-        while len(found) <= limit:
-            row = self._next(text.casefold(), row)
-            if row < 0:
-                return Found(np.array(found, np.int64), None)
-            if (allow is None or allow[row]) and (self._left_out is None or not self._left_out[row]):
-                found.append(row)
-            row += 1
-        return Found(np.array(found[:limit], np.int64), found[limit])
+        lead = first if first >= 0 and self._may_show(np.array([first]), allow)[0] else -1
+        found = [lead] if lead >= 0 and after == 0 else []
+        order = self.popular if by_popularity else None
+        if not text:
+            places, then = self._plain(after, limit + 1 - len(found), allow, order, lead)
+        else:
+            places, then = self._holding(text.casefold(), after, limit + 1 - len(found), allow, order, lead)
+        rows = [*found, *(places if order is None else order[places].tolist())]
+        if len(rows) > limit:
+            then = places[-1]
+        return Found(np.array(rows[:limit], np.int64), then)
 
     def rows(self, places: Longs) -> list[dict[str, Any]]:
         """All that is stored of rows, but for vectors."""
@@ -71,25 +107,77 @@ class Browser:
             raise RequestError(f"there is no column {name!r}", hint=did_you_mean(name, self.columns))
         return self.columns[name]
 
-    def _next(self, text: str, start: int) -> int:
-        """The first row from `start` on that holds a text; -1: none."""
-        if start >= len(self.ids):
-            return -1
-        if not text:
-            return start
+    # Each gives places (rows, or places of an order) and where to go on, if not all was looked at.
+
+    def _plain(
+        self, after: int, limit: int, allow: Bools | None, order: Ints | None, lead: int
+    ) -> tuple[list[int], int | None]:
+        """Without a text, whole arrays at a time."""
+        shown: list[int] = []
+        for start in range(after, len(self), _BLOCK):
+            stop = min(len(self), start + _BLOCK)
+            rows = np.arange(start, stop) if order is None else order[start:stop]
+            kept = self._may_show(rows, allow) & (rows != lead)
+            shown += (np.flatnonzero(kept)[: limit - len(shown)] + start).tolist()
+            if len(shown) >= limit:
+                break
+        return shown, None
+
+    def _holding(
+        self, text: str, after: int, limit: int, allow: Bools | None, order: Ints | None, lead: int
+    ) -> tuple[list[int], int | None]:
+        """With a text: all rows that hold it, where they are few; else row by row, so far as that may go."""
+        rows = self._rare(text)
+        if rows is not None:
+            rows = rows[self._may_show(rows, allow) & (rows != lead)]
+            places = rows if order is None else np.sort(self._ranks[rows])
+            return places[np.searchsorted(places, after) :][:limit].tolist(), None
         whole, ends = self._texts
-        at = whole.find(text, ends[start - 1] if start else 0)
-        return -1 if at < 0 else bisect_right(ends, at)
+        every = np.arange(len(self)) if order is None else order
+        left = np.flatnonzero(self._may_show(every[after:], allow)) + after
+        shown: list[int] = []
+        for place, row in zip(left[:_LOOKS].tolist(), every[left[:_LOOKS]].tolist(), strict=True):
+            start = int(ends[row - 1]) if row else 0
+            if row != lead and whole.find(text, start, int(ends[row])) >= 0:
+                shown.append(place)
+                if len(shown) >= limit:
+                    return shown, None
+        return shown, int(left[_LOOKS]) if len(left) > _LOOKS else None
+
+    def _may_show(self, rows: Longs | Ints, allow: Bools | None) -> Bools:
+        kept = np.ones(len(rows), np.bool_) if allow is None else allow[rows]
+        return kept if self._left_out is None else kept & ~self._left_out[rows]
+
+    def _rare(self, text: str) -> Longs | None:
+        """All rows that hold a text, ascending; None where they are many."""
+        whole, ends = self._texts
+        rows: list[int] = []
+        at = whole.find(text)
+        while at >= 0:
+            rows.append(int(np.searchsorted(ends, at, side="right")))
+            if len(rows) > _RARE:
+                return None
+            at = whole.find(text, int(ends[rows[-1]]))
+        return np.array(rows, np.int64)
 
     @cached_property
-    def _texts(self) -> tuple[str, list[int]]:
+    def _ranks(self) -> Ints:
+        """The place of each row in the order of popularity."""
+        assert self.popular is not None
+        ranks = np.empty(len(self.popular), np.int32)
+        ranks[self.popular] = np.arange(len(ranks), dtype=np.int32)
+        return ranks
+
+    @cached_property
+    def _texts(self) -> tuple[str, Longs]:
         """All rows as one text, a line each, and where each line ends."""
         names = [""] * len(self.ids) if self.name is None else self.columns[self.name].tolist()
         lines = [
             f"{identity} {name}".replace(_END, " ").casefold() + _END
             for identity, name in zip(self.ids, names, strict=True)
         ]
-        return "".join(lines), list(accumulate(map(len, lines)))
+        ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)))
+        return "".join(lines), ends
 
 
 def _tells_apart(column: Array) -> bool:

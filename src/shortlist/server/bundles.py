@@ -9,10 +9,12 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from time import time
+from typing import Any
 
 from shortlist.bundle import folder_of, inspect, verify
 from shortlist.bundle.live import open_live
 from shortlist.errors import BundleError, ShortlistError
+from shortlist.pipeline.live import Live
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.slate import FIXED, head_column
 from shortlist.server.browsing import Browser
@@ -21,6 +23,7 @@ from shortlist.server.events.recent import Recent
 from shortlist.server.settings import Settings, Side
 
 _WATCHED = ("manifest.json", "live/journal")
+Signature = tuple[tuple[int, ...] | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +35,16 @@ class Loaded:
     recommender: Recommender
     overlay: Overlay | None
     since: float
+    manifest: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def items(self) -> Browser:
         """Its catalogue, to be searched."""
         items = self.recommender.items
-        return Browser("item_id", items.vocabulary.values, items.columns, items.retired)
+        return Browser(
+            *("item_id", items.vocabulary.values, items.columns, items.retired),
+            *(items.by_popularity, items.log_popularity),
+        )
 
     @cached_property
     def heads(self) -> dict[str, str]:
@@ -53,11 +60,15 @@ class Loaded:
 
 @dataclass(eq=False)
 class Variant:
-    """One side: what answers now, and what answered before."""
+    """One side: what answers now, and what answered before. live: what was last read from disk, and follows
+    what is added there; of_live: what was made of it; of: what the bundle's signature was."""
 
     side: Side
     now: Loaded
-    seen: object = None
+    seen: Signature = ()
+    live: Live | None = field(default=None, repr=False)
+    of_live: Loaded | None = field(default=None, repr=False)
+    of: Signature = ()
     before: Loaded | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -79,7 +90,8 @@ class Variants:
         self.all: list[Variant] = []
         for side in settings.sides:
             seen = _signature(side.path)
-            self.all.append(Variant(side, self._load(side, check=False), seen))
+            loaded, live = self._load(side, check=False)
+            self.all.append(Variant(side, loaded, seen, live, loaded, seen[:1]))
         total = sum(side.share for side in settings.sides)
         ends = [sum(side.share for side in settings.sides[: n + 1]) for n in range(len(settings.sides))]
         self._ends = [end / total for end in ends]
@@ -101,7 +113,7 @@ class Variants:
 
     async def reload(self, variant: Variant, *, force: bool = True) -> bool:
         """Take what is on disk into use, if it is another version (or force). Whatever is under way goes on
-        with what it began with.
+        with what it began with. Where items came or went and the bundle is the same, only that is read.
 
         Raises ShortlistError where it fails verification or does not answer: what was in use stays so.
         """
@@ -111,13 +123,21 @@ class Variants:
                 return False
             variant.seen = seen  # a bad one is not tried again until it changes
             try:
-                loaded = await asyncio.to_thread(self._load, variant.side)
+                same = not force and seen[:1] == variant.of
+                more = await asyncio.to_thread(self._more, variant) if same else None
+                if more is None:
+                    loaded, live = await asyncio.to_thread(self._load, variant.side)
+                else:
+                    loaded, live = more
             except (ShortlistError, OSError) as error:
                 self._told("reloads_refused", variant.side.name, str(error))
                 if isinstance(error, ShortlistError):
                     raise
                 raise BundleError(str(error)) from error
-            variant.before, variant.now = variant.now, loaded
+            if more is None or variant.now is not variant.of_live:  # else the one before stays what it was
+                variant.before = variant.now
+            variant.now = variant.of_live = loaded
+            variant.live, variant.of = live, seen[:1]
             self._told("reloads", variant.side.name, loaded.version)
             return True
 
@@ -129,17 +149,34 @@ class Variants:
         variant.before, variant.now = variant.now, variant.before
         self._told("rollbacks", variant.side.name, variant.now.version)
 
-    def _load(self, side: Side, check: bool = True) -> Loaded:
+    def _load(self, side: Side, check: bool = True) -> tuple[Loaded, Live]:
         if check:
             verify(side.path)
         live = open_live(side.path, write=False)
-        digest = str(inspect(folder_of(side.path))["digest"])[:12]
-        version = f"{digest}+{live.version}" if live.version else digest
-        recommender = live.recommender
-        overlay = None if self._recent is None else Overlay(self._recent, recommender, self._ignored)
-        loaded = Loaded(side.name, version, recommender, overlay, time())
+        loaded = self._made(side, live, inspect(folder_of(side.path)))
         warm_up(loaded)
-        return loaded
+        return loaded, live
+
+    def _more(self, variant: Variant) -> tuple[Loaded, Live] | None:
+        """The same bundle with what was added and removed since; None where it is not the same any more."""
+        live, last = variant.live, variant.of_live
+        if live is None or last is None:
+            return None
+        live.refresh()
+        if _signature(variant.side.path)[:1] != variant.of:  # replaced meanwhile: it is to be verified
+            return None
+        loaded = self._made(variant.side, live, last.manifest)
+        if loaded.recommender.users is last.recommender.users and "users" in last.__dict__:
+            loaded.__dict__["users"] = last.users  # with the text of their names
+        warm_up(loaded)
+        return loaded, live
+
+    def _made(self, side: Side, live: Live, manifest: dict[str, Any]) -> Loaded:
+        digest = str(manifest["digest"])[:12]
+        now = live.now
+        version = f"{digest}+{now.number}" if now.number else digest
+        overlay = None if self._recent is None else Overlay(self._recent, now.recommender, self._ignored)
+        return Loaded(side.name, version, now.recommender, overlay, time(), manifest)
 
 
 def heads_of(recommender: Recommender) -> dict[str, str]:
@@ -170,10 +207,10 @@ def warm_up(loaded: Loaded) -> None:
     _ = loaded.items, loaded.users, loaded.heads
 
 
-def _signature(path: Path) -> object:
-    """What changes when a bundle is replaced or its items change; None where there is none."""
+def _signature(path: Path) -> Signature:
+    """What changes when a bundle is replaced, and when its items change; None where there is none."""
     folder = folder_of(path)
-    found: list[object] = []
+    found: list[tuple[int, ...] | None] = []
     for name in _WATCHED:
         try:
             about = (folder / name).stat()
