@@ -1,0 +1,418 @@
+"""The shortlist of a person in a real browser, feature by feature: `make test-browser`.
+
+What the page shows is compared with direct calls of the interface: with the request that the page sent, and
+where a thing was taken away or put in, with a request that is made here.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+USER = "42"
+
+
+def number(text: str) -> float:
+    """A figure as the page writes it: a true minus, a sign, whatever stands behind it."""
+    found = re.search(r"-?\d+(\.\d+)?", text.replace("−", "-").replace(",", ""))
+    assert found, text
+    return float(found[0])
+
+
+def listed(page: Any) -> list[str]:
+    return [row.get_attribute("data-id") for row in page.locator(".list-row").all()]
+
+
+@contextmanager
+def asked(page: Any, settled: Any) -> Iterator[dict[str, Any]]:
+    """What happens inside makes the page ask for a shortlist. Gives the request, once it is answered."""
+    found: dict[str, Any] = {}
+    with page.expect_response(lambda one: one.url.endswith("/v1/recommend") and one.ok) as answer:
+        yield found
+    found.update(answer.value.request.post_data_json)
+    settled(page)
+
+
+def require_list(page: Any, server: Any, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The page's table is the answer to a request, in all its figures."""
+    items = server.ask("/v1/recommend", body)["items"]
+    assert listed(page) == [item["item_id"] for item in items]
+    for row, item in zip(page.locator(".list-row").all(), items, strict=True):
+        cell = {name: row.locator(f".list-{name}") for name in ("rank", "item", "move", "rated", "score")}
+        assert cell["rank"].inner_text().strip() == str(item["rank"])
+        assert item["title"] in cell["item"].inner_text()
+        assert number(cell["move"].inner_text()) == item["retrieval_rank"]
+        assert number(cell["rated"].inner_text()) == pytest.approx(item["rating"], abs=0.0051)
+        assert number(cell["score"].inner_text()) == pytest.approx(item["score"], abs=0.0051)
+        found = row.locator(".list-retrieval").text_content()
+        assert number(found) == pytest.approx(item["retrieval_score"], abs=0.0051)
+        assert row.locator(".list-source").text_content() == item["source"]
+    return items
+
+
+def past(server: Any, user: str) -> list[dict[str, Any]]:
+    return server.ask(f"/v1/users/{quote(user, safe='')}?limit=2000")["history"]
+
+
+def told(history: list[dict[str, Any]]) -> dict[str, Any]:
+    """A history as a request tells it."""
+    return {
+        "history": [row["item_id"] for row in history],
+        "history_timestamp": [row["timestamp"] for row in history],
+        "history_rating": [row["rating"] for row in history],
+    }
+
+
+# -- who
+
+
+def test_a_user_is_found_by_id(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server)
+    settled(page)
+    field = page.get_by_role("combobox", name="User")
+    field.fill(USER)
+    page.get_by_role("option").first.wait_for()
+    assert page.get_by_role("option").first.inner_text().startswith(USER)  # itself before 142 and 420
+    with asked(page, settled) as body:
+        page.get_by_role("option").first.click()
+    assert body["user_id"] == USER and f"user={USER}" in page.url
+    items = require_list(page, server, body)
+    assert len(items) == 10
+    stored = server.ask(f"/v1/users/{USER}")
+    assert stored["user"]["occupation"] in page.locator(".who-facts").inner_text()
+
+
+def test_an_id_nobody_has_gets_what_is_popular(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server)
+    settled(page)
+    field = page.get_by_role("combobox", name="User")
+    field.fill("nobody/at all?")
+    with asked(page, settled) as body:
+        field.press("Enter")
+    assert body["user_id"] == "nobody/at all?"
+    assert "unknown" in page.locator(".who-facts").inner_text()
+    assert listed(page) == [item["item_id"] for item in server.ask("/v1/recommend", body)["items"]]
+
+
+def test_somebody_new_picks_films(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server)
+    settled(page)
+    popular = server.ask("/v1/items?order=popular&limit=10")["rows"]
+    shown = page.locator(".pick-name").all_inner_texts()
+    assert [row["title"] in text for row, text in zip(popular, shown, strict=True)] == [True] * 10
+    before = listed(page)
+    with asked(page, settled) as body:
+        page.get_by_role("button", name=f"Add {popular[3]['title']}").click()
+    assert body["history"] == [popular[3]["item_id"]] and "user_id" not in body
+    require_list(page, server, body)
+    first = listed(page)
+    with asked(page, settled) as body:
+        page.get_by_role("combobox", name="Add an item").fill("scream")
+        page.get_by_role("option", name=re.compile(r"^Scream \(1996\)")).click()
+    assert body["history"][1:] == [popular[3]["item_id"]] and len(body["history"]) == 2
+    require_list(page, server, body)
+    assert len({tuple(before), tuple(first), tuple(listed(page))}) == 3
+    with asked(page, settled) as body:
+        page.get_by_label(f"Rating of {popular[3]['title']}").select_option("1")
+    assert body["history_rating"][1] == 1
+    require_list(page, server, body)
+
+
+# -- the history
+
+
+def test_the_history_is_a_time_line(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, f"#/shortlist?user={USER}")
+    settled(page)
+    history = past(server, USER)
+    entries = page.locator(".history-entry")
+    shown = [entry.get_attribute("data-id") for entry in entries.all()]
+    assert shown == [row["item_id"] for row in history][: len(shown)] and len(shown) >= 20
+    times = [entry.locator("time").get_attribute("datetime") for entry in entries.all()]
+    assert times == sorted(times, reverse=True)
+    assert page.locator(".history-day h3").first.inner_text()
+    assert page.locator(".strip circle").count() == len(history)
+    more = page.locator(".history-more")
+    if more.count():
+        more.click()
+        assert entries.count() == min(len(history), len(shown) + 100)
+
+
+def test_taking_an_item_out_and_back_changes_the_list(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, f"#/shortlist?user={USER}")
+    settled(page)
+    before = listed(page)
+    history = past(server, USER)
+    with asked(page, settled):
+        page.get_by_role("button", name=re.compile("^Take ")).first.click()
+    without = {"user_id": USER, "k": 10, "item_columns": ["title"], **told(history[1:])}
+    items = require_list(page, server, without)
+    with asked(page, settled):
+        page.get_by_role("button", name=re.compile("^Put .* back")).click()
+    assert listed(page) == before
+    scores = {item["item_id"]: item["score"] for item in items}
+    original = server.ask("/v1/recommend", {"user_id": USER, "k": 10})["items"]
+    assert scores != {item["item_id"]: item["score"] for item in original}
+
+
+def test_adding_an_item_changes_the_list(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, f"#/shortlist?user={USER}")
+    settled(page)
+    before = listed(page)
+    with asked(page, settled) as body:
+        page.get_by_role("combobox", name="Add an item").fill("alien")
+        page.get_by_role("option", name=re.compile(r"^Alien \(1979\)")).click()
+    history = past(server, USER)
+    assert body["history"][1:] == [row["item_id"] for row in history]
+    added = body["history"][0]
+    assert server.ask(f"/v1/items/{added}")["title"] == "Alien (1979)"
+    require_list(page, server, body)
+    assert listed(page) != before and added not in listed(page)
+    page.reload()
+    settled(page)
+    require_list(page, server, body)  # the change is in the address
+    with asked(page, settled):
+        page.get_by_role("button", name="As it was").click()
+    assert listed(page) == before
+
+
+# -- settings
+
+
+def test_how_many(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, f"#/shortlist?user={USER}")
+    settled(page)
+    with asked(page, settled) as body:
+        page.get_by_label("Items", exact=True).fill("25")
+    assert body["k"] == 25
+    assert len(require_list(page, server, body)) == 25
+
+
+def test_a_filter(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, f"#/shortlist?user={USER}", expected=("422",))
+    settled(page)
+    field = page.get_by_label("Only where")
+    with asked(page, settled) as body:
+        field.fill("year < 1970")
+    for item in require_list(page, server, {**body, "item_columns": ["title", "year"]}):
+        assert item["year"] < 1970
+    field.fill("yaer < 1970")
+    page.locator(".field-error", has_text="yaer").wait_for()
+    assert field.get_attribute("aria-invalid") == "true"
+    with asked(page, settled):
+        field.fill("year > 3000 or year < 1970")
+    assert field.get_attribute("aria-invalid") is None
+    field.fill("year > 3000")
+    page.get_by_text("Nothing is left to recommend").wait_for()
+    with asked(page, settled):
+        page.get_by_role("button", name="Clear the filters").click()
+    assert len(listed(page)) == 10
+
+
+def test_leaving_an_item_out_and_having_the_seen_ones(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, f"#/shortlist?user={USER}")
+    settled(page)
+    first, second = listed(page)[:2]
+    with asked(page, settled) as body:
+        page.locator(".list-row").first.get_by_role("button", name=re.compile("Leave .* out")).click()
+    assert body["exclude"] == [first] and listed(page)[0] == second
+    with asked(page, settled) as body:
+        page.get_by_label("Also what they had").check()
+    assert body["filter_seen"] is False
+    require_list(page, server, body)
+    assert set(listed(page)) & {row["item_id"] for row in past(server, USER)}
+    with asked(page, settled):
+        page.get_by_role("button", name="Reset").click()
+    assert listed(page)[0] == first
+
+
+def test_the_time_of_day(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, f"#/shortlist?user={USER}")
+    settled(page)
+    answers = []
+    for time in ("1998-04-20T04:00", "1998-04-20T16:00"):
+        with asked(page, settled) as body:
+            page.get_by_label("Date and time (UTC)").fill(time)
+        assert body["timestamp"] == time
+        answers.append(require_list(page, server, body))
+    scores = [{item["item_id"]: item["score"] for item in items} for items in answers]
+    assert scores[0] != scores[1]
+
+
+def test_the_weight_of_the_rating(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, f"#/shortlist?user={USER}")
+    settled(page)
+    slider = page.get_by_label("Weight of the rating")
+    with asked(page, settled) as body:
+        slider.fill("0")
+    assert body["utility"] == {"rating_weight": 0}
+    items = require_list(page, server, body)
+    # By retrieval alone nothing moves.
+    assert [item["retrieval_rank"] for item in items] == [item["rank"] for item in items]
+    with asked(page, settled) as body:
+        slider.fill("5")
+    items = require_list(page, server, body)
+    for item in items:
+        assert item["score"] == pytest.approx(item["retrieval_score"] + 5 * item["rating"], abs=1e-4)
+    assert [item["retrieval_rank"] for item in items] != [item["rank"] for item in items]
+
+
+def test_what_is_told_of_the_person(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, f"#/shortlist?user={USER}")
+    settled(page)
+    page.get_by_text("About the person").click()
+    with asked(page, settled) as body:
+        page.get_by_label("age").fill("9")
+    assert body["context"] == {"age": 9}
+    with asked(page, settled) as body:
+        page.get_by_label("occupation").select_option("student")
+    assert body["context"] == {"age": 9, "occupation": "student"}
+    require_list(page, server, body)
+
+
+# -- why
+
+
+def test_why_is_what_direct_calls_answer(visit: Any, server: Any, settled: Any) -> None:
+    """Each figure is the answer's; and each history item's is that of a request told without it."""
+    page = visit(server, f"#/shortlist?user={USER}")
+    settled(page)
+    with asked(page, settled) as body:
+        page.locator(".list-row").nth(1).get_by_role("button", name=re.compile("^Why ")).click()
+    page.wait_for_selector(".why[data-state=ready]")
+    answer = server.ask("/v1/recommend", body)
+    item = answer["items"][1]
+    assert body["explain"] == [item["item_id"]]
+    changes = answer["explained"]["changes"]
+    score = number(page.locator(".why-sum strong").inner_text())
+    assert score == pytest.approx(item["score"], abs=0.0051)
+    want = [
+        (round(-one["score_change"], 2), round(one["score"], 2), one["rank"])
+        for one in sorted(item["why"], key=lambda one: one["score_change"])
+        if one["score_change"] != 0 or one["rank_change"]
+    ]
+    shown = [row.locator("th, td").all_inner_texts() for row in page.locator(".why-bars tbody tr").all()]
+    assert len(shown) == len(want) > 5
+    for texts, (speaks, then, rank) in zip(shown, want, strict=True):
+        assert any(number(text) == pytest.approx(speaks, abs=0.0101) for text in texts[1:3] if text.strip())
+        assert number(texts[-2]) == pytest.approx(then, abs=0.0101)
+        assert ("gone" in texts[-1]) if rank is None else number(texts[-1].strip("▲▼ ")) == rank
+
+    history = past(server, USER)
+    alone = {
+        one["item_id"]: n for n, one in enumerate(changes) if one["kind"] == "history" and one["item_id"]
+    }
+    assert len(alone) >= 10
+    for item_id, n in list(alone.items())[:8]:
+        kept = [row for row in history if row["item_id"] != item_id]
+        # What was had stays left out: only what the model is told is changed.
+        out = {"filter_seen": False, "exclude": [row["item_id"] for row in history]}
+        direct = server.ask("/v1/recommend", {"user_id": USER, "k": 1_000, **out, **told(kept)})
+        found = {one["item_id"]: one for one in direct["items"]}.get(item["item_id"])
+        (why,) = (one for one in item["why"] if one["change"] == n)
+        if found is None:
+            assert why["rank"] is None
+        else:
+            assert found["score"] == pytest.approx(why["score"], abs=1e-4)
+            assert found["rank"] == why["rank"]
+
+
+# -- two bundles
+
+
+def test_two_bundles_side_by_side(visit: Any, pair: Any, settled: Any) -> None:
+    page = visit(pair, f"#/compare?user={USER}")
+    page.wait_for_selector(".compare-table")
+    settled(page)
+    lists = [
+        pair.ask("/v1/recommend", {"user_id": USER, "side": side, "k": 10, "item_columns": ["title"]})
+        for side in ("a", "b")
+    ]
+    for table, answer in zip(page.locator(".compare-table").all(), lists, strict=True):
+        shown = [row.get_attribute("data-id") for row in table.locator("tbody tr").all()]
+        assert shown == [item["item_id"] for item in answer["items"]]
+        assert answer["bundle"] in table.locator("caption").inner_text()
+        for row, item in zip(table.locator("tbody tr").all(), answer["items"], strict=True):
+            assert number(row.locator("td").last.inner_text()) == pytest.approx(item["score"], abs=0.0051)
+    both = {item["item_id"] for item in lists[0]["items"]} & {item["item_id"] for item in lists[1]["items"]}
+    assert page.locator(".compare-line").count() == len(both)
+    said = page.locator(".compare-summary").inner_text()
+    assert said.startswith(f"{len(both)} of 10" if both else "No item")
+
+
+def test_one_bundle_has_nothing_beside_it(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, "#/compare")
+    settled(page)
+    assert "--against" in page.locator("main").inner_text()
+
+
+def test_the_side_can_be_chosen(visit: Any, pair: Any, settled: Any) -> None:
+    page = visit(pair, f"#/shortlist?user={USER}")
+    settled(page)
+    for side in ("a", "b"):
+        with asked(page, settled) as body:
+            page.get_by_label("Which bundle answers").select_option(side)
+        assert body["side"] == side
+        answer = pair.ask("/v1/recommend", body)
+        assert answer["variant"] == side
+        assert listed(page) == [item["item_id"] for item in answer["items"]]
+
+
+# -- the page as a whole
+
+
+def test_links_go_where_they_say(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, f"#/shortlist?user={USER}&k=15")
+    settled(page)
+    name = page.locator(".list-row a").first.inner_text()
+    page.locator(".list-row a").first.click()
+    page.get_by_role("heading", name=name).wait_for()
+    settled(page)
+    page.go_back()
+    page.wait_for_selector(".list-row")
+    settled(page)
+    assert len(listed(page)) == 15
+    page.locator(".nav").get_by_role("link", name="Map").click()
+    page.wait_for_selector(".map-canvas")
+    page.locator(".nav").get_by_role("link", name="Shortlist").click()
+    page.wait_for_selector(".list-row")
+    settled(page)
+    assert len(listed(page)) == 15 and f"user={USER}" in page.url  # the person is taken along
+
+
+def test_the_page_runs_under_a_strict_policy(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, expected=("Content Security Policy", "Refused"))
+    (policy,) = page.watch.policies
+    rules = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["script-src"] == rules["style-src"] == "'self'"
+    assert rules["connect-src"] == "'self'" and rules["frame-ancestors"] == "'none'"
+    code = """() => {
+      const script = document.createElement("script");
+      script.textContent = "window.ran = true";
+      document.head.append(script);
+      return window.ran === true;
+    }"""
+    assert not page.evaluate(code)
+    assert page.evaluate("localStorage.length + document.cookie.length") == 0
+
+
+def test_a_key_is_asked_for_and_used(
+    visit: Any, worlds: Any, tmp_path: Any, serve: Any, settled: Any
+) -> None:
+    """With keys, the page itself is for everybody and its figures are for those who have one."""
+    keys = tmp_path / "keys.txt"
+    secret = serve.key(keys)
+    guarded = serve(str(worlds / "histories"), "--keys", str(keys))
+    page = visit(guarded, "#/catalogue", expected=("401",))
+    page.get_by_role("dialog", name="API key").wait_for()
+    page.get_by_label("Key", exact=True).fill(secret)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".catalogue-table")
+    assert secret not in page.url
