@@ -101,7 +101,8 @@ test-deploy: setup $(deploy_ready)  ## the image's steps, the unit and the proxi
 	$(call programs,nginx,nginx-light)
 	$(call programs,caddy,caddy)
 	$(call programs,systemd-analyze,systemd)
-	HADOLINT=$(CURDIR)/build/deploy/bin/hadolint $(bin)/python -m pytest tests/deploy/run_deploy.py $(ARGS)
+	HADOLINT=$(CURDIR)/build/deploy/bin/hadolint $(bin)/python -m pytest \
+	tests/deploy/run_image.py tests/deploy/run_unit.py tests/deploy/run_proxies.py $(ARGS)
 
 browser_ready := build/browser/.ready
 

@@ -5,8 +5,12 @@ Every public name is listed here and loaded when first used: importing the packa
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime since 1.29 tells its makers of processes and models, unless it finds this when it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from shortlist.api.comparing import compare as compare
