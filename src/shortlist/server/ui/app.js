@@ -28,7 +28,7 @@ let leave = () => {};
 async function start() {
   leave();
   const element = h("section", { class: "panel" });
-  replace(main, element);
+  replace(main, h("h1", { class: "title", tabindex: -1 }, VIEWS[store.route]?.name || "Shortlist"), element);
   const view = stateful(element, "the recommender");
   view.loading({ rows: 6 });
   try {

@@ -4,15 +4,17 @@ import { h } from "../dom.js";
 import { change } from "../format.js";
 
 /**
- * rows -> a table of bars around zero.
- * label(row): a node or text; value(row): a number; extra: further columns [{head, cell(row)}]; caption: hidden.
+ * rows -> a table of bars around zero, or from the left where none is below it.
+ * caption: said of the table; shown: whether it is seen too. heads: of the label and of the bar; label(row): a node
+ * or text; value(row): a number; extra: further columns [{head, cell(row)}].
  */
-export function bars(rows, { caption, heads, label, value, format = change, extra = [] }) {
+export function bars(rows, { caption, shown = false, heads, label, value, format = change, extra = [] }) {
   const most = Math.max(...rows.map((row) => Math.abs(value(row))), 1e-9);
+  const above = rows.every((row) => value(row) >= 0);
   return h(
     "table",
-    { class: "bars" },
-    h("caption", { class: "visually-hidden" }, caption),
+    { class: above ? "bars bars-above" : "bars" },
+    h("caption", { class: shown ? "bars-caption" : "visually-hidden" }, caption),
     h(
       "thead",
       {},
@@ -29,11 +31,12 @@ export function bars(rows, { caption, heads, label, value, format = change, extr
       {},
       rows.map((row) => {
         const way = value(row) < 0 ? "bars-track bars-down" : "bars-track";
+        const length = Math.abs(value(row)) / most;
         return h(
           "tr",
           {},
           h("th", { scope: "row" }, label(row)),
-          h("td", { class: "bars-cell" }, h("span", { class: way, style: { "--length": Math.abs(value(row)) / most } })),
+          h("td", { class: "bars-cell" }, h("span", { class: way, style: { "--length": length } })),
           h("td", { class: "number" }, format(value(row))),
           extra.map((one) => h("td", { class: "number" }, one.cell(row))),
         );

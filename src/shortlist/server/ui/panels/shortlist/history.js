@@ -11,13 +11,14 @@ import { addedTo, isChanged, secondsOf } from "./asking.js";
 import { popularPicker } from "./picking.js";
 import { strip } from "./strip.js";
 
-const FIRST = 40; // items that are drawn at first, and by every "Show more"
+const FIRST = 25; // items that are drawn at first, and by every "Show more"
 
 /** Returns the card and `show(person)`, `loading()`, `error(error, retry)`. */
 export function historyCard(context) {
   const body = h("div", { class: "history-body" });
   const view = stateful(body, "the history");
   const heading = h("h2", { id: "history-title" }, "History");
+  const total = h("span", { class: "muted small" });
   const back = h("button", { type: "button", class: "button button-small", hidden: true, onclick: restore }, "As it was");
   const add = combobox({
     label: "Add an item",
@@ -39,7 +40,7 @@ export function historyCard(context) {
   const element = h(
     "section",
     { class: "panel history", "aria-labelledby": "history-title" },
-    h("div", { class: "row row-apart" }, heading, back),
+    h("div", { class: "row row-apart" }, h("div", { class: "row" }, heading, total), back),
     h("div", { class: "history-add" }, add),
     body,
   );
@@ -81,6 +82,7 @@ export function historyCard(context) {
     const { state } = context;
     const bundle = context.bundle();
     back.hidden = !isChanged(state);
+    total.textContent = person.total ? count(person.total, "item") : "";
     const added = addedTo(person, state, bundle);
     const names = await itemsByIds(state.with, { side: state.side, signal: context.signal });
     for (const row of added) Object.assign(row, names.get(row.item_id), { item_id: row.item_id });

@@ -2,7 +2,7 @@
 
 import { get } from "../../api.js";
 import { h, replace } from "../../dom.js";
-import { count, plain } from "../../format.js";
+import { plain } from "../../format.js";
 import { combobox } from "../../widgets/combobox.js";
 
 /** What a change of the person brings back to its default. */
@@ -64,8 +64,7 @@ export function whoCard(context) {
       const told = "This id is not in the bundle: popular items, unless there is a history.";
       replace(facts, h("p", { class: "row" }, h("span", { class: "badge badge-warn" }, "unknown"), h("span", { class: "muted" }, told)));
     } else {
-      const line = aboutLine(person.user);
-      replace(facts, h("p", {}, line && [line, " · "], h("span", { class: "muted" }, count(person.total, "item"), " in the history")));
+      replace(facts, h("p", {}, aboutLine(person.user) || h("span", { class: "muted" }, "Known by the id alone.")));
     }
   }
   return { element, show };
@@ -74,7 +73,7 @@ export function whoCard(context) {
 function aboutLine(row) {
   return Object.entries(row)
     .filter(([name]) => name !== "user_id" && name !== "timestamp")
-    .map(([, value]) => plain(value))
-    .filter(Boolean)
+    .filter(([, value]) => plain(value))
+    .map(([name, value]) => (typeof value === "number" ? `${name} ${plain(value)}` : plain(value)))
     .join(" · ");
 }

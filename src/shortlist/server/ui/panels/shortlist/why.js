@@ -2,10 +2,17 @@
 // of the item, is taken away. The server computes each of these shortlists anew; nothing is estimated.
 
 import { latest, post } from "../../api.js";
-import { h } from "../../dom.js";
+import { h, replace } from "../../dom.js";
 import { change as signed, day, nameOf, plain, score } from "../../format.js";
 import { stateful } from "../../states.js";
 import { bars } from "../../widgets/bars.js";
+
+const FIRST = 6;
+const GROUPS = [
+  ["What the person did", (change) => change.kind === "history" && change.item_id !== null],
+  ["What else is known of the person", (change) => change.kind === "query" || (change.kind === "history" && change.item_id === null)],
+  ["What is known of the item", (change) => change.kind === "item"],
+];
 
 /** The explanation of one item. bodyOf(): the request that the shortlist answers, as it is now. */
 export function whyCard(context, { bodyOf }) {
@@ -38,15 +45,19 @@ export function whyCard(context, { bodyOf }) {
       return;
     }
     const rows = item.why.map((one) => ({ ...one, of: changes[one.change] }));
-    const known = rows.filter((row) => typeof row.score_change === "number").sort((one, other) => one.score_change - other.score_change);
-    const lost = rows.filter((row) => typeof row.score_change !== "number");
-    const still = known.filter((row) => row.score_change === 0 && !row.rank_change);
-    const told = known.filter((row) => !still.includes(row));
+    const unasked = rows.filter((row) => typeof row.score_change !== "number");
+    const still = rows.filter((row) => row.score_change === 0 && !row.rank_change);
+    const told = rows.filter((row) => !unasked.includes(row) && !still.includes(row));
+    const names = (some) => listed(some.map((row) => labelOf(row.of, item, bundle)));
     view.show(
       sum(item, bundle, context.state.weight),
-      told.length > 0 ? reasons(told, item, bundle) : h("p", { class: "muted" }, "Nothing that can be taken away alone changes this item's score."),
-      lost.length > 0 && h("p", { class: "small" }, "Without ", listed(lost.map((row) => labelOf(row.of, item, bundle))), ", the model is not asked: popular items would stand here."),
-      still.length > 0 && h("p", { class: "small muted" }, "No effect: ", listed(still.map((row) => labelOf(row.of, item, bundle))), "."),
+      told.length === 0 && h("p", {}, "Nothing that can be taken away alone changes this item’s score."),
+      GROUPS.map(([caption, holds]) => {
+        const some = told.filter((row) => holds(row.of)).sort((one, other) => one.score_change - other.score_change);
+        return some.length > 0 && reasons(caption, some, item, bundle);
+      }),
+      unasked.length > 0 && h("p", { class: "small" }, "Without ", names(unasked), " the model would not be asked: popular items would stand here."),
+      still.length > 0 && h("p", { class: "small muted" }, "No effect: ", names(still), "."),
       h("p", { class: "small muted" }, footnote({ left, candidates, notes })),
     );
   }
@@ -66,13 +77,13 @@ function sum(item, bundle, weight) {
   );
 }
 
-function reasons(rows, item, bundle) {
-  return h(
-    "div",
-    { class: "why-bars" },
-    bars(rows, {
-      caption: `What speaks for and against ${nameOf(item, bundle)}`,
-      heads: ["If this were not known", "Speaks for it, or against"],
+/** The reasons of a group, the strongest first; those beyond the first few when asked for. */
+function reasons(caption, rows, item, bundle) {
+  const draw = (some) =>
+    bars(some, {
+      caption,
+      shown: true,
+      heads: ["Without", "Speaks for it, or against it"],
       label: (row) => labelOf(row.of, item, bundle),
       value: (row) => -row.score_change,
       format: (value) => signed(value),
@@ -80,8 +91,11 @@ function reasons(rows, item, bundle) {
         { head: "Score then", cell: (row) => score(row.score) },
         { head: "Rank then", cell: (row) => rankThen(row, item) },
       ],
-    }),
-  );
+    });
+  if (rows.length <= FIRST + 1) return h("div", { class: "why-bars" }, draw(rows));
+  const box = h("div", { class: "why-bars" });
+  const all = h("button", { type: "button", class: "button button-small", onclick: () => replace(box, draw(rows)) }, `${rows.length - FIRST} weaker ones`);
+  return replace(box, draw(rows.slice(0, FIRST)), all);
 }
 
 function rankThen(row, item) {
@@ -92,15 +106,14 @@ function rankThen(row, item) {
 }
 
 function labelOf(change, item, bundle) {
-  if (change.kind === "history" && change.item_id === null) return "The whole history";
+  if (change.kind === "history" && change.item_id === null) return "the whole history";
   if (change.kind === "history") {
     const rated = typeof change.rating === "number" ? `rated ${change.rating}` : "";
     return [nameOf(change, bundle), rated && h("span", { class: "muted small" }, ` ${rated}`)];
   }
   const raw = change.kind === "item" ? item[change.name] : change.value;
   const value = change.name === "timestamp" && typeof raw === "number" ? day(raw) : plain(raw);
-  const whose = change.kind === "item" ? "Item’s " : "";
-  return [`${whose}${whose ? change.name : capital(change.name)}`, value && h("span", { class: "muted small" }, ` ${value}`)];
+  return [change.name, value && h("span", { class: "muted small" }, ` ${value}`)];
 }
 
 function footnote({ left, candidates, notes }) {
