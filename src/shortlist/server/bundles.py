@@ -20,6 +20,7 @@ from shortlist.pipeline.slate import FIXED, head_column
 from shortlist.server.browsing import Browser
 from shortlist.server.events.overlay import Overlay
 from shortlist.server.events.recent import Recent
+from shortlist.server.mapping import Axes, axes_of
 from shortlist.server.settings import Settings, Side
 
 _WATCHED = ("manifest.json", "live/journal")
@@ -50,6 +51,18 @@ class Loaded:
     def heads(self) -> dict[str, str]:
         """What the ranker predicts, by name, and the column of an answer that holds it."""
         return heads_of(self.recommender)
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """What it is, in plain values."""
+        from shortlist.server.about import about
+
+        return about(self)
+
+    @cached_property
+    def axes(self) -> Axes:
+        """The axes of a map of its items."""
+        return axes_of(self.recommender)
 
     @cached_property
     def users(self) -> Browser:

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
 
+from shortlist._typing import Bools, Longs
 from shortlist.errors import RequestError
 from shortlist.features.requests import take_rows
 from shortlist.pipeline.slate import plain_values
+from shortlist.server.about import MOST_ROWS
 from shortlist.server.browsing import Browser
 from shortlist.server.bundles import Loaded
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.problems import Trouble, of_error
-from shortlist.server.wire import ENCODE, LONGEST_ID, LONGEST_WHERE, MOST_K, Page
+from shortlist.server.routes.answering import require_columns
+from shortlist.server.routes.exploring import number, side_of
+from shortlist.server.wire import ENCODE, LONGEST_ID, LONGEST_WHERE, MOST_HISTORY, MOST_K, Page
 
-MOST_ROWS = 200
+ORDERS = ("catalogue", "popular")
+_MANY = 20_000  # rows, of which the text to be searched is made beside other work
+_NONE = np.zeros(0, np.int64)
 
 
 async def items(call: Call) -> Reply:
-    """Items whose id or name holds a text, and of which a condition is true."""
-    given = call.query("q", "where", "after", "limit", "side")
-    loaded = _side(call, given)
+    """Items whose id or name holds a text, and of which a condition is true; or those of some ids."""
+    given = call.query("q", "where", "after", "limit", "side", "order", "ids")
+    loaded = side_of(call, given).now
+    if "ids" in given:
+        return _by_ids(loaded, given)
+    order = given.get("order", ["catalogue"])[0]
+    if order not in ORDERS:
+        raise Trouble(422, f"expected {' or '.join(ORDERS)}, got {order!r}", pointer="/order")
     where = given.get("where", [""])[0]
     if len(where) > LONGEST_WHERE:
         raise Trouble(422, f"a condition has at most {LONGEST_WHERE:,} characters", pointer="/where")
@@ -31,18 +43,40 @@ async def items(call: Call) -> Reply:
             allow = loaded.recommender.filters.where(where)
         except RequestError as error:
             raise of_error(error) from None
-    return _page(loaded.items, given, allow)
+    text = _text(given)
+    first = int(loaded.recommender.items.positions([text])[0]) if text else -1
+    page = await _page(loaded.items, given, text, first, allow, by_popularity=order == "popular")
+    return Reply(ENCODE(page))
+
+
+def _by_ids(loaded: Loaded, given: dict[str, list[str]]) -> Reply:
+    """Items of some ids, in their order."""
+    ids = given["ids"]
+    if len(ids) > MOST_ROWS:
+        raise Trouble(422, f"at most {MOST_ROWS} items are asked for by id", pointer="/ids")
+    for name in ("q", "where", "after", "limit", "order"):
+        if name in given:
+            raise Trouble(422, f"with 'ids' there is no {name!r} beside them", pointer=f"/{name}")
+    places = loaded.recommender.items.positions(ids)
+    rows = _rows(loaded.items, places[places >= 0])
+    unknown = [one for one, place in zip(ids, places.tolist(), strict=True) if place < 0]
+    return Reply(
+        ENCODE(Page(rows=rows, next=None, total=len(loaded.items), matched=len(rows), unknown=unknown))
+    )
 
 
 async def users(call: Call) -> Reply:
     """Users whose id or name holds a text."""
     given = call.query("q", "after", "limit", "side")
-    return _page(_side(call, given).users, given, None)
+    loaded = side_of(call, given).now
+    text = _text(given)
+    first = int(loaded.recommender.users.indices([text])[0]) if text else -1
+    return Reply(ENCODE(await _page(loaded.users, given, text, first)))
 
 
 async def item(call: Call) -> Reply:
     """All that is stored of an item."""
-    loaded = _side(call, call.query("side"))
+    loaded = side_of(call, call.query("side")).now
     try:
         place = loaded.recommender.items.position(call.identity("/v1/items/"))
     except RequestError as error:
@@ -52,24 +86,34 @@ async def item(call: Call) -> Reply:
 
 async def user(call: Call) -> Reply:
     """What is known of a user: stored columns, and what the user did, the latest first."""
-    loaded = _side(call, call.query("side"))
+    given = call.query("side", "item_columns", "limit")
+    loaded = side_of(call, given).now
     name = call.identity("/v1/users/")
+    limit = number(given, "limit", 500, 1, MOST_HISTORY)
+    names = given.get("item_columns", [])
+    require_columns(loaded, names)
     call.service.refresh()
-    recommender = loaded.recommender
-    index = int(recommender.users.indices([name])[0])
+    index = int(loaded.recommender.users.indices([name])[0])
     row = loaded.users.rows(np.array([index]))[0] if index >= 0 else {"user_id": name}
-    return Reply(ENCODE({"known": index >= 0, "user": row, "history": _history(loaded, name, index)}))
+    did = _history(loaded, name, index)
+    total, did = len(did), did[:limit]
+    shown = dict.fromkeys(([loaded.items.name] if loaded.items.name else []) + names)
+    places = loaded.recommender.items.positions([one["item_id"] for one in did]) if did else _NONE
+    for column in shown:
+        for one, value in zip(did, plain_values(take_rows(loaded.items.column(column), places)), strict=True):
+            one.setdefault(column, value)
+    return Reply(ENCODE({"known": index >= 0, "user": row, "total": total, "history": did}))
 
 
 async def similar(call: Call) -> Reply:
     """The items nearest to an item."""
     given = call.query("k", "item_columns", "side")
-    loaded = _side(call, given)
+    loaded = side_of(call, given).now
     name = call.identity("/v1/items/", "/similar")
     recommender = loaded.recommender
     if int(recommender.items.positions([name])[0]) < 0:
         raise Trouble(404, f"item {name!r} is not in the catalogue")
-    rows = recommender.similar_items(name, _number(given, "k", 10, 1, MOST_K)).to_dicts()
+    rows = recommender.similar_items(name, number(given, "k", 10, 1, MOST_K)).to_dicts()
     places = recommender.items.positions([row["item_id"] for row in rows]) if rows else np.zeros(0, np.int64)
     for column in given.get("item_columns", []):
         values = plain_values(take_rows(loaded.items.column(column), places))
@@ -96,30 +140,60 @@ def _history(loaded: Loaded, name: str, index: int) -> list[dict[str, Any]]:
         if past.log.ratings is not None:
             columns["rating"] = past.log.ratings[own].tolist()[::-1]
     else:
-        seen = recommender.users.seen.of(index) if overlay is None else overlay.seen(name)
-        columns = {"item_id": recommender.items.ids[seen].tolist()}
+        return _seen(loaded, name, index)
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _page(browser: Browser, given: dict[str, list[str]], allow: Any) -> Reply:
-    after = _number(given, "after", 0, 0, 2**53)
-    limit = _number(given, "limit", 20, 1, MOST_ROWS)
+def _seen(loaded: Loaded, name: str, index: int) -> list[dict[str, Any]]:
+    """What a user is known to have had, of a bundle without times: events since first, the latest of them
+    before the others."""
+    recommender, overlay = loaded.recommender, loaded.overlay
+    ids = recommender.items.ids
+    if overlay is None:
+        return [{"item_id": one} for one in ids[recommender.users.seen.of(index)].tolist()]
+    seen, told = ids[overlay.seen(name)].tolist(), []
+    left = set(seen)
+    for act in reversed(overlay.recent.of(name)):
+        if act.item_id in left:
+            left.discard(act.item_id)
+            rating = {} if act.rating is None else {"rating": act.rating}
+            told.append({"item_id": act.item_id, "timestamp": act.timestamp, **rating})
+    return told + [{"item_id": one} for one in seen if one in left]
+
+
+async def _page(
+    browser: Browser,
+    given: dict[str, list[str]],
+    text: str,
+    first: int,
+    allow: Bools | None = None,
+    *,
+    by_popularity: bool = False,
+) -> Page:
+    after = number(given, "after", 0, 0, 2**53)
+    limit = number(given, "limit", 20, 1, MOST_ROWS)
+    if text and not browser.ready and len(browser) > _MANY:
+        await asyncio.to_thread(browser.prepare)  # once; others are answered meanwhile
+    found = browser.search(text, after, limit, allow, by_popularity=by_popularity, first=first)
+    return Page(
+        rows=_rows(browser, found.rows),
+        next=found.next,
+        total=len(browser),
+        matched=None if text else browser.num_shown(allow),
+    )
+
+
+def _rows(browser: Browser, places: Longs) -> list[dict[str, Any]]:
+    """Rows of a page, with each item's share of the training rows."""
+    rows = browser.rows(places)
+    if browser.log_popularity is not None:
+        for row, share in zip(rows, np.exp(browser.log_popularity[places]).tolist(), strict=True):
+            row.setdefault("popularity", share)
+    return rows
+
+
+def _text(given: dict[str, list[str]]) -> str:
     text = given.get("q", [""])[0]
     if len(text) > LONGEST_ID:
         raise Trouble(422, f"expected at most {LONGEST_ID} characters", pointer="/q")
-    found = browser.search(text, after, limit, allow)
-    return Reply(ENCODE(Page(rows=browser.rows(found.rows), next=found.next, total=len(browser))))
-
-
-def _side(call: Call, given: dict[str, list[str]]) -> Loaded:
-    variants = call.service.variants
-    return variants.named(given["side"][0]).now if "side" in given else variants.all[0].now
-
-
-def _number(given: dict[str, list[str]], name: str, default: int, least: int, most: int) -> int:
-    text = given.get(name, [str(default)])[0]
-    if not text.isascii() or not text.isdigit() or len(text) > 18 or not least <= int(text) <= most:
-        raise Trouble(
-            422, f"expected a whole number from {least} to {most}, got {text!r}", pointer=f"/{name}"
-        )
-    return int(text)
+    return text

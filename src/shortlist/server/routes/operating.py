@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from shortlist.server.about import plain
 from shortlist.server.bundles import Variant
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.metrics import SHARED
@@ -57,29 +58,9 @@ async def bundles(call: Call) -> Reply:
     """What answers: sides, shares, versions, since when, what was there before."""
     rows: list[dict[str, Any]] = []
     for variant in call.service.variants.all:
-        now, items = variant.now, variant.now.recommender.items
-        rows.append(
-            {
-                "side": variant.side.name,
-                "share": variant.side.share,
-                "version": now.version,
-                "since": int(now.since),
-                "before": None if variant.before is None else variant.before.version,
-                "items": items.num_present,
-                "users": len(now.recommender.users),
-                "item_columns": [n for n in items.columns if n in now.items.shown],
-                "user_columns": [n for n in now.recommender.users.columns if n in now.users.shown],
-                "name_column": now.items.name,
-                "reads_history": now.recommender.users.past is not None,
-                "rating_scale": None
-                if now.recommender.users.past is None
-                else now.recommender.users.past.scale,
-                "utility": {
-                    "rating_weight": now.recommender.utility.rating_weight,
-                    "head": now.recommender.utility.head,
-                },
-            }
-        )
+        before = None if variant.before is None else variant.before.version
+        side = {"side": variant.side.name, "share": variant.side.share, "before": before}
+        rows.append(side | plain(variant.now))
     return Reply(ENCODE({"bundles": rows}))
 
 

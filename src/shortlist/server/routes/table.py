@@ -8,7 +8,7 @@ from typing import Any
 from shortlist.server import wire
 from shortlist.server.endpoint import Handler
 from shortlist.server.guards import ADMIN, USE
-from shortlist.server.routes import answering, browsing, describing, operating, shapes
+from shortlist.server.routes import answering, browsing, describing, exploring, operating, shapes
 from shortlist.server.routes import events as events_
 
 _PAGE = ("q", "after", "limit", "side")
@@ -81,10 +81,31 @@ def operations() -> list[Operation]:
             answer=shapes.Similar,
             parameters=("k", "item_columns", "side"),
         ),
-        _get("/v1/items", "items", browsing.items, answer=wire.Page, parameters=(*_PAGE, "where")),
+        _get(
+            "/v1/items",
+            "items",
+            browsing.items,
+            answer=wire.Page,
+            parameters=(*_PAGE, "where", "order", "ids"),
+        ),
         _get("/v1/items/{item_id:path}", "item", browsing.item, answer=shapes.Item, parameters=("side",)),
         _get("/v1/users", "users", browsing.users, answer=wire.Page, parameters=_PAGE),
-        _get("/v1/users/{user_id:path}", "user", browsing.user, answer=shapes.Person, parameters=("side",)),
+        _get(
+            "/v1/users/{user_id:path}",
+            "user",
+            browsing.user,
+            answer=shapes.Person,
+            parameters=("side", "item_columns", "limit"),
+        ),
+        _get("/v1/about", "about", exploring.about, answer=dict[str, Any], parameters=("side",)),
+        _get("/v1/evaluation", "evaluation", exploring.judged, answer=dict[str, Any], parameters=("side",)),
+        _get(
+            "/v1/map",
+            "map",
+            exploring.chart,
+            answer=dict[str, Any],
+            parameters=("by", "limit", "item", "side"),
+        ),
         _get("/v1/bundles", "bundles", operating.bundles, answer=shapes.Bundles),
         _post(
             "/v1/admin/reload",
