@@ -140,8 +140,8 @@ class Scores(Struct, kw_only=True):
 
 class Page(Struct, kw_only=True):
     """A part of a list. next: what to give as `after` for the next part; null: there is none. total: rows
-    there are without the search; matched: rows a condition is true of, where no text is searched. unknown: ids
-    that were asked for and are not there. A part may be short, even empty, and still have a next one."""
+    there are without the search; matched: rows a condition is true of, where no text is searched. unknown:
+    ids that were asked for and are not there. A part may be short, even empty, and still have a next one."""
 
     rows: list[dict[str, Any]]
     next: int | None
