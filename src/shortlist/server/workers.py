@@ -65,7 +65,7 @@ def supervise(num: int, work: Callable[[int, int], int], listening: socket.socke
             if stopping:
                 continue
             LOG.warning(json.dumps({"event": "worker ended", "process": process, "code": status}))
-            if status == 1 and not worker.attempt and time.monotonic() - worker.since < _SETTLED:
+            if status == 1 and not worker.attempt:
                 stopping, code = True, 1  # it could not begin: another would fare the same
                 stop()
             else:

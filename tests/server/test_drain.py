@@ -1,0 +1,263 @@
+"""Processes under load: none of their requests is lost when they stop, exchange bundles, or lose a worker."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import shortlist as sl
+
+pytestmark = pytest.mark.slow
+RUN = "from shortlist.cli import main; main()"
+
+
+class Server:
+    """A process and what it says, read all the time so that it never waits for a reader."""
+
+    def __init__(self, *args: str | Path) -> None:
+        command = [sys.executable, "-c", RUN, "serve", *map(str, args), "--port", "0"]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.lines: list[str] = []
+        self.changed = threading.Condition()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        self.url = json.loads(self.said('"ready"'))["url"]
+        self.port = int(self.url.rsplit(":", 1)[1])
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self.changed:
+                self.lines.append(line)
+                self.changed.notify_all()
+
+    def said(self, text: str, times: int = 1) -> str:
+        """The line in which a text was said so many times, waited for."""
+        with self.changed:
+            found: list[str] = []
+
+            def there() -> bool:
+                found[:] = [line for line in self.lines if text in line]
+                return len(found) >= times
+
+            assert self.changed.wait_for(there, 30), self.lines
+            return found[times - 1]
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(30)
+        self.reader.join(5)
+        return code
+
+
+@contextmanager
+def server(*args: str | Path) -> Iterator[Server]:
+    made = Server(*args)
+    try:
+        yield made
+    finally:
+        if made.process.poll() is None:
+            made.process.kill()
+            made.process.wait()
+        made.reader.join(5)
+        assert made.process.stderr is not None
+        made.process.stderr.close()
+
+
+class Load:
+    """Clients that keep their connections and ask without a break until the port is closed or told to end."""
+
+    def __init__(self, port: int, num: int = 8) -> None:
+        self.port, self.told = port, threading.Event()
+        self.statuses: Counter[int] = Counter()
+        self.versions: Counter[str] = Counter()
+        self.lost: list[BaseException] = []
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(num)]
+        for thread in self.threads:
+            thread.start()
+
+    def _ask(self, number: int) -> None:
+        connection = None
+        body, headers = json.dumps({"user_id": str(number + 1)}), {"content-type": "application/json"}
+        while not self.told.is_set():
+            try:
+                if connection is None:
+                    connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+                    connection.connect()
+            except ConnectionRefusedError:
+                assert connection is not None
+                connection.close()
+                return
+            try:
+                connection.request("POST", "/v1/recommend", body, headers)
+                answer = connection.getresponse()
+                data = json.loads(answer.read())
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                with self.lock:
+                    self.lost.append(error)
+                connection.close()
+                connection = None
+                continue
+            with self.lock:
+                self.statuses[answer.status] += 1
+                self.versions[data.get("bundle", "")] += 1
+            if answer.will_close:
+                connection.close()
+                connection = None
+        if connection is not None:
+            connection.close()
+
+    def end(self) -> None:
+        self.told.set()
+        for thread in self.threads:
+            thread.join(30)
+        assert not self.lost, Counter(map(repr, self.lost))
+
+
+@pytest.mark.parametrize("workers, drain", [(1, 0.0), (1, 0.5), (2, 0.0), (2, 0.5)])
+def test_no_request_is_lost_when_it_stops(bundle: Path, workers: int, drain: float) -> None:
+    for _ in range(2):
+        with server(bundle, "--workers", str(workers), "--drain", str(drain)) as made:
+            made.said('"ready"', workers)
+            load = Load(made.port)
+            time.sleep(0.5)
+            began = time.monotonic()
+            made.process.send_signal(signal.SIGTERM)
+            if drain and workers == 1:
+                time.sleep(0.1)
+                refused = httpx.get(f"{made.url}/health/ready")
+                assert refused.status_code == 503 and refused.headers["connection"] == "close"
+            assert made.process.wait(20) == 0
+            assert drain <= time.monotonic() - began < drain + 8
+            load.end()
+            assert set(load.statuses) == {200} and load.statuses[200] > 50
+            assert not any("fault" in line for line in made.lines), made.lines
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_request_is_lost_while_bundles_are_exchanged(own_bundle: Path, workers: int) -> None:
+    """By signal, by file and by request; a broken one is refused; the last is taken back."""
+    with server(own_bundle, "--workers", str(workers), "--watch", "0.2") as made:
+        made.said('"ready"', workers)
+        load = Load(made.port, 4)
+
+        def version() -> str:
+            found: str = httpx.get(f"{made.url}/health/ready").json()["bundles"]["a"]
+            return found
+
+        def everywhere(wanted: Any) -> None:
+            until = time.monotonic() + 15
+            seen = [version() for _ in range(8)]
+            while not all(map(wanted, seen)):
+                assert time.monotonic() < until, seen
+                time.sleep(0.1)
+                seen = [version() for _ in range(8)]
+
+        first = version()
+        sl.load(own_bundle).remove_items(["50"]).save(own_bundle)
+        made.process.send_signal(signal.SIGHUP)
+        everywhere(lambda v: v != first)
+        second = version()
+        sl.load(own_bundle).remove_items(["181"]).save(own_bundle)  # found by the watch
+        everywhere(lambda v: v not in (first, second))
+        third = version()
+        assert httpx.post(f"{made.url}/v1/admin/rollback", json={}).status_code == 200
+        everywhere(lambda v: v == second)
+        manifest = own_bundle / "manifest.json"
+        good = manifest.read_bytes()
+        manifest.write_bytes(good[:-30])
+        assert httpx.post(f"{made.url}/v1/admin/reload", json={}).status_code == 409
+        made.process.send_signal(signal.SIGHUP)
+        made.said("reloads_refused", 2)
+        everywhere(lambda v: v == second)
+        manifest.write_bytes(good)
+        assert httpx.post(f"{made.url}/v1/admin/reload", json={}).status_code == 200
+        everywhere(lambda v: v == third)
+        load.end()
+        assert set(load.statuses) == {200}
+        assert set(load.versions) == {first, second, third}
+        assert made.stop() == 0
+
+
+def children(process: int) -> list[int]:
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(one) for one in found]
+
+
+def memory(process: int) -> dict[str, float]:
+    """MB of a process by kind."""
+    rows = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
+    return {row.split(":")[0]: int(row.split()[1]) / 1024 for row in rows}
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads /proc")
+
+
+@needs_proc
+def test_a_lost_worker_is_replaced_and_orphans_stop(bundle: Path) -> None:
+    with server(bundle, "--workers", "2") as made:
+        made.said('"ready"', 2)
+        first = children(made.process.pid)
+        os.kill(first[0], signal.SIGKILL)
+        ended = json.loads(made.said("worker ended"))
+        assert (ended["process"], ended["code"]) == (first[0], -9)
+        made.said('"ready"', 3)
+        now = children(made.process.pid)
+        assert len(now) == 2 and first[1] in now and first[0] not in now
+        assert httpx.post(f"{made.url}/v1/recommend", json={"user_id": "1"}).status_code == 200
+        made.process.kill()
+        until = time.monotonic() + 10
+        while any(Path(f"/proc/{one}").exists() and not _dead(one) for one in now):
+            assert time.monotonic() < until, "a worker outlived its parent"
+            time.sleep(0.1)
+
+
+def _dead(process: int) -> bool:
+    try:
+        return ") Z" in Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return True
+
+
+def test_a_worker_that_cannot_begin_ends_it_all(own_bundle: Path) -> None:
+    (own_bundle / "manifest.json").write_text("{}")
+    command = [sys.executable, "-c", RUN, "serve", str(own_bundle), "--port", "0", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "manifest.json" in done.stderr and "Traceback" not in done.stderr
+
+
+@needs_proc
+def test_events_of_one_worker_count_in_the_other_and_weights_are_shared(bundle: Path, tmp_path: Path) -> None:
+    with server(bundle, "--workers", "2", "--events", tmp_path / "e.db") as made:
+        made.said('"ready"', 2)
+        user, seen = "41", set()
+        for n in range(20):  # each over a connection of its own, so that either worker may have it
+            got = httpx.post(f"{made.url}/v1/recommend", json={"user_id": user, "k": 1}).json()
+            [item] = got["items"]
+            assert item["item_id"] not in seen, f"request {n}: an item that the user was said to have had"
+            seen.add(item["item_id"])
+            event = {"event_id": str(n), "user_id": user, "item_id": item["item_id"]}
+            assert httpx.post(f"{made.url}/v1/events", json=event).json()["accepted"] == 1
+        workers = children(made.process.pid)
+        for one in workers:
+            found = memory(one)
+            print({name: round(found[name]) for name in ("Rss", "Pss", "Private_Dirty", "Shared_Clean")})
+            assert found["Private_Dirty"] < 60, "MB of its own; weights and code are shared"
+        counted = httpx.get(f"{made.url}/metrics").text
+        assert "shortlist_events_accepted_total 20.0" in counted
+        assert made.stop() == 0
