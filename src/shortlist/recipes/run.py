@@ -283,6 +283,17 @@ def _judgement(report: Report) -> dict[str, Any]:
             if ours
         ],
         "warnings": list(report.warnings),
+        "report": _rest(plain),
+    }
+
+
+def _rest(plain: dict[str, Any]) -> dict[str, Any]:
+    """What else the report says, for whoever shows it from the bundle alone."""
+    beside = ("name", "settings", "seconds", "curve")
+    named = ("verdicts", "slices", "stages", "collapse", "history")
+    return {
+        "entries": [{name: entry[name] for name in beside} for entry in plain["entries"]],
+        **{name: plain[name] for name in named},
     }
 
 
