@@ -1,4 +1,4 @@
-"""The explorer's files: how they are sent, that they ask for nothing elsewhere, and that people can read them."""
+"""The explorer's files: how they are sent, that they ask for nothing elsewhere, that people can read them."""
 
 from __future__ import annotations
 
