@@ -12,6 +12,7 @@ export const title = "Catalogue";
 declare({ catQ: "", catWhere: "", catOrder: "", catHide: [], catSize: "20" });
 
 const SIZES = ["20", "50", "100"];
+const FURTHER = 50; // requests after one that found nothing yet
 
 export async function mount(element, context) {
   const run = latest(context.signal);
@@ -27,7 +28,7 @@ export async function mount(element, context) {
     form.wrong(null);
     try {
       const asked = { q: catQ, where: catWhere, order: catOrder, after: starts.at(-1), limit: catSize, side };
-      const page = await run((signal) => get("v1/items", asked, { signal }));
+      const page = await run((signal) => search(asked, signal));
       if (page !== undefined) show(page);
     } catch (error) {
       if (error.pointer === "/where") {
@@ -62,6 +63,15 @@ export async function mount(element, context) {
     form.stop();
     stop();
   };
+}
+
+// In a large catalogue a search reads so many rows at a time: it may find none of them, and go on.
+async function search(asked, signal) {
+  let page = await get("v1/items", asked, { signal });
+  for (let n = 0; n < FURTHER && !page.rows.length && page.next !== null; n += 1) {
+    page = await get("v1/items", { ...asked, after: page.next }, { signal });
+  }
+  return page;
 }
 
 // -- what is asked for

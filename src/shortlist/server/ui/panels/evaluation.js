@@ -3,6 +3,7 @@
 
 import { get, latest } from "../api.js";
 import { h, replace, uid } from "../dom.js";
+import { count } from "../format.js";
 import { stateful } from "../states.js";
 import { declare } from "../store.js";
 import { intervals } from "./charts/intervals.js";
@@ -144,7 +145,7 @@ function slices(report) {
   const draw = () => {
     const parts = found.map((one) => {
       const pairs = Object.entries(one.figures).map(([name, all]) => [{ name, role: roles[name]?.role, settings: "" }, all[select.value]]);
-      const size = `${one.num_rows.toLocaleString("en")} test rows of ${one.num_users.toLocaleString("en")} users`;
+      const size = [one.num_rows && count(one.num_rows, "test row"), one.num_users && count(one.num_users, "user")].filter(Boolean).join(" of ");
       return h("div", null, h("h3", null, one.name), h("p", { class: "muted" }, size), metric(pairs, select.value, `${one.name}: ${caption(select.value)}`));
     });
     replace(place, parts);

@@ -28,7 +28,7 @@ export function createCanvas(points, { label, tell, open, moved }) {
 
   function draw() {
     state.asked = 0;
-    const box = frame.getBoundingClientRect();
+    const box = { width: frame.clientWidth, height: frame.clientHeight };
     if (!box.width || !state.groups) return;
     const ratio = Math.min(2, window.devicePixelRatio || 1);
     const [wide, high] = [Math.round(box.width * ratio), Math.round(box.height * ratio)];
@@ -79,7 +79,7 @@ export function createCanvas(points, { label, tell, open, moved }) {
 
   function look(n, { near = 0, spoken = false } = {}) {
     state.at = n;
-    if (n >= 0 && (near || !camera.sees(points.x[n], points.y[n], 30))) {
+    if (n >= 0 && (near || (spoken && !camera.sees(points.x[n], points.y[n], 12)))) {
       camera.lookAt(points.x[n], points.y[n], near || 1);
       moved(camera);
     }
@@ -90,8 +90,7 @@ export function createCanvas(points, { label, tell, open, moved }) {
   // -- by keyboard
 
   const first = () => {
-    const box = frame.getBoundingClientRect();
-    return nearest(points, camera, box.width / 2, box.height / 2, Infinity, shown);
+    return nearest(points, camera, ...camera.middle(), Infinity, shown);
   };
 
   function press(event) {
