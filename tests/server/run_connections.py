@@ -1,4 +1,4 @@
-"""A process before thousands of connections that ask nothing, are too slow, or do not read: `make test-server`.
+"""A process before thousands of connections that ask nothing, are slow, or do not read: `make test-server`.
 
 The file is not named test_*, so that only a command which names it runs it.
 """
