@@ -37,6 +37,7 @@ def serve(settings: Settings) -> int:
     require_safe(settings)
     begin(ids=settings.log_ids)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to load anew
+    signal.signal(signal.SIGTERM, lambda sig, frame: os._exit(0))  # the kernel's own way is not for process 1
     board = make_board(settings)
     listening = listen(settings)
 
@@ -92,6 +93,7 @@ class _Server(uvicorn.Server):
         else:
             self.shared.loop.call_later(self.service.settings.drain, self._stop)
         self.service.draining = self.shared.draining = True
+        tell_system(b"STOPPING=1")
 
     def _stop(self) -> None:
         self.should_exit = True
@@ -192,7 +194,20 @@ async def _running(server: _Server, limits: Limits, listening: socket.socket, pa
     host, port = listening.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     LOG.info('{"event": "ready", "url": "http://%s:%d", "process": %d}', name, port, os.getpid())
+    tell_system(b"READY=1")
     await server.serve(sockets=[listening])
+
+
+def tell_system(state: bytes) -> None:
+    """Tell the service manager, where one listens, that the server is ready or stops (sd_notify)."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.sendto(state, "\0" + path[1:] if path.startswith("@") else path)
+    except OSError as error:
+        LOG.warning(json.dumps({"event": "notify", "detail": str(error)}))
 
 
 async def _reload(service: Service) -> None:
