@@ -30,8 +30,8 @@ MOST = 1 << 24
 
 class Found(NamedTuple):
     """Where b queries of k items each stand among the events of items; int64. item, state, earlier [b, k]:
-    rows of `Places.first`, states, numbers of earlier events. order [b * k]: all of them in the order of items
-    and, of one item, of time."""
+    rows of `Places.first`, states, numbers of earlier events. order [b * k]: all of them in the order of
+    items and, of one item, of time."""
 
     item: Longs
     state: Longs

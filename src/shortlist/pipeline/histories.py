@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
 
-from shortlist._typing import MISSING_INT, Array, Bools, Columns, Longs
+from shortlist._typing import MISSING_INT, Array, Bools, Columns, Floats, Ints, Longs
 from shortlist.data.coded import Coded, Column
 from shortlist.errors import RequestError
 from shortlist.features.columns import ColumnType
@@ -93,18 +94,106 @@ def _require_scale(ratings: Array, scale: tuple[float, float]) -> None:
 
 
 @dataclass(frozen=True, eq=False)
+class Past:
+    """One user's history that is known already and need not be read, in the order it happened: catalogue
+    positions int32 [n], seconds int64 [n] (None: it has no times), ratings float32 [n] on the scale of
+    training (None: it has none)."""
+
+    items: Ints
+    times: Longs | None
+    ratings: Floats | None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @cached_property
+    def key(self) -> bytes:
+        """The same for equal histories only."""
+        return _key(self.items, self.times, self.ratings)
+
+    def before(self, time: int) -> Past:
+        """What of it is earlier than a time; all of it where it has no times."""
+        if self.times is None or not len(self) or self.times[-1] < time:
+            return self
+        own = slice(0, int(np.searchsorted(self.times, time)))
+        return Past(self.items[own], self.times[own], None if self.ratings is None else self.ratings[own])
+
+
+Pasts = Sequence[Past | None]
+"""Of each request a history that is told beside it, where it tells none itself."""
+
+
+def after(given: Columns, pasts: Pasts) -> Columns:
+    """A request's columns, in which requests stand a second after the last event of their pasts if they name
+    no time."""
+    last = [
+        MISSING_INT if past is None or past.times is None or not len(past) else int(past.times[-1]) + 1
+        for past in pasts
+    ]
+    now = given.get("timestamp", missing_column("int", len(last)))
+    return {**given, "timestamp": fill_missing(now, np.array(last, np.int64))}
+
+
+def _key(items: Ints, times: Longs | None, ratings: Floats | None) -> bytes:
+    told = blake2b(items.tobytes(), digest_size=16)
+    for part in (times, ratings):
+        told.update(b"" if part is None else part.dtype.char.encode() + part.tobytes())
+    return told.digest()
+
+
+@dataclass(frozen=True, eq=False)
 class Told:
     """The histories of n requests. rows: bool [n], which tell one. log: of all n, users being rows."""
 
     rows: Bools
     log: Log
+    pasts: Pasts = ()
 
     @classmethod
-    def of(cls, given: Columns, items: Items, times: Longs) -> Told | None:
-        """None where no request tells a history. Items that are not in the catalogue are left out. Raises
-        RequestError where times or ratings are not as many as items."""
-        if "history" not in given:
-            return None
+    def of(cls, given: Columns, items: Items, times: Longs, pasts: Pasts = ()) -> Told | None:
+        """None where no request tells a history. Items that are not in the catalogue are left out. pasts: of
+        requests that tell none. Raises RequestError where times or ratings are not as many as items."""
+        told = cls._read(given, items, times) if "history" in given else None
+        if not any(past is not None for past in pasts):
+            return told
+        known = cls._known(pasts, times)
+        return known if told is None else known._and(told)
+
+    @classmethod
+    def _known(cls, pasts: Pasts, times: Longs) -> Told:
+        """Of pasts alone, whose order stands."""
+        none = np.zeros(0, np.int32)
+        counts = [0 if past is None else len(past) for past in pasts]
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        held = [past for past in pasts if past is not None]
+        clocks = [
+            time - APART * np.arange(len(past), 0, -1) if past.times is None else past.times
+            for past, time in zip(pasts, times.tolist(), strict=True)
+            if past is not None
+        ]
+        ratings = None
+        if any(past.ratings is not None for past in held):
+            ratings = np.concatenate(
+                [np.full(len(p), np.nan, np.float32) if p.ratings is None else p.ratings for p in held]
+            )
+        log = Log(indptr, np.concatenate([none, *(p.items for p in held)]), np.concatenate(clocks), ratings)
+        return cls(np.array([past is not None for past in pasts], np.bool_), log, pasts)
+
+    def _and(self, read: Told) -> Told:
+        """These and what requests told themselves, which holds where both do."""
+        parts = []
+        for told, rows in ((self, self.rows & ~read.rows), (read, read.rows)):
+            log, own = told.log, rows[told.log.users]
+            ratings = np.full(len(log), np.nan, np.float32) if log.ratings is None else log.ratings
+            parts.append((log.users[own], log.items[own], log.times[own], ratings[own]))
+        users, items, times, every = (np.concatenate(both) for both in zip(*parts, strict=True))
+        rated = self.log.ratings is not None or read.log.ratings is not None
+        log, _ = Log.of(users, items, times, every if rated else None, len(self.rows))
+        return Told(self.rows | read.rows, log)
+
+    @classmethod
+    def _read(cls, given: Columns, items: Items, times: Longs) -> Told:
+        """Of what requests tell themselves."""
         ids = np.asarray(given["history"])
         rows = ~is_missing(ids)
         row, rank = np.nonzero(ids != "")
@@ -138,19 +227,24 @@ class Told:
             indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
             kept = np.arange(indptr[-1]) + np.repeat(self.log.indptr[rows] - indptr[:-1], counts)
         ratings = None if self.log.ratings is None else self.log.ratings[kept]
-        return Told(self.rows[rows], Log(indptr, self.log.items[kept], self.log.times[kept], ratings))
+        log = Log(indptr, self.log.items[kept], self.log.times[kept], ratings)
+        pasts: Pasts = ()
+        if self.pasts:
+            chosen = range(*rows.indices(len(self.rows))) if isinstance(rows, slice) else rows.tolist()
+            pasts = [self.pasts[row] for row in chosen]
+        return Told(self.rows[rows], log, pasts)
 
     def key(self, row: int) -> bytes:
         """Of what one request tells: the same for equal histories only."""
+        past = self.pasts[row] if self.pasts else None
+        if past is not None and past.times is not None:
+            return past.key
         found = self._keys[row]
         if found is None:
             log = self.log
             own = slice(int(log.indptr[row]), int(log.indptr[row + 1]))
-            told = blake2b(log.items[own].tobytes(), digest_size=16)
-            told.update(log.times[own].tobytes())
-            if log.ratings is not None:
-                told.update(b"rated" + log.ratings[own].tobytes())
-            found = self._keys[row] = told.digest()
+            ratings = None if log.ratings is None else log.ratings[own]
+            found = self._keys[row] = _key(log.items[own], log.times[own], ratings)
         return found
 
     @cached_property

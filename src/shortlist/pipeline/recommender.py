@@ -25,7 +25,7 @@ from shortlist.pipeline.encoded import Encoded
 from shortlist.pipeline.explaining import LATEST, Explanation, explain
 from shortlist.pipeline.figures import Figures, lists_of
 from shortlist.pipeline.filters import Filters
-from shortlist.pipeline.histories import Told
+from shortlist.pipeline.histories import Pasts, Told, after
 from shortlist.pipeline.questions import (
     Ids,
     Readable,
@@ -252,14 +252,17 @@ class Recommender:
             )
         self.writer(self, Path(path))
 
-    def read(self, request: Request, *, item: bool = False) -> Asked:
-        """The questions of a request; item: of rows that name an item each. Raises RequestError."""
+    def read(self, request: Request, *, item: bool = False, pasts: Pasts = ()) -> Asked:
+        """The questions of a request; item: of rows that name an item each; pasts: of rows that tell no
+        history, what they would tell. Raises RequestError."""
         columns = read_queries(request, self._rows_readable if item else self._readable)
+        if any(past is not None for past in pasts):
+            columns = after(columns, pasts)
         users = self.users.indices(columns["user_id"])
         if self.events is None:
             return Asked(columns, users, np.zeros(len(users), np.int64))
         times = request_times(self.users, columns, users)
-        return Asked(columns, users, times, Told.of(columns, self.items, times))
+        return Asked(columns, users, times, Told.of(columns, self.items, times, pasts))
 
     @cached_property
     def _readable(self) -> Readable:

@@ -13,6 +13,7 @@ from shortlist.features.log import Standing
 from shortlist.features.requests import Request
 from shortlist.index.rows import Rows
 from shortlist.index.ties import best, products
+from shortlist.pipeline.histories import Pasts
 from shortlist.pipeline.questions import candidate_columns, require_k
 from shortlist.pipeline.shortlists import Asked, asked_columns, vectors_of
 from shortlist.pipeline.slate import Table, head_column
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from shortlist.pipeline.recommender import Recommender
 
 
-def score(recommender: Recommender, rows: Request) -> Table:
-    """See `Recommender.score`."""
-    asked = recommender.read(rows, item=True)
+def score(recommender: Recommender, rows: Request, pasts: Pasts = ()) -> Table:
+    """See `Recommender.score`; pasts: of `Recommender.read`."""
+    asked = recommender.read(rows, item=True, pasts=pasts)
     columns, users, told = asked.columns, asked.users, asked.told
     query = asked_columns(recommender, asked)
     positions = recommender.items.positions(columns["item_id"])

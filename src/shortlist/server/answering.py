@@ -11,10 +11,13 @@ import numpy as np
 
 from shortlist.errors import RequestError
 from shortlist.features.requests import take_rows
+from shortlist.pipeline.histories import Past
+from shortlist.pipeline.scoring import score as score_rows
 from shortlist.pipeline.shortlists import shortlists
 from shortlist.pipeline.slate import Slate, plain_values
 from shortlist.pipeline.stages import Utility
 from shortlist.server.bundles import Loaded
+from shortlist.server.events.overlay import History
 from shortlist.server.wire import Asker, Query, Row, Shortlist, Weights, seconds
 from shortlist.state.seen import Seen
 
@@ -28,7 +31,7 @@ def recommend(loaded: Loaded, queries: Sequence[Query]) -> list[Shortlist]:
     """Shortlists of queries that agree in `filter_seen` and `utility`. Raises RequestError, not saying of
     which."""
     recommender = loaded.recommender
-    read = recommender.read([asked(loaded, query) for query in queries])
+    read = recommender.read([_given(query) for query in queries], pasts=_pasts(loaded, queries))
     exclude, only, where = ([getattr(query, name) for query in queries] for name in _FILTERS)
     chosen = recommender.filters.read(
         len(queries),
@@ -97,12 +100,12 @@ def score(loaded: Loaded, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What the model says of each row. Raises RequestError, which says nothing of which."""
     given = []
     for row in rows:
-        columns = asked(loaded, row)
+        columns = _given(row)
         columns["item_id"] = row.item_id
         if row.item:
             columns.update(_free(row.item, "item"))
         given.append(columns)
-    table = loaded.recommender.score(given)
+    table = score_rows(loaded.recommender, given, _pasts(loaded, rows))
     names = tuple(table.columns)
     lists = [plain_values(column) for column in table.columns.values()]
     return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
@@ -110,13 +113,34 @@ def score(loaded: Loaded, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def asked(loaded: Loaded, asker: Asker) -> dict[str, Any]:
     """A row of a request to the recommender: what is given, else the history with the events since."""
+    row = _given(asker)
+    if (told := _told(loaded, asker)) is not None:
+        row.update(told.request())
+    return row
+
+
+def _told(loaded: Loaded, asker: Asker) -> History | None:
+    """What a user did in training and since, where there is anything since and the row tells nothing."""
+    if loaded.overlay is None or asker.user_id is None or asker.history is not None:
+        return None
+    when = None if asker.timestamp is None else seconds(asker.timestamp)
+    told = loaded.overlay.told(str(asker.user_id), before=when)
+    return told if told is not None and len(told) else None
+
+
+def _pasts(loaded: Loaded, askers: Sequence[Asker]) -> list[Past | None]:
+    told = (_told(loaded, asker) for asker in askers)
+    return [None if history is None else history.past for history in told]
+
+
+def _given(asker: Asker) -> dict[str, Any]:
+    """What a row says itself."""
     row: dict[str, Any] = {"user_id": None if asker.user_id is None else str(asker.user_id)}
     if asker.context:
         row.update(_free(asker.context, "context"))
-    when: int | None = None
     if asker.timestamp is not None:
         try:
-            row["timestamp"] = when = seconds(asker.timestamp)
+            row["timestamp"] = seconds(asker.timestamp)
         except (ValueError, OverflowError):
             raise RequestError(
                 f"row 0, column 'timestamp': expected seconds since 1970 or ISO 8601 text, got"
@@ -127,10 +151,6 @@ def asked(loaded: Loaded, asker: Asker) -> dict[str, Any]:
     for name in ("history_timestamp", "history_rating"):
         if (given := getattr(asker, name)) is not None:
             row[name] = given
-    if loaded.overlay is not None and "history" not in row and row["user_id"] is not None:
-        told = loaded.overlay.told(row["user_id"], before=when)
-        if told is not None and len(told):
-            row.update(told.request())
     return row
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shortlist._typing import Bools, Floats, Ints, Longs
+from shortlist._typing import Array, Bools, Floats, Ints, Longs
 from shortlist.features.log import Log, Standing
 from shortlist.features.residuals import SHRINK
+from shortlist.pipeline.histories import Past
 from shortlist.server.events.recent import Act, Recent
 
 if TYPE_CHECKING:
@@ -23,24 +24,37 @@ _NONE = np.zeros(0, np.int32)
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """A user's whole past, the latest first: positions int32 [n] in the catalogue, their ids, seconds since
-    1970 (None where training had no times) and ratings (None where the model reads none)."""
+    """A user's whole past. ids: of the catalogue. What it has as lists has the latest first: positions int32
+    [n] in the catalogue, their ids, seconds since 1970 (None where training had no times) and ratings (None
+    where the model reads none)."""
 
-    positions: Ints
-    item_ids: list[str]
-    timestamps: list[int] | None
-    ratings: list[float] | None
+    past: Past
+    ids: Array = field(repr=False)
 
     def __len__(self) -> int:
-        return len(self.item_ids)
+        return len(self.past)
+
+    @cached_property
+    def positions(self) -> Ints:
+        return self.past.items[::-1]
+
+    @cached_property
+    def item_ids(self) -> list[str]:
+        found: list[str] = self.ids[self.positions].tolist()
+        return found
+
+    @cached_property
+    def timestamps(self) -> list[int] | None:
+        return None if self.past.times is None else self.past.times[::-1].tolist()
+
+    @cached_property
+    def ratings(self) -> list[float] | None:
+        return None if self.past.ratings is None else self.past.ratings[::-1].astype(np.float64).tolist()
 
     def before(self, timestamp: int) -> History:
         """What of it is earlier than a time; all of it where there are no times."""
-        if self.timestamps is None or not len(self) or self.timestamps[0] < timestamp:
-            return self
-        first = next((k for k, then in enumerate(self.timestamps) if then < timestamp), len(self))
-        ratings = None if self.ratings is None else self.ratings[first:]
-        return History(self.positions[first:], self.item_ids[first:], self.timestamps[first:], ratings)
+        earlier = self.past.before(timestamp)
+        return self if earlier is self.past else History(earlier, self.ids)
 
     def request(self) -> dict[str, list[str] | list[int] | list[float]]:
         """The columns of a request that tell it."""
@@ -162,14 +176,13 @@ class Overlay:
             ratings = None if ratings is None else ratings[fresh]
         items = np.concatenate([own.items, positions])
         clock = np.concatenate([own.times, times])
+        # of one second, the last kept is the latest
         order = np.argsort(clock, kind="stable") if past.timed else np.arange(len(items))
-        latest = order[::-1]  # of one second, the last kept is the latest
         values = None
         if ratings is not None and own.ratings is not None:
-            values = np.concatenate([own.ratings, ratings])[latest].astype(np.float64).tolist()
-        at = np.asarray(items[latest], np.int32)
-        ids = self.recommender.items.ids[at].tolist()
-        return History(at, ids, clock[latest].tolist() if past.timed else None, values)
+            values = np.concatenate([own.ratings, ratings])[order]
+        merged = Past(items[order].astype(np.int32), clock[order] if past.timed else None, values)
+        return History(merged, self.recommender.items.ids)
 
     def _ratings(self, acts: list[Act], positions: Ints) -> Floats | None:
         """Ratings of the events on the scale of training; where an event has none, what others suggest of its
@@ -235,6 +248,8 @@ def _of(log: Log, user: int) -> Log:
 
 def _unknown(log: Log, positions: Ints, times: Longs) -> Longs:
     """Which events one user's log does not hold: no event of that item in that second."""
+    if not len(log) or not len(times) or times.min() > log.times[-1]:
+        return np.arange(len(times))
     known = set(zip(log.items.tolist(), log.times.tolist(), strict=True))
     pairs = zip(positions.tolist(), times.tolist(), strict=True)
     return np.array([k for k, pair in enumerate(pairs) if pair not in known], np.int64)
