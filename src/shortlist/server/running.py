@@ -98,6 +98,15 @@ class _Server(uvicorn.Server):
     def _stop(self) -> None:
         self.should_exit = True
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say where it can be reached, once it can."""
+        await super().startup(sockets)
+        for one in sockets or ():
+            host, port = one.getsockname()[:2]
+            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            LOG.info(json.dumps({"event": "ready", "url": url, "process": os.getpid()}))
+        tell_system(b"READY=1")
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Whoever is connected already is let in before the socket closes, which would turn them away."""
         accepted = [made for one in sockets or () for made in _waiting(one)]
@@ -191,10 +200,6 @@ async def _running(server: _Server, limits: Limits, listening: socket.socket, pa
     loop.add_signal_handler(signal.SIGHUP, reload)
     if parent is not None:
         loop.add_reader(parent, orphaned)
-    host, port = listening.getsockname()[:2]
-    name = f"[{host}]" if ":" in host else host
-    LOG.info('{"event": "ready", "url": "http://%s:%d", "process": %d}', name, port, os.getpid())
-    tell_system(b"READY=1")
     await server.serve(sockets=[listening])
 
 
