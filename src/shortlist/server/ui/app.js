@@ -32,7 +32,7 @@ async function start() {
   const view = stateful(element, "the recommender");
   view.loading({ rows: 6 });
   try {
-    bundles = (await get("v1/about").catch(async () => ({ sides: (await get("v1/bundles")).bundles }))).sides;
+    bundles = (await get("v1/about")).sides;
   } catch (error) {
     view.error(error, start);
     document.documentElement.dataset.ready = "";

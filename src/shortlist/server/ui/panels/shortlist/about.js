@@ -60,6 +60,6 @@ function choice(column, set) {
 
 function text(column, set) {
   const later = debounce(() => set(input.value.trim()), 350);
-  const input = h("input", { class: "input", type: column.kind === "number" ? "number" : "text", step: column.type === "int" ? 1 : "any", autocomplete: "off", oninput: later });
+  const input = h("input", { class: "input", type: column.kind === "number" ? "number" : "text", step: column.type === "int" ? 1 : "any", placeholder: "as stored", autocomplete: "off", oninput: later });
   return input;
 }

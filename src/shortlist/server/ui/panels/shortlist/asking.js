@@ -13,7 +13,7 @@ export function isChanged(state) {
  * person: {id, history}; a new user's stored history is empty.
  */
 export function historyOf(person, state, bundle) {
-  const gone = new Set(state.without);
+  const gone = new Set([...state.without, ...state.with]);
   const kept = person.history.filter((row) => !gone.has(row.item_id));
   return [...addedTo(person, state, bundle), ...kept];
 }

@@ -37,18 +37,37 @@ export function historyCard(context) {
     },
     onpick: (row) => put(row.id, row.label),
   });
+  const fold = h("button", { type: "button", class: "button button-small history-fold", "aria-controls": "history-rest", onclick: () => open(!isOpen()) });
   const element = h(
     "section",
     { class: "panel history", "aria-labelledby": "history-title" },
-    h("div", { class: "row row-apart" }, h("div", { class: "row" }, heading, total), back),
-    h("div", { class: "history-add" }, add),
-    body,
+    h("div", { class: "row row-apart" }, h("div", { class: "row" }, heading, total), h("div", { class: "row" }, back, fold)),
+    h("div", { id: "history-rest", class: "history-rest" }, h("div", { class: "history-add" }, add), body),
   );
+  const isOpen = () => element.dataset.open === "true";
+  /** On a narrow page (shortlist.css) a long history folds, so that the list is not far below. */
+  const open = (yes) => {
+    element.dataset.open = String(yes);
+    fold.setAttribute("aria-expanded", String(yes));
+    fold.textContent = yes ? "Hide" : "Show";
+  };
+  open(!context.state.user);
   let shown = FIRST;
   let person = null;
+  let popular = null; // {side, element}: kept, so that it is asked for once
+
+  function picker() {
+    const { side } = context.state;
+    if (popular?.side !== side) popular = { side, element: popularPicker(context, put) };
+    popular.element.refresh();
+    return popular.element;
+  }
 
   function put(id, name) {
     const { state } = context;
+    const had = person.history.some((row) => row.item_id === id);
+    if (had && !state.without.includes(id)) return context.announce(`${name} is in the history already`);
+    if (had) return putBack({ item_id: id }, name);
     const stays = state.with.map((one, n) => [one, state.rated[n] ?? ""]).filter(([one]) => one !== id);
     context.set({
       with: [id, ...stays.map(([one]) => one)],
@@ -77,7 +96,10 @@ export function historyCard(context) {
   }
 
   async function show(next) {
-    if (next !== person) shown = FIRST;
+    if (next.id !== person?.id) {
+      shown = FIRST;
+      open(!next.id);
+    }
     person = next;
     const { state } = context;
     const bundle = context.bundle();
@@ -93,27 +115,31 @@ export function historyCard(context) {
 
   function nothing() {
     const text = person.id ? "Add items to see what it would change." : "Pick items this person likes, and see the list change.";
-    view.show(h("p", { class: "muted history-note" }, text), popularPicker(context, put));
+    const focus = focused(body);
+    view.show(h("p", { class: "muted history-note" }, text), picker());
+    refocus(body, focus);
   }
 
   function draw(added, bundle) {
     const { state } = context;
     const focus = focused(body);
-    const rows = person.history;
+    const rows = person.history.filter((row) => !state.with.includes(row.item_id));
     const gone = new Set(state.without);
     const until = state.at ? secondsOf(state.at) : Infinity;
     const line = (row) => entry(row, { context, bundle, gone: gone.has(row.item_id), late: !row.added && row.timestamp >= until, takeOut, putBack });
-    const days = Map.groupBy(rows.slice(0, shown), (row) => (row.timestamp === undefined ? "" : day(row.timestamp)));
+    const days = Map.groupBy(rows.slice(0, shown), (row) => (row.timestamp === undefined ? "Stored" : day(row.timestamp)));
     const more = rows.length - shown;
+    const late = state.at ? rows.filter((row) => row.timestamp >= until).length : 0;
     view.show(
+      late > 0 && h("p", { class: "note" }, `${count(late, "item")} ${late === 1 ? "is" : "are"} later than the query and not used.`),
       !bundle.reads_history && h("p", { class: "note" }, "This model reads no history: what is changed here decides only what is left out."),
       strip(rows, { gone, scale: bundle.rating_scale }),
       added.length > 0 && group("Added here", added.map(line)),
-      [...days].map(([name, some]) => group(name, some.map(line))),
+      [...days].map(([name, some]) => group(days.size > 1 || added.length || name !== "Stored" ? name : "", some.map(line))),
       more > 0 &&
         h("button", { type: "button", class: "button history-more", onclick: () => ((shown += 100), draw(added, bundle)) }, `Show ${count(Math.min(more, 100), "earlier item")} of ${more}`),
       person.total > rows.length && h("p", { class: "muted small history-note" }, `${count(person.total - rows.length, "older item")} not loaded.`),
-      rows.length === 0 && popularPicker(context, put),
+      rows.length === 0 && picker(),
     );
     refocus(body, focus);
   }
@@ -139,10 +165,9 @@ function entry(row, { context, bundle, gone, late, takeOut, putBack }) {
   const time = row.timestamp !== undefined && !row.added && h("time", { class: "history-time", datetime: new Date(row.timestamp * 1000).toISOString() }, clock(row.timestamp));
   return h(
     "li",
-    { class: gone || late ? "history-entry history-gone" : "history-entry", dataset: { id: row.item_id } },
-    time || h("span", { class: "history-time" }),
-    h("a", { class: "history-name", href: context.link("item", { item: row.item_id }) }, name),
-    late && h("span", { class: "badge" }, "later"),
+    { class: ["history-entry", gone && "history-gone", late && "history-late", time && "history-timed"].filter(Boolean).join(" "), dataset: { id: row.item_id } },
+    time,
+    h("a", { class: "history-name", href: context.link("item", { item: row.item_id }) }, name, late && h("span", { class: "visually-hidden" }, ", later than the query")),
     row.added && bundle.rating_scale ? ratingChoice(context, row, name, bundle.rating_scale) : rating(row, bundle.rating_scale),
     button,
   );
@@ -177,12 +202,13 @@ function ratingChoice(context, row, name, [least, most]) {
 function focused(body) {
   const entry = body.contains(document.activeElement) && document.activeElement.closest("[data-id]");
   if (!entry) return null;
-  return { id: entry.dataset.id, place: [...body.querySelectorAll("[data-id]")].indexOf(entry), tag: document.activeElement.tagName };
+  const like = `.${entry.classList[0]}:not([hidden])`;
+  return { id: entry.dataset.id, like, place: [...body.querySelectorAll(`.${entry.classList[0]}`)].indexOf(entry), tag: document.activeElement.tagName };
 }
 
 function refocus(body, focus) {
   if (!focus) return;
-  const entries = [...body.querySelectorAll("[data-id]")];
+  const entries = [...body.querySelectorAll(focus.like)];
   const entry = entries.find((one) => one.dataset.id === focus.id) ?? entries[Math.min(focus.place, entries.length - 1)];
   (entry?.querySelector(focus.tag) ?? entry?.querySelector("button"))?.focus({ preventScroll: true });
 }

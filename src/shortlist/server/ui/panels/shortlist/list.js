@@ -24,6 +24,7 @@ export function listCard(context, { onwhy, whyOf }) {
 
   function show(answer) {
     const bundle = context.bundles.find((one) => one.side === answer.variant) ?? context.bundle();
+    delete body.dataset.stale;
     facts.textContent = context.bundles.length > 1 ? `Bundle ${answer.variant}` : "";
     if (answer.items.length === 0) {
       before = answer;
@@ -45,8 +46,12 @@ export function listCard(context, { onwhy, whyOf }) {
     loading: () => view.loading({ rows: Math.min(Number(context.state.k) * 2, 24) }),
     /** What stands there is not the answer to what is set now. */
     stale: () => {
-      if (before) body.setAttribute("aria-busy", "false");
-      else view.empty("No shortlist yet", "A setting cannot be read; it says why.");
+      if (before) {
+        body.dataset.state = "ready";
+        body.dataset.stale = "";
+        body.setAttribute("aria-busy", "false");
+        facts.textContent = "From before: a setting cannot be read";
+      } else view.empty("No shortlist yet", "A setting cannot be read; it says why.");
     },
     error: (error, retry) => view.error(error, retry),
   };

@@ -8,7 +8,7 @@ import { stateful } from "../../states.js";
 
 const PAGE = 10;
 
-/** A list of popular items with buttons that add them: `put(id, name)`. */
+/** A list of popular items with buttons that add them: `put(id, name)`. `refresh()` hides those that were added. */
 export function popularPicker(context, put) {
   const list = h("ol", { class: "pick-list" });
   const more = h("button", { type: "button", class: "button button-small", hidden: true, onclick: () => load(next) }, "More");
@@ -18,7 +18,7 @@ export function popularPicker(context, put) {
   let next = 0;
 
   async function load(after) {
-    const { side, with: had } = context.state;
+    const { side } = context.state;
     const bundle = context.bundle();
     try {
       const found = await run((signal) => get("v1/items", { order: "popular", after, limit: PAGE, side }, { signal }));
@@ -26,16 +26,22 @@ export function popularPicker(context, put) {
       remember(found.rows, side);
       next = found.next;
       more.hidden = next === null;
-      for (const row of found.rows.filter((one) => !had.includes(one.item_id))) list.append(line(row, bundle, put));
+      list.append(...found.rows.map((row) => line(row, bundle, put)));
+      refresh();
       if (!list.firstChild) return view.empty("There are no items to pick from.");
       if (after === 0) view.show(h("h3", { class: "pick-title" }, "Popular"), list, more);
     } catch (error) {
       view.error(error, () => load(after));
     }
   }
+  function refresh() {
+    for (const one of list.children) one.hidden = context.state.with.includes(one.dataset.id);
+    if (list.firstChild && ![...list.children].some((one) => !one.hidden) && next !== null) load(next);
+  }
+
   view.loading({ rows: PAGE });
   load(0);
-  return body;
+  return Object.assign(body, { refresh });
 }
 
 function line(row, bundle, put) {
@@ -43,7 +49,7 @@ function line(row, bundle, put) {
   const below = details(row, bundle);
   return h(
     "li",
-    { class: "pick" },
+    { class: "pick", dataset: { id: row.item_id } },
     h("span", { class: "pick-name" }, name, below && h("span", { class: "muted small" }, ` ${below}`)),
     h("button", { type: "button", class: "button button-small", "aria-label": `Add ${name}`, onclick: () => put(row.item_id, name) }, "Add"),
   );

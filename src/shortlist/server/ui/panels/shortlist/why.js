@@ -41,7 +41,7 @@ export function whyCard(context, { bodyOf }) {
     const item = answer.items.find((one) => one.item_id === id);
     const { changes = [], notes = [], history_left_out: left = 0, candidates } = answer.explained ?? {};
     if (!item?.why?.length) {
-      view.empty("There is nothing to take away", notes.join(" ") || "The model was not asked: these are popular items.");
+      view.empty("There is nothing to take away", notes.map((note) => `${capital(note)}.`).join(" ") || "The model was not asked: these are popular items.");
       return;
     }
     const rows = item.why.map((one) => ({ ...one, of: changes[one.change] }));
