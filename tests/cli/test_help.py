@@ -12,7 +12,7 @@ VERBS = [
     ["reproduce"],
     ["data", "fetch"], ["data", "describe"], ["data", "split"], ["data", "validate"],
     ["runs", "list"], ["runs", "compare"],
-    ["tune"], ["doctor"], ["init"], ["serve"], ["key"],
+    ["tune"], ["doctor"], ["init"], ["serve"], ["key"], ["ab", "report"],
 ]  # fmt: skip
 HEAVY = {"jax", "polars", "numpy", "onnxruntime", "onnx", "scipy", "implicit", "pandas"}
 

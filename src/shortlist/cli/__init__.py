@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from shortlist.cli import (
+    ab,
     compare,
     data,
     doctor,
@@ -89,6 +90,7 @@ app.add_typer(runs.app, name="runs")
 app.command(epilog=serve.EXAMPLES)(serve.serve)
 app.command(epilog=serve.KEY_EXAMPLES)(serve.key)
 app.add_typer(events.app, name="events")
+app.add_typer(ab.app, name="ab")
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 
 

@@ -70,9 +70,9 @@ def export(
         raise RequestError(
             "--impressions are exported whole", hint="leave --type, --since, --until and --rated"
         )
-    choice = Choice(kind or (), _time("--since", since), _time("--until", until), rated)
-    with _opened(store) as opened:
-        found = export_impressions(opened, output) if impressions else write(opened, output, choice)
+    choice = Choice(kind or (), time_of("--since", since), time_of("--until", until), rated)
+    with opened(store) as events:
+        found = export_impressions(events, output) if impressions else write(events, output, choice)
     if json:
         out_json(
             {"output": str(output), "rows": found.rows, "columns": found.columns, "unrated": found.unrated}
@@ -97,10 +97,10 @@ def stats(
     json: Json = False,
 ) -> None:
     """Say how many events there are, of whom, of what types and when."""
-    with _opened(store) as opened:
+    with opened(store) as events:
         if check:
-            opened.check()
-        found = opened.stats()
+            events.check()
+        found = events.stats()
     if json:
         told = {name: getattr(found, name) for name in found.__struct_fields__}
         out_json(told | ({"whole": True} if check else {}))
@@ -134,8 +134,8 @@ def forget(
     A running server notices at its next request. Bundles and exported tables that were made before still know
     the user: export again, and train anew.
     """
-    with _opened(store) as opened:
-        gone = opened.forget(user)
+    with opened(store) as events:
+        gone = events.forget(user)
     if json:
         out_json({"user_id": user, "events": gone.events, "impressions": gone.impressions})
         return
@@ -145,7 +145,8 @@ def forget(
 
 
 @contextmanager
-def _opened(place: str) -> Iterator[Store]:
+def opened(place: str) -> Iterator[Store]:
+    """A store that is there already. StoreError."""
     from shortlist.server.events.opening import open_store
 
     store = open_store(place, create=False)
@@ -155,7 +156,8 @@ def _opened(place: str) -> Iterator[Store]:
         store.close()
 
 
-def _time(option: str, text: str) -> int | None:
+def time_of(option: str, text: str) -> int | None:
+    """A time as an option has it, in seconds since 1970; None for "". RequestError."""
     if not text:
         return None
     try:

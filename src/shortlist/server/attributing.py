@@ -1,0 +1,189 @@
+"""Which of the items a user was shown led to an event: impressions and events of a store, joined."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from shortlist._typing import Bools, Doubles, Longs
+from shortlist.errors import RequestError
+from shortlist.server.events.event import Event, Impression
+from shortlist.server.events.store import Store
+
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Success:
+    """What counts as a success: an event on an item at most `window` seconds after it was shown to that user
+    (of several times, the last one before the event gets it). kinds: types of events that count, empty: all;
+    least_rating: of events with such a rating or a better one alone. An item shown once counts once."""
+
+    kinds: tuple[str, ...] = ()
+    least_rating: float | None = None
+    window: int = DAY
+
+    def counts(self, event: Event) -> bool:
+        """Whether an event may be one."""
+        if self.kinds and event.event not in self.kinds:
+            return False
+        if event.weight == 0 and not self.kinds:
+            return False
+        return self.least_rating is None or (event.rating is not None and event.rating >= self.least_rating)
+
+    @property
+    def sentence(self) -> str:
+        """It in words."""
+        kinds = " or ".join(map(repr, self.kinds))
+        what = f"an event {kinds}" if self.kinds else "any event"
+        rated = "" if self.least_rating is None else f" with a rating of at least {self.least_rating:g}"
+        return f"{what}{rated} on a shown item, at most {_hours(self.window)} after it was shown"
+
+
+def _hours(seconds: int) -> str:
+    for size, name in ((DAY, "day"), (3600, "hour"), (60, "minute")):
+        if seconds % size == 0:
+            count = seconds // size
+            return f"{count} {name}{'' if count == 1 else 's'}"
+    return f"{seconds} seconds"
+
+
+@dataclass(frozen=True, eq=False)
+class Exposed:
+    """Users of a store who were shown something. users: int64 [U], which side each had, -1: more than one
+    (they are in no comparison); impressions, shown, successes: float64 [U], of each user. sides: names;
+    versions: of each side, impressions by version of its bundle; crossed: how many users had more than one
+    side. counted: events that may be successes, whether an item was shown or not."""
+
+    sides: tuple[str, ...]
+    users: Longs
+    impressions: Doubles
+    shown: Doubles
+    successes: Doubles
+    versions: dict[str, dict[str, int]]
+    crossed: int
+    counted: int
+
+
+@dataclass(eq=False)
+class _Rows:
+    """Columns that grow, and numbers for texts."""
+
+    names: dict[str, int]
+    items: dict[str, int]
+
+    def user(self, name: str) -> int:
+        return self.names.setdefault(name, len(self.names))
+
+    def item(self, name: str) -> int:
+        return self.items.setdefault(name, len(self.items))
+
+
+def exposed(store: Store, success: Success, *, since: int | None = None, until: int | None = None) -> Exposed:
+    """What users were shown from `since` to before `until`, and what it led to. Reads the store once, and
+    holds some 30 bytes for every item shown. Raises StoreError, and RequestError where nothing was shown."""
+    rows, sides = _Rows({}, {}), dict[str, int]()
+    versions: list[Counter[str]] = []
+    of_shown = tuple(array("q") for _ in range(4))  # user, item, time, impression
+    of_impressions = tuple(array("q") for _ in range(2))  # user, side
+    for impression in _impressions(store, since, until):
+        side = sides.setdefault(impression.variant, len(sides))
+        if side == len(versions):
+            versions.append(Counter())
+        versions[side][impression.bundle] += 1
+        user, number = rows.user(impression.user_id), len(of_impressions[0])
+        for column, value in zip(of_impressions, (user, side), strict=True):
+            column.append(value)
+        for item in dict.fromkeys(impression.items):
+            for column, value in zip(
+                of_shown, (user, rows.item(item), impression.timestamp, number), strict=True
+            ):
+                column.append(value)
+    if not sides:
+        raise RequestError(
+            f"{store.place} holds no impressions of that time",
+            hint="they are kept with: shortlist serve --events STORE --impressions",
+        )
+    acted, counted = _events(store, success, rows)
+    shown = [np.frombuffer(column, np.int64) for column in of_shown]
+    hit = credited(shown, acted, success.window)
+    return _of_users(rows, tuple(sides), [*map(dict, versions)], of_impressions, shown[0], hit, counted)
+
+
+def _impressions(store: Store, since: int | None, until: int | None) -> Iterator[Impression]:
+    after = 0
+    while page := store.impressions(after):
+        for _, impression in page:
+            early = since is not None and impression.timestamp < since
+            if not early and (until is None or impression.timestamp < until):
+                yield impression
+        after = page[-1].sequence
+
+
+def _events(store: Store, success: Success, rows: _Rows) -> tuple[list[Longs], int]:
+    """User, item and time of events that may be successes, of what was shown; and how many there are."""
+    columns, counted, after = tuple(array("q") for _ in range(3)), 0, 0
+    while page := store.since(after):
+        for _, event in page:
+            if not success.counts(event):
+                continue
+            counted += 1
+            user, item = rows.names.get(event.user_id), rows.items.get(event.item_id)
+            if user is not None and item is not None:
+                for column, value in zip(columns, (user, item, event.timestamp), strict=True):
+                    column.append(value)
+        after = page[-1].sequence
+    return [np.frombuffer(column, np.int64) for column in columns], counted
+
+
+def credited(shown: list[Longs], acted: list[Longs], window: int) -> Bools:
+    """Which rows of what was shown (user, item, time, ...) got an event (user, item, time): bool [n].
+
+    An event goes to the last time its item was shown to its user, up to that second, if that is at most
+    `window` seconds before.
+    """
+    num = len(shown[0])
+    hit = np.zeros(num, np.bool_)
+    if not num or not len(acted[0]):
+        return hit
+    user, item, time = (np.concatenate([shown[k], acted[k]]) for k in range(3))
+    event = np.arange(len(user)) >= num
+    order = np.lexsort((event, time, item, user))  # of one second, what was shown comes first
+    user, item, time, event = user[order], item[order], time[order], event[order]
+    last = np.maximum.accumulate(np.where(event, -1, np.arange(len(order))))
+    known = event & (last >= 0)
+    before = np.maximum(last, 0)
+    same = (user == user[before]) & (item == item[before]) & (time - time[before] <= window)
+    hit[order[before[known & same]]] = True
+    return hit
+
+
+def _of_users(
+    rows: _Rows,
+    sides: tuple[str, ...],
+    versions: list[dict[str, int]],
+    impressions: tuple[array[int], ...],
+    shown: Longs,
+    hit: Bools,
+    counted: int,
+) -> Exposed:
+    user, side = (np.frombuffer(column, np.int64) for column in impressions)
+    num = len(rows.names)
+    least, most = np.full(num, len(sides)), np.full(num, -1)
+    np.minimum.at(least, user, side)
+    np.maximum.at(most, user, side)
+    own = np.where(least == most, least, -1)
+    return Exposed(
+        sides,
+        own,
+        np.bincount(user, minlength=num).astype(np.float64),
+        np.bincount(shown, minlength=num).astype(np.float64),
+        np.bincount(shown, weights=hit.astype(np.float64), minlength=num).astype(np.float64),
+        dict(zip(sides, versions, strict=True)),
+        int((own < 0).sum()),
+        counted,
+    )
