@@ -1,0 +1,1 @@
+"""Servers under load on this machine: ours and its peers, one at a time."""
