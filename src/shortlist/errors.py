@@ -86,7 +86,20 @@ class BundleVersion(BundleError):
 
 
 class RequestError(ShortlistError, ValueError):
-    """A question to a recommender is malformed."""
+    """A question to a recommender is malformed. column: of the request, where one is to blame; argument:
+    beside the request, such as `only`; index: in a list, of either."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        column: str | None = None,
+        argument: str | None = None,
+        index: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.column, self.argument, self.index = column, argument, index
 
 
 class FilterError(RequestError):
@@ -97,7 +110,7 @@ class FilterError(RequestError):
         self, message: str, *, text: str, position: int, hint: str = "", query: int | None = None
     ) -> None:
         place = "where" if query is None else f"where[{query}]"
-        super().__init__(f"{place}, character {position + 1}: {message}", hint=hint)
+        super().__init__(f"{place}, character {position + 1}: {message}", hint=hint, argument="where")
         self.reason, self.text, self.position, self.query = message, text, position, query
 
     def of_query(self, query: int) -> FilterError:

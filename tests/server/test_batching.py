@@ -66,7 +66,7 @@ def test_a_mistake_is_its_own(loaded: Loaded) -> None:
 
     answers = asyncio.run(ask())
     assert {n for n, answer in enumerate(answers) if isinstance(answer, Trouble)} == bad
-    assert answers[3].pointer == "/only" and answers[3].status == 422
+    assert answers[3].pointer == "/only/0" and answers[3].status == 422
 
 
 def test_who_waited_too_long_is_told_so(loaded: Loaded) -> None:

@@ -45,7 +45,9 @@ def read_request(
     table = _table(request, types, id_column)
     for name in table:
         if name not in types:
-            raise RequestError(f"unknown column {name!r} in the request", hint=did_you_mean(name, types))
+            raise RequestError(
+                f"unknown column {name!r} in the request", hint=did_you_mean(name, types), column=name
+            )
     lengths = {name: len(values) for name, values in table.items()}
     if len(set(lengths.values())) > 1:
         raise RequestError(f"the columns of the request differ in length: {lengths}")
@@ -189,7 +191,8 @@ def _column(name: str, values: Sequence[Any], kind: ColumnType, size: int | None
 
 def _wrong(name: str, row: int, value: Any, kind: ColumnType) -> RequestError:
     return RequestError(
-        f"row {row}, column {name!r}: expected {_EXPECTED[kind]}, got {value!r} ({type(value).__name__})"
+        f"row {row}, column {name!r}: expected {_EXPECTED[kind]}, got {value!r} ({type(value).__name__})",
+        column=name,
     )
 
 
@@ -198,6 +201,8 @@ def _wrong_one(name: str, row: int, index: int, value: Any, kind: ColumnType, hi
         f"row {row}, column {name!r}, index {index}: expected {_EXPECTED[_OF_ONE[kind]]},"
         f" got {value!r} ({type(value).__name__})",
         hint=hint,
+        column=name,
+        index=index,
     )
 
 
@@ -282,7 +287,8 @@ def _vectors(name: str, values: Sequence[Any], size: int | None) -> Array:
     for row, array in arrays.items():
         if array.shape != (size,):
             raise RequestError(
-                f"row {row}, column {name!r}: expected a vector of {size} numbers, got shape {array.shape}"
+                f"row {row}, column {name!r}: expected a vector of {size} numbers, got shape {array.shape}",
+                column=name,
             )
         out[row] = array
     return out

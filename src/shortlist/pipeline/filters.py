@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shortlist._typing import Bools, Longs
+from shortlist._typing import Array, Bools, Longs
 from shortlist.errors import FilterError, RequestError
 from shortlist.pipeline.questions import Ids, Where, id_list, is_list
 from shortlist.pipeline.where.masks import mask
@@ -131,15 +131,16 @@ class Filters:
             listed = id_list(name, ids)
             positions = self._items.positions(listed)
             if len(positions) and positions.min() < 0:
-                self._require_known(name, str(listed[np.argmin(positions)]))
+                self._require_known(name, listed, int(np.argmin(positions)))
             found.append(positions)
         return _Each(found, given.common)
 
-    def _require_known(self, name: str, item_id: str) -> None:
+    def _require_known(self, name: str, listed: Array, index: int) -> None:
         try:
-            self._items.position(item_id)
+            self._items.position(str(listed[index]))
         except RequestError as error:
-            raise RequestError(f"{name}: {error}", hint=error.hint) from None
+            said = f"{name}: {error}"
+            raise RequestError(said, hint=error.hint, argument="only", index=index) from None
 
     def _exclude(self, num: int, exclude: Ids | None) -> tuple[Seen | None, Longs | None]:
         """A row a query, or where these were too many, the positions that none may have."""

@@ -43,7 +43,9 @@ def checked(given: Columns, scale: tuple[float, float] | None) -> Columns:
     for name in ("history_timestamp", "history_rating"):
         if name in given and "history" not in given:
             raise RequestError(
-                f"the request has {name!r} but no 'history'", hint="give the items these are of as history"
+                f"the request has {name!r} but no 'history'",
+                hint="give the items these are of as history",
+                column=name,
             )
     if "history_rating" in given and scale is not None:
         _require_scale(given["history_rating"], scale)
@@ -60,6 +62,8 @@ def checked(given: Columns, scale: tuple[float, float] | None) -> Columns:
             f"row {row}, column 'history_timestamp', index {index}: expected a time before the request's"
             f" timestamp {now[row]}, got {then[row, index]}",
             hint="a history comes before its request: give a later timestamp, or none",
+            column="history_timestamp",
+            index=index,
         )
     next_second = np.where(told.any(axis=1), then.max(axis=1) + 1, MISSING_INT)
     return {**given, "timestamp": fill_missing(now, next_second)}
@@ -77,6 +81,8 @@ def require_seconds(name: str, given: Columns) -> None:
         raise RequestError(
             f"row {row}, column {name!r}{place}: expected seconds since 1970, got {times[far][0]}",
             hint="divide milliseconds by 1000 first",
+            column=name,
+            index=index[0] if index else None,
         )
 
 
@@ -90,6 +96,8 @@ def _require_scale(ratings: Array, scale: tuple[float, float]) -> None:
             f"row {row}, column 'history_rating', index {index}: expected a rating from {scale[0]:g} to"
             f" {scale[1]:g}, as in training, got {ratings[row, index]:g}",
             hint="bring ratings to the scale of training, or leave history_rating out",
+            column="history_rating",
+            index=index,
         )
 
 
@@ -286,6 +294,7 @@ def _beside(name: str, given: Columns, ids: Array) -> Array:
         raise RequestError(
             f"row {row}, column {name!r}: {there[row].sum()} values for a history of {lengths[row]} items",
             hint="give one for every item of history, the most recent first, or none",
+            column=name,
         )
     return wide[:, : ids.shape[1]]
 

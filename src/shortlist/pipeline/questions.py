@@ -72,6 +72,7 @@ def read_queries(request: Request, readable: Readable) -> Columns:
         raise RequestError(
             f"this model reads no past, so {told[0]!r} in the request says nothing to it",
             hint="ask without it; a model with a history or bag feature reads what a user did",
+            column=told[0],
         )
     require_seconds("timestamp", columns)
     if readable.told:
@@ -167,7 +168,7 @@ def candidate_columns(
 def require_k(k: object) -> None:
     """RequestError where k is not a count."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise RequestError(f"k must be a whole number of at least 1, got {k!r}")
+        raise RequestError(f"k must be a whole number of at least 1, got {k!r}", argument="k")
 
 
 def is_list(value: object) -> bool:

@@ -144,7 +144,8 @@ def _given(asker: Asker) -> dict[str, Any]:
         except (ValueError, OverflowError):
             raise RequestError(
                 f"row 0, column 'timestamp': expected seconds since 1970 or ISO 8601 text, got"
-                f" {asker.timestamp!r}"
+                f" {asker.timestamp!r}",
+                column="timestamp",
             ) from None
     if asker.history is not None:
         row["history"] = asker.history
@@ -194,6 +195,8 @@ def _free(columns: dict[str, Any], place: str) -> dict[str, Any]:
     for name in _TOLD:
         if name in columns:
             raise RequestError(
-                f"row 0, column {name!r}: {name!r} is no column of {place!r}: give it beside {place!r}"
+                f"row 0, column {name!r}: {name!r} is no column of {place!r}: give it beside {place!r}",
+                argument=place,
+                column=name,
             )
     return columns

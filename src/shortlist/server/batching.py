@@ -151,7 +151,8 @@ def _trouble(error: Exception, question: _Question) -> Exception:
     if not isinstance(error, ShortlistError):
         return error
     request = question.request
-    return of_error(error, f"{request.path}/{question.place}" if request.many else "")
+    path = f"{request.path}/{question.place}" if request.many else ""
+    return of_error(error, path, question.what)
 
 
 def _fail(question: _Question, error: Exception) -> None:

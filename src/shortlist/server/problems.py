@@ -16,9 +16,7 @@ MEDIA_TYPE = b"application/problem+json"
 _AT = re.compile(r"(?P<said>.*) - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN = re.compile(r"unknown field `(.+?)`", re.DOTALL)
-_CELL = re.compile(r"^row \d+, column '([^']+)'(?:, index (\d+))?: (.*)$", re.DOTALL)
-_COLUMN = re.compile(r"^unknown column '(.+)' in the request")
-_FILTER = re.compile(r"^(only|exclude|where)(?:\[\d+\])?(?:\[(\d+)\])?[:,] ")
+_CONTEXT = "context."
 _OWN = frozenset({"user_id", "item_id", "timestamp", "history", "history_timestamp", "history_rating"})
 
 
@@ -66,8 +64,9 @@ def of_json(error: Exception) -> Trouble:
     return Trouble(422, said, pointer=pointer)
 
 
-def of_error(error: ShortlistError, inside: str = "") -> Trouble:
-    """Of what the recommender, a store or a bundle says; inside: the path of the query that it is said of."""
+def of_error(error: ShortlistError, inside: str = "", asked: object = None) -> Trouble:
+    """Of what the recommender, a store or a bundle says; inside: the path of what was asked, in the request;
+    asked: what that is."""
     if isinstance(error, Overloaded):
         return Trouble(503, str(error), retry_after=error.retry_after)
     if isinstance(error, StoreFull):
@@ -77,15 +76,15 @@ def of_error(error: ShortlistError, inside: str = "") -> Trouble:
     if isinstance(error, BundleError):
         return Trouble(409, str(error), hint=error.hint)
     if isinstance(error, RequestError):
-        said, pointer = _located(str(error))
-        return Trouble(422, said, pointer=inside + pointer, hint=error.hint)
+        return Trouble(422, _plain(error), pointer=inside + _pointer_of(error, asked), hint=error.hint)
     return Trouble(500, str(error), hint=error.hint)
 
 
 def of_fault(fault: Fault) -> Trouble:
     """Of an event that cannot be kept."""
-    steps = fault.field.replace("[", ".").replace("]", "").split(".") if fault.field else []
-    return Trouble(422, fault.why, pointer="".join("/" + escaped(step) for step in steps))
+    inside = fault.field.removeprefix(_CONTEXT)  # a name may hold dots of its own
+    pointer = f"/{escaped(inside)}" if fault.field else ""
+    return Trouble(422, fault.why, pointer="/context" + pointer if inside != fault.field else pointer)
 
 
 def escaped(step: str) -> str:
@@ -103,14 +102,21 @@ def _pointer(path: str) -> str:
     return out
 
 
-def _located(said: str) -> tuple[str, str]:
-    """What the recommender says of row 0, as the path of the field; and what else it says."""
-    if found := _CELL.match(said):
-        name, index, rest = found.groups()
-        own = f"/{name}" if name in _OWN else f"/context/{escaped(name)}"
-        return rest, own + (f"/{index}" if index else "")
-    if found := _COLUMN.match(said):
-        return said, f"/context/{escaped(found[1])}"
-    if found := _FILTER.match(said):
-        return said, f"/{found[1]}" + (f"/{found[2]}" if found[2] else "")
-    return said, ""
+def _pointer_of(error: RequestError, asked: object) -> str:
+    """The path of the field inside what was asked."""
+    index = "" if error.index is None else f"/{error.index}"
+    if error.column is None:
+        return "" if error.argument is None else f"/{error.argument}{index}"
+    if error.argument is not None:
+        place = f"/{error.argument}"
+    elif error.column in _OWN:
+        place = ""
+    else:
+        place = "/item" if error.column in getattr(asked, "item", ()) else "/context"
+    return f"{place}/{escaped(error.column)}{index}"
+
+
+def _plain(error: RequestError) -> str:
+    """What is said, without the place, which the pointer tells: the row is not one of the caller's."""
+    index = "" if error.index is None else f", index {error.index}"
+    return str(error).removeprefix(f"row 0, column {error.column!r}{index}: ")
