@@ -10,8 +10,9 @@ demo_command = $(bin)/shortlist train ml100k-ids --output runs/demo --force && \
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow test-dist test-examples test-savedmodel \
-	test-node test-postgres test-deploy test-browser test-all lint format types dist lock check-locks \
-	architecture readme figures figures-long docs notebooks bench bench-full clean
+	test-node test-postgres test-server test-schemathesis test-deploy test-browser test-all lint \
+	format types dist lock check-locks architecture readme figures figures-long docs notebooks \
+	bench bench-full clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +92,18 @@ test-postgres: setup  ## the store of events on a real PostgreSQL (installed by 
 	{ apt-get update -q && apt-get install -qy --no-install-recommends postgresql; }
 	$(bin)/python -m pytest tests/server/run_postgres.py $(ARGS)
 
+test-server: setup  ## a server before 10,000 idle connections and clients that are slow or do not read
+	$(bin)/python -m pytest tests/server/run_connections.py $(ARGS)
+
+schemathesis_ready := build/schemathesis/.ready
+
+$(schemathesis_ready): requirements/schemathesis.txt
+	$(call environment,build/schemathesis,requirements/schemathesis.txt)
+	@touch $@
+
+test-schemathesis: setup $(schemathesis_ready)  ## ask a server by its OpenAPI document: no fault, answers as documented
+	SCHEMATHESIS_PYTHON=$(CURDIR)/build/schemathesis/bin/python $(bin)/python -m pytest tests/server/run_schemathesis.py $(ARGS)
+
 deploy_ready := build/deploy/.ready
 
 $(deploy_ready): requirements/deploy.txt
@@ -102,7 +115,7 @@ test-deploy: setup $(deploy_ready)  ## the image's steps, the unit and the proxi
 	$(call programs,caddy,caddy)
 	$(call programs,systemd-analyze,systemd)
 	HADOLINT=$(CURDIR)/build/deploy/bin/hadolint $(bin)/python -m pytest \
-	tests/deploy/run_image.py tests/deploy/run_unit.py tests/deploy/run_proxies.py $(ARGS)
+	tests/deploy/run_image.py tests/deploy/run_unit.py tests/deploy/run_proxies.py tests/deploy/run_pages.py $(ARGS)
 
 browser_ready := build/browser/.ready
 
@@ -117,7 +130,10 @@ test-browser: setup $(browser_ready)  ## walk through the explorer in Chromium (
 	SHORTLIST_PYTHON=$(CURDIR)/$(bin)/python PICTURES=$(PICTURES) build/browser/bin/python -m pytest \
 	--confcutdir=tests/browser tests/browser/run_explorer.py $(ARGS)
 
-test-all: test test-slow test-dist test-examples test-savedmodel test-node test-postgres test-deploy test-browser  ## every group
+groups = test test-slow test-dist test-examples test-savedmodel test-node test-postgres test-server \
+	test-schemathesis test-deploy test-browser
+
+test-all: $(groups)  ## every group
 
 lint: setup  ## formatting and lint rules
 	$(bin)/ruff format --check .

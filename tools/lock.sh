@@ -27,7 +27,7 @@ mkdir -p "$sources"
 "$python" tools/flat_requirements.py tensorflow > "$sources/tensorflow.in"
 "$python" tools/flat_requirements.py serve > "$sources/serve.in"
 "$python" tools/flat_requirements.py serve postgres ann > "$sources/serve-all.in"
-cp requirements/{build,dev,docs,examples,savedmodel,onnxruntime,node,browser,deploy}.in "$sources/"
+cp requirements/{build,dev,docs,examples,savedmodel,onnxruntime,node,browser,schemathesis,deploy}.in "$sources/"
 
 wanted=" $* "
 compile() { # compile NAME SOURCE...
@@ -53,4 +53,5 @@ compile savedmodel --allow-unsafe --constraint requirements/dev.txt "$sources/te
 compile onnxruntime --constraint requirements/dev.txt "$sources/onnxruntime.in"
 compile node "$sources/node.in"
 compile browser --constraint requirements/dev.txt --constraint requirements/node.txt "$sources/browser.in"
+compile schemathesis --constraint requirements/dev.txt "$sources/schemathesis.in"
 compile deploy "$sources/deploy.in"

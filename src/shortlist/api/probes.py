@@ -155,22 +155,17 @@ assert 0 <= study.best_value <= 1
         "serve",
         "answers over HTTP",
         {
-            "starlette": "starlette",
             "uvicorn": "uvicorn",
             "httptools": "httptools",
             "prometheus_client": "prometheus-client",
         },
         """
-import httptools, json, prometheus_client, uvicorn
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-app = Starlette(routes=[Route("/", lambda request: PlainTextResponse("here"))])
-config = uvicorn.Config(app, loop="auto", http="auto", log_config=None)
-config.load()
+import asyncio, httptools, json, prometheus_client, uvicorn
 assert httptools.parse_url(b"/v1/items?q=a").query == b"q=a", "an address is read otherwise"
 assert b"python_info" in prometheus_client.generate_latest(), "no metrics are written"
-loop = getattr(config.get_loop_factory(), "__module__", "asyncio").split(".")[0]
+factory = uvicorn.Config("none", loop="auto").get_loop_factory()
+with asyncio.Runner(loop_factory=factory) as runner:
+    loop = type(runner.get_loop()).__module__.split(".")[0]
 print(json.dumps({"event_loop": loop}))
 """,
         "serve",
