@@ -12,7 +12,7 @@ demo_command = $(bin)/shortlist train ml100k-ids --output runs/demo --force && \
 .PHONY: help setup demo test test-slow test-dist test-examples test-savedmodel \
 	test-node test-postgres test-server test-schemathesis test-deploy test-browser test-all lint \
 	format types dist lock check-locks architecture readme figures figures-long docs notebooks \
-	bench bench-full clean
+	bench bench-full bench-serve clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -128,7 +128,7 @@ $(browser_ready): requirements/browser.txt tests/browser/package.json tests/brow
 test-browser: setup $(browser_ready)  ## walk through the explorer in Chromium (PICTURES=1 rewrites docs/images/explorer)
 	$(call programs,/usr/bin/chromium,chromium fonts-dejavu-core)
 	SHORTLIST_PYTHON=$(CURDIR)/$(bin)/python PICTURES=$(PICTURES) build/browser/bin/python -m pytest \
-	--confcutdir=tests/browser tests/browser/run_explorer.py $(ARGS)
+	--confcutdir=tests/browser tests/browser/run_*.py $(ARGS)
 
 groups = test test-slow test-dist test-examples test-savedmodel test-node test-postgres test-server \
 	test-schemathesis test-deploy test-browser
@@ -198,6 +198,10 @@ bench: setup  ## measure ours beside the peers (their environments go to build/)
 
 bench-full: setup  ## everything three times, the peers' long runs too
 	$(bin)/python benchmarks/run.py --full $(ARGS)
+
+bench-serve: setup  ## servers under load, ours beside two peers' (apt-get, loopback); rewrite benchmarks/results
+	$(call programs,wrk,wrk)
+	$(bin)/python benchmarks/serve.py $(ARGS)
 
 clean:  ## remove the environment, builds and caches (runs/ stays)
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

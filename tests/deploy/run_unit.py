@@ -8,11 +8,12 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,14 @@ def test_its_command_serves_reloads_and_stops(bundle: Path, tmp_path: Path, runn
     assert words.pop(0) == PROGRAM
     words[words.index("--port") + 1], words[words.index("--drain") + 1] = "0", "1"
     command_line = [sys.executable, "-c", "from shortlist.cli import main; main()", *words]
-    with running(command_line, env=os.environ, cwd=tmp_path, sandbox=hold_back) as server:
+    assert (settings()["Type"], settings()["NotifyAccess"]) == (["notify"], ["all"])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, ExitStack() as stack:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(60)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        server = stack.enter_context(running(command_line, env=environment, cwd=tmp_path, sandbox=hold_back))
+        assert b"READY=1" in systemd.recv(1024)
+        assert httpx.get(f"{server.url}/health/ready").status_code == 200
         headers = {"Authorization": f"Bearer {key}"}
         event = {"event_id": "1", "user_id": "u", "item_id": "50"}
         assert httpx.post(f"{server.url}/v1/events", json=event).status_code == 401
