@@ -79,7 +79,8 @@ def answers_of(loaded: Loaded, queries: Sequence[Query], slate: Slate) -> list[S
     answers = []
     for query, start, stop in zip(queries, bounds, bounds[1:], strict=False):
         end = min(stop, start + query.k)
-        names = (*own, *(_BESIDE + name for name in query.item_columns if name not in own))
+        wanted = dict.fromkeys(query.item_columns)
+        names = (*own, *(_BESIDE + name for name in wanted if name not in own))
         items = list(map(_item(names), *(columns[name][start:end] for name in names)))
         user = None if query.user_id is None else str(query.user_id)
         answers.append(Shortlist(user_id=user, bundle=loaded.version, variant=loaded.side, items=items))

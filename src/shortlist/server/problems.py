@@ -14,6 +14,7 @@ from shortlist.server.wire import Problem
 
 MEDIA_TYPE = b"application/problem+json"
 _AT = re.compile(r"(?P<said>.*) - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
+_MISSING = re.compile(r"missing required field `(.+?)`", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN = re.compile(r"unknown field `(.+?)`", re.DOTALL)
 _CONTEXT = "context."
@@ -59,7 +60,7 @@ def of_json(error: Exception) -> Trouble:
     said, pointer = str(error), ""
     if found := _AT.match(said):
         said, pointer = found["said"], _pointer(found["path"])
-    if found := _UNKNOWN.search(said):
+    if found := _UNKNOWN.search(said) or _MISSING.search(said):
         pointer += "/" + escaped(found[1])
     return Trouble(422, said, pointer=pointer)
 

@@ -170,8 +170,6 @@ def _refusals(one: Operation) -> list[str]:
         found += ("403", "409")
     if one.method == "POST":
         found += _OF_BODIES
-    if "side" in one.parameters:
-        found.append("409")
     if one.parameters or "{" in one.path:
         found += ("404", "422")
     if one.name == "events":
