@@ -23,6 +23,7 @@ PAGES = (
     "docs/accuracy.md",
     "docs/guides/cold-start.md",
     "docs/guides/large-catalogues.md",
+    "docs/guides/serving.md",
 )
 PART = re.compile(
     r"(<!-- (?P<name>[\w-]+): written by `make readme` -->\n)(?P<old>.*?)(<!-- end of (?P=name) -->)",
@@ -33,12 +34,13 @@ FOR = {
     "tables": "reading tables, splitting, evaluating a bundle",
     "baselines": "item-kNN, EASE, iALS beside the model",
     "train": "fitting and exporting",
-    "serve": "an HTTP server (which is not there yet)",
+    "serve": "answering over HTTP: `serve`, `events`, and the explorer",
+    "postgres": "a server's events in PostgreSQL",
     "tune": "searching a recipe's settings: `shortlist tune`",
     "ann": "an approximate index, for catalogues of a hundred thousand items and more",
     "tensorflow": "`export --format savedmodel`",
     "gpu": "fitting on an NVIDIA GPU under Linux",
-    "all": "everything the commands below need but `tune` and `index build --kind ann`",
+    "all": "everything the commands below need but `tune` and `index build --kind ann`; serves without uvloop",
 }
 NAMES = {
     "top100_raw": "top-100",
@@ -177,6 +179,19 @@ def serving(old: str) -> str:
         ["to 100 ratings, us", *(f"{one['batch_100']['p50_us']:.0f}" for one in times)],
     ]
     return table(["", "bundle", "SavedModel"], rows, right=1)
+
+
+def served(old: str) -> str:
+    """Servers under load, ours and peers'; what stands there before it was measured."""
+    if not (ROOT / "benchmarks/results/serve.json").exists():
+        return old
+    rows = []
+    for row in read("benchmarks/results/serve.json"):
+        cells = [f"{row['requests_per_s']:,.0f}", *(f"{row[name]:.2f}" for name in ("p50_ms", "p99_ms"))]
+        serves = row["detail"]["serves"]
+        rows.append([f"`{row['bench']}`", serves, *cells, f"{row['cpu_us_per_request']:.0f}"])
+    header = ["benchmark", "serves", "requests/s", "p50 ms", "p99 ms", "us of CPU a request"]
+    return table(header, rows, right=2)
 
 
 def smaller(_: str) -> str:
@@ -364,6 +379,7 @@ def writers() -> dict[str, Callable[[str], str]]:
         "demo": demo,
         "speed": speed,
         "serving": serving,
+        "served": served,
         "smaller-weights": smaller,
         "precision": precision,
         "nearest-peers": lambda old: nearest("peers", old),

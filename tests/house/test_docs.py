@@ -62,7 +62,7 @@ def commands() -> Iterator[tuple[str, list[str], bool]]:
     """(page, words after `shortlist`, whether it must be complete): lines of blocks, and code in prose."""
     for page in PAGES:
         for block in blocks(page, "sh", "shell", "console"):
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line.removeprefix("$ "), comments=True)
                 if words and Path(words[0]).name == "shortlist":
                     yield named(page), words[1:], True
