@@ -120,6 +120,7 @@ function lost(route) {
   replace(main, h("h1", { class: "title", tabindex: -1 }, "Nothing here"), section);
   const back = h("a", { class: "button", href: store.link("shortlist") }, "Go to the shortlist");
   stateful(section, "the view").empty(`There is no view “${route}”.`, "", back);
+  document.documentElement.dataset.ready = "";
 }
 
 document.querySelector(".skip").addEventListener("click", (event) => {

@@ -14,9 +14,9 @@ export function combobox({ label, placeholder = "", search, onpick, onenter, val
   const state = { rows: [], next: null, active: -1, text: null, busy: false };
   const run = latest(signal);
 
-  const list = h("ul", { id: `${id}-list`, role: "listbox", "aria-label": label, hidden: true });
+  const list = h("ul", { id: `${id}-list`, role: "listbox", class: "combobox-list", "aria-label": label, hidden: true });
   const said = h("p", { class: "combobox-said", role: "status" });
-  const popup = h("div", { class: "combobox-list", hidden: true }, list, said);
+  const popup = h("div", { class: "combobox-popup", hidden: true }, list, said);
   const input = h("input", {
     id,
     class: "input",
@@ -36,8 +36,8 @@ export function combobox({ label, placeholder = "", search, onpick, onenter, val
     onblur: () => close(),
   });
   popup.addEventListener("mousedown", (event) => event.preventDefault());
-  popup.addEventListener("scroll", () => {
-    if (popup.scrollTop + popup.clientHeight > popup.scrollHeight - 80) more();
+  list.addEventListener("scroll", () => {
+    if (list.scrollTop + list.clientHeight > list.scrollHeight - 80) more();
   });
   const later = debounce(() => open({ again: true }), 150);
 

@@ -160,7 +160,7 @@ function group(name, lines) {
 function entry(row, { context, bundle, gone, late, takeOut, putBack }) {
   const name = nameOf(row, bundle);
   const button = gone
-    ? h("button", { type: "button", class: "button button-small", "aria-label": `Put ${name} back`, onclick: () => putBack(row, name) }, "Put back")
+    ? h("button", { type: "button", class: "button button-small", "aria-label": `Put back ${name}`, onclick: () => putBack(row, name) }, "Put back")
     : h("button", { type: "button", class: "button button-quiet button-icon button-small", "aria-label": `Take ${name} out`, title: "Take out", onclick: () => takeOut(row, name) }, "×");
   const time = row.timestamp !== undefined && !row.added && h("time", { class: "history-time", datetime: new Date(row.timestamp * 1000).toISOString() }, clock(row.timestamp));
   return h(
