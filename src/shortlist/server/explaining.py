@@ -47,7 +47,7 @@ class Explainer:
         finally:
             self._waiting -= 1
         try:
-            row, exclude = _row(loaded, query), _left_out(loaded, query)
+            row, exclude = asked(loaded, query), _left_out(loaded, query)  # here, where events are read
             return await asyncio.to_thread(explained, loaded, query, row, exclude)
         finally:
             self._turn.release()
@@ -137,15 +137,10 @@ def _names(loaded: Loaded, ids: list[str]) -> dict[str, Any]:
     return {one: column[place] for one, place in zip(ids, places.tolist(), strict=True) if place >= 0}
 
 
-def _row(loaded: Loaded, query: Query) -> dict[str, Any]:
-    """The question with all the recommender is to know: read here, where events are."""
-    return asked(loaded, query)
-
-
 def _left_out(loaded: Loaded, query: Query) -> list[Any]:
-    """What is not to come back: what the request says, and what the user did since the bundle was made."""
+    """What is not to come back: what the request says, and all the user had, in training and since."""
     left_out: list[Any] = list(query.exclude or [])
     if loaded.overlay is None or not query.filter_seen or query.user_id is None or query.history is not None:
         return left_out
-    since = loaded.overlay.since(str(query.user_id))
-    return [*left_out, *loaded.recommender.items.ids[since].tolist()]
+    had = loaded.overlay.seen(str(query.user_id))
+    return [*left_out, *loaded.recommender.items.ids[had].tolist()]
