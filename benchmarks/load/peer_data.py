@@ -14,8 +14,8 @@ _WRITE = "import sys; from shortlist.api.savedmodels import write_savedmodel as 
 
 
 def write_peer_data(bundle: Path, file: Path) -> None:
-    """Ids, the vectors of users (at their own last time) and items, and what each user has seen (as pairs of
-    positions)."""
+    """Ids, titles, users' last times, the vectors of users (at these times) and items, and what each user has
+    seen (as pairs of positions)."""
     import shortlist as sl
 
     recommender = sl.load(bundle)
@@ -24,7 +24,9 @@ def write_peer_data(bundle: Path, file: Path) -> None:
     np.savez(
         file,
         users=np.array(users),
+        times=np.asarray(recommender.users.columns["timestamp"], np.int64),
         items=np.array(recommender.items.ids.tolist()),
+        titles=np.array(recommender.items.columns["title"].tolist()),
         user_vectors=recommender.query_vectors(users),
         item_vectors=np.asarray(recommender.item_vectors),
         seen_user=user,

@@ -26,33 +26,43 @@ class Model:
     def __init__(self, data: Any, folder: str) -> None:
         self.loaded = tf.saved_model.load(folder)
         self.query, self.rank = (self.loaded.signatures[name] for name in ("query", "rank"))
+        self.read = self.rank.structured_input_signature[1].keys()
         self.users = {name: row for row, name in enumerate(data["users"].tolist())}
         self.items = {name: place for place, name in enumerate(data["items"].tolist())}
-        self.ids = data["items"].astype(object)
+        self.ids, self.titles = data["items"].astype(object), data["titles"].astype(object)
+        self.times = data["times"]
         self.across = np.ascontiguousarray(data["item_vectors"].T)
         self.seen = np.zeros((len(self.users), len(self.ids)), np.bool_)
         self.seen[data["seen_user"].astype(np.int64), data["seen_item"].astype(np.int64)] = True
 
     def recommend(self, users: list[str], k: int) -> list[list[dict[str, Any]]]:
         """The best of each."""
-        rows = np.arange(len(users))[:, None]
-        scores = self.query(user_id=tf.constant(users))["vector"].numpy() @ self.across
+        rows, own = np.arange(len(users))[:, None], [self.users[user] for user in users]
+        times = self.times[own]
+        query = self.query(user_id=tf.constant(users), timestamp=tf.constant(times))
+        scores = query["vector"].numpy() @ self.across
         log_z = np.log(np.exp(scores - scores.max(1, keepdims=True)).sum(1)) + scores.max(1)
-        scores[self.seen[[self.users[user] for user in users]]] = -np.inf
+        scores[self.seen[own]] = -np.inf
         places = np.argpartition(scores, -RETRIEVED, axis=1)[:, -RETRIEVED:]
-        asked = np.repeat(np.array(users, object), RETRIEVED)
-        rating = self.rank(user_id=tf.constant(asked), item_id=tf.constant(self.ids[places.reshape(-1)]))
+        flat = places.reshape(-1)
+        columns = {
+            "user_id": np.repeat(np.array(users, object), RETRIEVED),
+            "timestamp": np.repeat(times, RETRIEVED),
+            "item_id": self.ids[flat],
+            "title": self.titles[flat],
+        }
+        rating = self.rank(**{name: tf.constant(columns[name]) for name in self.read})
         ratings = rating["rating"].numpy().reshape(places.shape)
         log_p = scores[rows, places] - log_z[:, None]
         total = log_p + WEIGHT * ratings
         order = np.argsort(-total, axis=1)[:, :k]
-        columns = [x[rows, order].tolist() for x in (self.ids[places], total, log_p, ratings)]
+        found = [x[rows, order].tolist() for x in (self.ids[places], total, log_p, ratings)]
         return [
             [
                 {"item_id": item, "score": s, "rank": n, "retrieval_score": p, "rating": r}
                 for n, (item, s, p, r) in enumerate(zip(*one, strict=True), 1)
             ]
-            for one in zip(*columns, strict=True)
+            for one in zip(*found, strict=True)
         ]
 
 
