@@ -40,7 +40,7 @@ FOR = {
     "ann": "an approximate index, for catalogues of a hundred thousand items and more",
     "tensorflow": "`export --format savedmodel`",
     "gpu": "fitting on an NVIDIA GPU under Linux",
-    "all": "everything the commands below need but `tune` and `index build --kind ann`; serves without uvloop",
+    "all": "everything the commands below need but `tune` and `index build --kind ann`, and no uvloop",
 }
 NAMES = {
     "top100_raw": "top-100",
