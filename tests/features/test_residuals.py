@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shortlist.features.log import Log
-from shortlist.features.residuals import SHRINK, above, residuals
+from shortlist.features.residuals import SHRINK, above, residuals, running
 from shortlist.specs.features import AsOf
 
 MEAN = 3.0
@@ -60,4 +60,6 @@ def test_told_events_of_the_same_second_are_not_measured_by_it() -> None:
     turned, _ = Log.of(known.items, known.users, known.times, known.ratings, 2)
     earlier = [1.0, 1.0 + 2.0 - 2.0 - 1.0]
     by_hand = [2 - earlier[0] / (1 + SHRINK), 2 - earlier[1] / (4 + SHRINK)]
-    np.testing.assert_allclose(above(told, turned, MEAN, "row")[places], by_hand, rtol=1e-6)
+    np.testing.assert_allclose(
+        above(told, turned, running(turned, MEAN), MEAN, "row")[places], by_hand, rtol=1e-6
+    )

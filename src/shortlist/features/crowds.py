@@ -134,15 +134,16 @@ class Crowd:
 
     # What depends on the user who asks
 
-    def asked(self, spec: Aggregate | Affinity, value: Hashable, scaled: Scale) -> Floats:
-        """A figure for users of one value, by state: float32 [S]. value: of an aggregate the codes of the
-        users' columns in its key, of an affinity the number its users are compared by."""
-        found = self._kept.get((spec, value))
+    def asked(self, column: int, spec: Aggregate | Affinity, value: Hashable, scaled: Scale) -> Floats:
+        """A figure for users of one value, by state: float32 [S]. column: of the figure. value: of an
+        aggregate the codes of the users' columns in its key, of an affinity the number its users are compared
+        by."""
+        found = self._kept.get((column, value))
         if found is not None:
             return found
         weights = self._alike(spec, value)
         figure = self._weighed(spec, weights)
-        return self._kept.put((spec, value), scaled(figure), self.places.num_states)
+        return self._kept.put((column, value), scaled(figure), self.places.num_states)
 
     def _alike(self, spec: Aggregate | Affinity, value: Hashable) -> Doubles:
         """How much each entry counts."""

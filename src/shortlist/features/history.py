@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from shortlist._typing import MISSING_INT, Array, Floats, Ints, Longs
+from shortlist._typing import MISSING_INT, Array, Doubles, Floats, Ints, Longs
 from shortlist.data.coded import Coded, Column, Table
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.features.columns import ColumnType
 from shortlist.features.log import NOWHERE, Log, Standing
-from shortlist.features.residuals import above, residuals
+from shortlist.features.residuals import above, residuals, running
 from shortlist.specs.features import AsOf, Bag, History
 from shortlist.specs.gaps import GAPS
 
@@ -113,7 +113,7 @@ class Events:
             if self.log.ratings is None:
                 return np.zeros(len(self.firsts), np.float32)
             if self.base is not None:
-                return above(self.firsts, self.base._turned()[0], self.mean, as_of)
+                return above(self.firsts, *self.base._measure(), self.mean, as_of)
             return residuals(self.log, self.mean, as_of)[self.firsts_at]
 
         made: Floats = self._once(f"residuals {as_of}", make)
@@ -123,10 +123,18 @@ class Events:
         """A log of others with its missing ratings at what these events suggest of their items."""
         if self.log.ratings is None:
             return log
-        mean = np.full(len(log), self.mean, np.float32)
         given = np.full(len(log), np.nan, np.float32) if log.ratings is None else log.ratings
-        usual = mean - above(replace(log, ratings=mean), self._turned()[0], self.mean, "row")
-        return replace(log, ratings=np.where(np.isnan(given), usual, given))
+        gone = np.isnan(given)
+        if not gone.any():  # of an empty log too, which is to have ratings as others have
+            return replace(log, ratings=given)
+        mean = np.full(len(log), self.mean, np.float32)
+        usual = mean - above(replace(log, ratings=mean), *self._measure(), self.mean, "row")
+        return replace(log, ratings=np.where(gone, usual, given))
+
+    def _measure(self) -> tuple[Log, Doubles | None]:
+        """The events by item, and the running sums of their ratings."""
+        by_item = self._turned()[0]
+        return by_item, self._once("sums", lambda: running(by_item, self.mean))
 
     @property
     def firsts_at(self) -> Longs:
@@ -165,12 +173,17 @@ class Events:
         return _taken(self.residuals(as_of), places, np.nan).astype(np.float64)
 
     def _coded(self, items: Ints, places: Longs) -> Coded:
-        order, place_of = self._once("order", self._order)
+        order, place_of = self.order
         codes = np.where(places >= 0, place_of[_at(items, places)], -1).astype(np.int32)
         return Coded(codes, order)
 
-    def _order(self) -> tuple[Array, Ints]:
+    @property
+    def order(self) -> tuple[Array, Ints]:
         """The ids in ascending order, and each catalogue position's place there."""
+        made: tuple[Array, Ints] = self._once("order", self._ordered)
+        return made
+
+    def _ordered(self) -> tuple[Array, Ints]:
         order = np.argsort(self.ids)
         place_of = np.empty(len(order), np.int32)
         place_of[order] = np.arange(len(order), dtype=np.int32)

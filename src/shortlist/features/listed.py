@@ -20,7 +20,7 @@ from shortlist.features.crowds import Crowd, Found, Scale, user_columns
 from shortlist.features.figures import column_values
 from shortlist.features.ground import Key
 from shortlist.features.kept import Kept
-from shortlist.features.keys import LEVELS, level
+from shortlist.features.keys import level
 from shortlist.features.persons import (
     Face,
     Owns,
@@ -140,7 +140,7 @@ class Listed:
         for place, (column, spec) in enumerate(self.sorted.asked):
             scaled = _of(self.scale, column)
             for row, person in enumerate(people):
-                table = self.crowd.asked(spec, person.asking[place], scaled)
+                table = self.crowd.asked(column, spec, person.asking[place], scaled)
                 table.take(found.state[row], out=out[row, :, column])
 
     def _put_tastes(self, out: Floats, found: Found, people: list[Person]) -> None:
@@ -153,7 +153,7 @@ class Listed:
             at = row * parts.num_counts + found.earlier
             _put(out, parts.counted, _looked_up([p.taste.counts for p in people], at))
         if parts.levelled or self.sorted.heights:
-            at = row * LEVELS + level(found.earlier)
+            at = row * parts.num_levels + level(found.earlier)
             _put(out, parts.levelled, _looked_up([p.taste.levels for p in people], at))
             _put(out, self.sorted.heights, _looked_up([p.heights for p in people], at))
 
@@ -181,10 +181,11 @@ class Listed:
         for column, context in parts.standing:
             own = context.what == "column"
             figures[column] = face.number(context) if own else standing(context, story, time)
-        high = [_of(self.scale, column)(heights(spec, ground, time)) for column, spec in parts.heights]
+        levels = self.tastes.num_levels
+        high = [_of(self.scale, c)(heights(spec, ground, levels, time)) for c, spec in parts.heights]
         return Person(
             self.scale(figures),
-            np.stack(high, 1) if high else np.zeros((LEVELS, 0), np.float32),
+            np.stack(high, 1) if high else np.zeros((levels, 0), np.float32),
             taste,
             tuple(face.asking(spec, ground) for _, spec in parts.asked),
         )

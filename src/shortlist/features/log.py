@@ -18,6 +18,7 @@ import numpy as np
 from shortlist._typing import Array, Bools, Floats, Ints, Longs
 from shortlist.specs.features import AsOf
 
+_FEW = 24  # ranges, up to which each is searched by itself, which is quicker
 NOWHERE = -1
 """Place of a row that is no event of the log; user of a row whose user the log does not know."""
 
@@ -107,9 +108,10 @@ class Log:
 
     def _first_at(self, start: Longs, stop: Longs, times: Longs) -> Longs:
         """The first event in [start, stop) that is not earlier than a time: a binary search in each range."""
-        if len(start) == 1:  # a single question is answered quickly
-            first, last = int(start[0]), int(stop[0])
-            return start + np.searchsorted(self.times[first:last], times)
+        if len(start) <= _FEW:
+            each = zip(start.tolist(), stop.tolist(), times.tolist(), strict=True)
+            found = [first + int(self.times[first:last].searchsorted(time)) for first, last, time in each]
+            return np.array(found, np.int64)
         low, high = start.copy(), stop.copy()
         while (open_ := low < high).any():
             middle = (low + high) // 2

@@ -11,7 +11,7 @@ from shortlist._typing import Bools, Columns, Doubles, Floats, Longs
 from shortlist.features.crowds import Crowd, user_columns
 from shortlist.features.figures import DAY, column_values, stated
 from shortlist.features.ground import SHRINK, Ground, Key, par_of
-from shortlist.features.keys import LEVELS, Table, level, numbers
+from shortlist.features.keys import Table, level, numbers
 from shortlist.features.log import Log
 from shortlist.features.running import UNIT, Running
 from shortlist.features.tastes import Story, Taste
@@ -25,7 +25,7 @@ Asking = tuple[Any, ...]
 
 class Person(NamedTuple):
     """A user at a time. figures float32 [F], standardised, of those that depend on neither item nor its
-    events; heights float32 [LEVELS, P], of those by popularity alone."""
+    events; heights float32 [L, P], of those by popularity alone."""
 
     figures: Floats
     heights: Floats
@@ -152,9 +152,9 @@ def pooled_key(spec: Aggregate, story: Story) -> Longs:
     return level(np.array([len(story.items)])) if ACTIVITY in spec.by else np.zeros(1, np.int64)
 
 
-def heights(spec: Aggregate, ground: Ground, time: int) -> Doubles:
-    """An aggregate by popularity alone, of every level."""
-    return pooled(spec, ground, np.arange(LEVELS), time)
+def heights(spec: Aggregate, ground: Ground, levels: int, time: int) -> Doubles:
+    """An aggregate by popularity alone, of the first levels."""
+    return pooled(spec, ground, np.arange(levels), time)
 
 
 def standing(spec: Context, story: Story, time: int) -> float:

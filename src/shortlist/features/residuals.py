@@ -27,14 +27,20 @@ def residuals(log: Log, mean: float, as_of: AsOf) -> Floats:
     return (values - sums / (counts + SHRINK)).astype(np.float32)
 
 
-def above(log: Log, by_item: Log, mean: float, as_of: AsOf) -> Floats:
+def running(log: Log, mean: float) -> Doubles | None:
+    """Running sums of a log's ratings less a mean, from 0 on; None without ratings."""
+    if log.ratings is None:
+        return None
+    return np.concatenate([[0.0], np.cumsum(log.ratings.astype(np.float64) - mean)])
+
+
+def above(log: Log, by_item: Log, sums: Doubles | None, mean: float, as_of: AsOf) -> Floats:
     """The same of events [T] that others are the measure of, those at an earlier second or all; 0 where a
-    rating is missing. by_item: the others, with items in place of users."""
-    if log.ratings is None or by_item.ratings is None:
+    rating is missing. by_item: the others, with items in place of users; sums: their `running` ones."""
+    if log.ratings is None or sums is None:
         return np.zeros(len(log), np.float32)
-    running = np.concatenate([[0.0], np.cumsum(by_item.ratings.astype(np.float64) - mean)])
     begin, end = by_item.ranges(Standing.of(log.items, log.times), as_of)
-    usual = (running[end] - running[begin]) / (end - begin + SHRINK)
+    usual = (sums[end] - sums[begin]) / (end - begin + SHRINK)
     found: Doubles = np.nan_to_num(log.ratings.astype(np.float64) - mean - usual)
     return found.astype(np.float32)
 

@@ -16,7 +16,7 @@ from shortlist.features.affinities import units
 from shortlist.features.crowds import Scale
 from shortlist.features.figures import stated
 from shortlist.features.ground import Ground, Key
-from shortlist.features.keys import LEVELS, level, numbers
+from shortlist.features.keys import level, numbers
 from shortlist.specs.aggregates import POPULARITY, USER, Affinity, Aggregate
 
 MOST_KINDS = 1536
@@ -37,7 +37,7 @@ class Story(NamedTuple):
 
 
 class Taste(NamedTuple):
-    """A user's figures, standardised: by kind [C, F], by level of popularity [LEVELS, G], by number of events
+    """A user's figures, standardised: by kind [C, F], by level of popularity [L, G], by number of events
     of the item [M, H]."""
 
     kinds: Floats
@@ -94,7 +94,8 @@ def _weighed(spec: Affinity, weights: Floats, sorts: Longs, residuals: Doubles) 
     """The mean of residuals of events of some sorts, by their likeness to each sort."""
     size = len(weights)
     if 2 * len(sorts) < size:
-        values, rows = np.stack([residuals, np.ones(len(sorts))]).astype(np.float32), weights[sorts]
+        values, rows = np.ones((2, len(sorts)), np.float32), weights.take(sorts, axis=0)
+        values[0] = residuals
     else:
         both = np.bincount(sorts, residuals, size), np.bincount(sorts, minlength=size)
         values, rows = np.stack(both).astype(np.float32), weights
@@ -113,6 +114,7 @@ class Tastes:
     levelled: tuple[tuple[int, Aggregate], ...]
     counted: tuple[tuple[int, tuple[Affinity, Floats]], ...]
     num_kinds: int
+    num_levels: int
     num_counts: int
     scale: Scale
 
@@ -120,7 +122,11 @@ class Tastes:
         """Of one user."""
         parts = (
             ([figure.figures(story) for _, figure in self.keyed], self.num_kinds, self.keyed),
-            ([_levels(spec, story) for _, spec in self.levelled], LEVELS, self.levelled),
+            (
+                [_levels(spec, story, self.num_levels) for _, spec in self.levelled],
+                self.num_levels,
+                self.levelled,
+            ),
             (
                 [_weighed(*both, story.popular, story.residuals) for _, both in self.counted],
                 self.num_counts,
@@ -137,15 +143,15 @@ class Tastes:
         return Scale(centre, scale, self.scale.limit)(np.stack(figures, axis=1))
 
 
-def _levels(spec: Aggregate, story: Story) -> Doubles:
+def _levels(spec: Aggregate, story: Story, size: int) -> Doubles:
     """An aggregate by user_id and popularity, by level."""
     codes = level(story.popular)
-    count = np.bincount(codes, minlength=LEVELS).astype(np.float64)
+    count = np.bincount(codes, minlength=size).astype(np.float64)
     if not spec.rated:
         return stated(spec, count, count)
     values = story.above if spec.of == "rating" else story.residuals
     values = values * values if spec.statistic == "spread" else values
-    return stated(spec, count, np.bincount(codes, values, LEVELS).astype(np.float64))
+    return stated(spec, count, np.bincount(codes, values, size).astype(np.float64))
 
 
 def tastes(
@@ -183,7 +189,9 @@ def tastes(
             at = np.unique(sorts, return_index=True)[1]
             keyed.append((column, Alike(spec, sorts, sorts[first], likeness(spec, ground, places[at]))))
     num_counts = most_events + 1 if counted else 1
-    made = Tastes(kinds, tuple(keyed), tuple(levelled), tuple(counted), len(first), num_counts, scale)
+    num_levels = int(level(np.array([most_events]))[0]) + 1
+    sizes = len(first), num_levels, num_counts
+    made = Tastes(kinds, tuple(keyed), tuple(levelled), tuple(counted), *sizes, scale)
     return made, left
 
 

@@ -32,9 +32,13 @@ def products(queries: Floats, rows: Longs, vectors: Callable[[Longs], Floats], a
 
 
 def favoured(rows: Longs, at: Longs, had_rows: Longs, had: Ints, amount: float) -> Floats:
-    """What is added to the scores of these pairs [n]: the amount where they are among those that had it."""
+    """What is added to the scores of these pairs [n]: the amount where they are among those that had it. The
+    latter ascend."""
     width = np.int64(1) << 32
-    own = np.isin(rows * width + at, had_rows.astype(np.int64) * width + had)
+    those, keys = had_rows.astype(np.int64) * width + had, rows * width + at
+    if not len(those):
+        return np.zeros(len(keys), np.float32)
+    own = those[np.minimum(np.searchsorted(those, keys), len(those) - 1)] == keys
     return np.where(own, np.float32(amount), np.float32(0))
 
 

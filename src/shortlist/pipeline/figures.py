@@ -15,6 +15,7 @@ from shortlist.features.log import Standing
 from shortlist.features.requests import blanked, fill_missing, take_rows
 from shortlist.pipeline.histories import Told
 from shortlist.pipeline.stages import Aggregator, no_aggregates
+from shortlist.specs.aggregates import columns_read
 from shortlist.state.users import Users
 
 if TYPE_CHECKING:
@@ -45,6 +46,12 @@ class Figures:
         return cls(
             {name: a.over(past.log, users.columns, items) for name, a in aggregates.items()}, users, events
         )
+
+    @cached_property
+    def read(self) -> list[str]:
+        """The users' columns that aggregates read."""
+        specs = [spec for ready in self.over.values() for spec in ready.aggregates.specs]
+        return sorted(columns_read(specs) & set(self.users.columns))
 
     def listed(self, head: str) -> Listed | None:
         """What makes a head's of lists of candidates; None where there is no quicker way."""
@@ -123,7 +130,7 @@ class _Asked:
         if self.told is None or not self.told.rows[row]:
             table = listed.ready.everyone.user_table
             return Asker(user, partial(listed.stories.known, user), partial(Face.of, table, user))
-        key = user, self.told.key(row), *(self._given(name, row) for name in self.figures.users.columns)
+        key = user, self.told.key(row), *(self._given(name, row) for name in self.figures.read)
         return Asker(key, partial(self._story, listed, row), partial(self._face, listed, row))
 
     def _given(self, name: str, row: int) -> Any:
@@ -142,7 +149,10 @@ class _Asked:
     def _face(self, listed: Listed, row: int) -> Face:
         from shortlist.features.persons import Face
 
-        own = {name: self._column(name, np.array([row])) for name in self.figures.users.columns}
+        names = self.figures.read
+        if not any(name in self.given or name in self.unknown for name in names):
+            return Face.of(listed.ready.everyone.user_table, int(self.at.users[row]))
+        own = {name: self._column(name, np.array([row])) for name in names}
         return Face.of(listed.ready.everyone.user_table.of_others(own), 0)
 
 

@@ -269,7 +269,7 @@ class Told:
 
     def over(self, events: Events) -> Events:
         """The told events among those training knows."""
-        return replace(events, log=self.log, base=events, _made={})
+        return replace(events, log=self.log, base=events, _made={"order": events.order})
 
     def columns(
         self, events: Events, lengths: dict[str, int], times: Longs, stored: dict[str, Column]
