@@ -213,13 +213,14 @@ function table(page, context) {
   const name = context.bundle().name_column ?? "";
   const others = all.filter((one) => one !== "item_id" && one !== name && !context.state.catHide.includes(one));
   const right = Object.fromEntries(others.map((one) => [one, numeric(page.rows, one) ? "number" : null]));
+  const isShare = (one) => one === "popularity" && !context.bundle().item_columns.includes(one);
   const row = (item) =>
     h(
       "tr",
       null,
       h("th", { scope: "row" }, itemLink(context, item.item_id, String((name && item[name]) || item.item_id))),
       name && h("td", { class: "mono" }, item.item_id),
-      others.map((one) => h("td", { class: right[one] }, shown(item[one]))),
+      others.map((one) => h("td", { class: right[one] }, isShare(one) ? percent(item[one]) : shown(item[one]))),
     );
   return h(
     "div",
@@ -232,6 +233,10 @@ function table(page, context) {
       h("tbody", null, page.rows.map(row)),
     ),
   );
+}
+
+function percent(share) {
+  return `${(100 * share).toFixed(2)} %`;
 }
 
 function counted(page) {
