@@ -12,13 +12,13 @@ import { themeButton } from "./theme.js";
 export function bar({ views, store, onkey }) {
   const tools = document.querySelector(".bar-tools");
   const dialog = keyDialog(onkey);
-  const keyButton = h("button", { type: "button", class: "button button-quiet", hidden: true, onclick: dialog.open }, "Key");
+  const keyButton = h("button", { type: "button", class: "button button-quiet", hidden: true, onclick: () => dialog.open() }, "Key");
   const sides = h("div", { class: "bar-sides" });
   replace(tools, sides, keyButton, themeButton());
   document.body.append(dialog.element);
   window.addEventListener("keyneeded", () => {
     keyButton.hidden = false;
-    dialog.open();
+    dialog.open({ refused: true });
   });
   keyButton.hidden = !key();
 
@@ -75,6 +75,7 @@ function keyDialog(onkey) {
   const id = uid("key");
   const input = h("input", { id, class: "input mono", type: "password", autocomplete: "off", spellcheck: "false" });
   const element = h("dialog", { class: "dialog", "aria-labelledby": `${id}-title` });
+  const said = h("p", { class: "field-error", role: "alert" });
   const done = (text) => {
     setKey(text);
     element.close();
@@ -91,7 +92,7 @@ function keyDialog(onkey) {
     },
     h("h2", { id: `${id}-title` }, "API key"),
     h("p", { class: "muted" }, "This server answers those who have a key. It is kept until this tab is closed."),
-    h("div", { class: "field" }, h("label", { for: id }, "Key"), input),
+    h("div", { class: "field" }, h("label", { for: id }, "Key"), input, said),
     h(
       "div",
       { class: "row row-end" },
@@ -102,7 +103,9 @@ function keyDialog(onkey) {
   element.append(form);
   return {
     element,
-    open() {
+    /** refused: the key there is was not taken. */
+    open({ refused = false } = {}) {
+      replace(said, refused && key() && "The server does not know this key.");
       input.value = key();
       if (!element.open) element.showModal();
     },

@@ -85,6 +85,10 @@ function tellHistory(body, person, state, bundle) {
   }
   body.history = rows.map((row) => row.item_id);
   if (rows.every((row) => row.timestamp !== undefined)) body.history_timestamp = rows.map((row) => row.timestamp);
+  // Without it the query would move to the time of the told history's end, and every score a little with it.
+  const stored = person.user.timestamp;
+  const takesTime = (bundle.request ?? []).some((one) => one.name === "timestamp" && one.side === "query");
+  if (!state.at && takesTime && rows.every((row) => row.timestamp < stored)) body.timestamp = stored;
   if (rows.every((row) => typeof row.rating === "number")) body.history_rating = rows.map((row) => row.rating);
 }
 
