@@ -48,6 +48,10 @@ def _post(path: str, name: str, handler: Handler, **options: Any) -> Operation:
 
 def operations() -> list[Operation]:
     """All of them; those that are asked most come first, and longer paths before shorter ones."""
+    return [*_of_recommenders(), *_of_servers()]
+
+
+def _of_recommenders() -> list[Operation]:
     return [
         _post(
             "/v1/recommend",
@@ -106,6 +110,11 @@ def operations() -> list[Operation]:
             answer=dict[str, Any],
             parameters=("by", "limit", "item", "side"),
         ),
+    ]
+
+
+def _of_servers() -> list[Operation]:
+    return [
         _get("/v1/bundles", "bundles", operating.bundles, answer=shapes.Bundles),
         _post(
             "/v1/admin/reload",
