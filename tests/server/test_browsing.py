@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import shortlist as sl
+from shortlist.server import browsing
 from shortlist.server.browsing import Browser
 
 
@@ -87,3 +89,65 @@ def test_events_count_at_once(serve: Any, tmp_path: Path, recommender: sl.Recomm
 
 def test_without_a_store_events_are_refused(client: Any) -> None:
     assert client.post("/v1/events", json={"event_id": "e"}).status_code == 404
+
+
+def test_by_popularity_and_by_ids(client: Any, recommender: sl.Recommender) -> None:
+    order = recommender.items.ids[recommender.items.by_popularity].tolist()
+    found: list[str] = []
+    after: int | None = 0
+    while after is not None:
+        page = client.get(f"/v1/items?order=popular&limit=90&after={after}&where=year > 1900").json()
+        found += [row["item_id"] for row in page["rows"]]
+        after = page["next"]
+    dated = recommender.items.columns["year"][recommender.items.positions(order)] > 1900
+    assert found == [one for one, kept in zip(order, dated.tolist(), strict=True) if kept]
+    assert page["matched"] == len(found) and page["total"] == len(order)
+    assert client.get("/v1/items?order=best").json()["pointer"] == "/order"
+    some = client.get("/v1/items?ids=181&ids=none&ids=50").json()
+    assert [row["item_id"] for row in some["rows"]] == ["181", "50"] and some["unknown"] == ["none"]
+    assert client.get("/v1/items?ids=1&q=x").json()["pointer"] == "/q"
+    user = recommender.users.vocabulary.values[5]
+    assert client.get(f"/v1/users?q={user}").json()["rows"][0]["user_id"] == user
+
+
+def test_a_history_has_names_and_a_bound(client: Any, recommender: sl.Recommender) -> None:
+    user = recommender.users.vocabulary.values[0]
+    answer = client.get(f"/v1/users/{user}?limit=3&item_columns=year").json()
+    assert len(answer["history"]) == 3 < answer["total"]
+    assert all(row["title"] and row["year"] for row in answer["history"])
+    nobody = client.get("/v1/users/nobody").json()
+    assert (nobody["known"], nobody["history"], nobody["total"]) == (False, [], 0)
+    assert client.get(f"/v1/users/{user}?item_columns=none").json()["pointer"] == "/item_columns/0"
+
+
+def test_pages_of_a_search_are_those_of_the_plain_loop() -> None:
+    """Rare and frequent texts, with conditions, in either order: every row once, whatever the bounds."""
+    draw = np.random.default_rng(2)
+    names = np.array([" ".join(draw.choice(["ab", "bc", "cd", "de"], 2)) for _ in range(700)], object)
+    ids = [str(n) for n in range(700)]
+    popular = draw.permutation(700).astype(np.int32)
+    allow, gone = draw.random(700) < 0.5, draw.random(700) < 0.1
+    browser = Browser("item_id", ids, {"title": names}, gone, popular, np.zeros(700))
+    for bounds in ((2_000, 30_000), (5, 40)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(browsing, "_RARE", bounds[0])
+            patch.setattr(browsing, "_LOOKS", bounds[1])
+            for text, order, first in (
+                ("ab b", False, -1),
+                ("c", True, 33),
+                ("zz", True, -1),
+                ("7", False, 7),
+            ):
+                rows = popular.tolist() if order else range(700)
+                expected = [n for n in rows if text in f"{ids[n]} {names[n]}" and allow[n] and not gone[n]]
+                if first in expected:
+                    expected = [first, *(n for n in expected if n != first)]
+                elif first >= 0 and allow[first] and not gone[first]:
+                    expected = [first, *expected]
+                found: list[int] = []
+                after: int | None = 0
+                while after is not None:
+                    page = browser.search(text, after, 9, allow, by_popularity=order, first=first)
+                    found += page.rows.tolist()
+                    after = page.next
+                assert found == expected, (text, order, bounds)

@@ -11,6 +11,7 @@ import pytest
 
 import shortlist as sl
 from shortlist.errors import BundleError, ShortlistError
+from shortlist.server import bundles
 from shortlist.server.bundles import Variants, share_of
 from shortlist.server.settings import Settings, Side
 
@@ -85,3 +86,35 @@ def test_reload_over_http(serve: Any, own_bundle: Path) -> None:
     assert client.get("/v1/bundles").json()["bundles"][0]["version"] == first
     counts = client.get("/metrics").text
     assert "shortlist_reloads_total 1.0" in counts and "shortlist_reloads_refused_total 1.0" in counts
+
+
+def test_items_that_come_and_go_are_read_alone(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = variants(own_bundle)
+    [variant] = some.all
+    first = variant.now
+    loads: list[Path] = []
+    plain = bundles.verify
+    monkeypatch.setattr(bundles, "verify", lambda path: loads.append(path) or plain(path))
+    with sl.open_live(own_bundle) as live:
+        live.remove_items(["50"])
+        assert asyncio.run(some.reload(variant, force=False))
+        second = variant.now
+        live.remove_items(["100"])
+        assert asyncio.run(some.reload(variant, force=False))
+    assert not loads, "nothing was loaded anew"
+    assert [one.version.partition("+")[2] for one in (first, second, variant.now)] == ["", "1", "2"]
+    assert variant.now.users is first.users and variant.now.items is not first.items
+    left = variant.now.recommender.recommend(["1"], 200, filter_seen=False)["item_id"]
+    assert not {"50", "100"} & set(left) and "100" in second.recommender.items.ids
+    assert variant.before is None, "it is the same bundle still"
+    first.recommender.remove_items(["181"]).save(own_bundle.parent / "other")
+    shutil.rmtree(own_bundle)
+    shutil.move(own_bundle.parent / "other", own_bundle)
+    assert asyncio.run(some.reload(variant, force=False))
+    assert loads == [own_bundle] and variant.before is not None
+    assert "+" not in variant.now.version
+    some.roll_back(variant)
+    with sl.open_live(own_bundle) as live:  # what is added to what was left is taken, the other way round
+        live.remove_items(["258"])
+    assert asyncio.run(some.reload(variant, force=False)) and len(loads) == 1
+    assert variant.now.version.endswith("+1") and variant.before.version.endswith("+2")

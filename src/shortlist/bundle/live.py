@@ -188,9 +188,11 @@ class _Reader:
             size = path.stat().st_size if path.is_file() else 0
             if size == self.end:
                 return None
-            if self.end == 0 or size < self.end:  # there was none, or the disk failed and it was put back
+            if size < self.end:  # the disk failed, and it was put back
                 return self._anew()
-            found = read(path, self.end, version.number + 1)
+            found = read(path, self.end, version.number + 1) if self.end else self._first(version)
+            if found is None:
+                return self._anew()
             later = replayed(version, found.records, str(path))
         except (BundleError, OSError):
             if identity(self.folder) == self.which:
@@ -200,6 +202,13 @@ class _Reader:
             return self._anew()
         self.end = found.end
         return later
+
+    def _first(self, version: Version) -> Found | None:
+        """What a journal holds of which there was none; None where it goes on from another version."""
+        found = journal_of(self.folder, _digest(self.folder))
+        if found is None or found.records[0].number != version.number:
+            return None
+        return found._replace(records=found.records[1:])
 
     def _anew(self) -> Version:
         version, found, self.which = _read(self.folder)
