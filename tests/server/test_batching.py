@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 
 import shortlist as sl
+from shortlist.server import answering
 from shortlist.server.batching import Batcher
 from shortlist.server.bundles import Loaded
+from shortlist.server.events.event import Event
+from shortlist.server.events.overlay import Overlay
+from shortlist.server.events.recent import Recent
+from shortlist.server.events.sqlite import SqliteStore
 from shortlist.server.problems import Trouble
 from shortlist.server.wire import Query, Row
+
+NOW = 1_700_000_000
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +100,39 @@ def test_a_fault_is_passed_on_and_the_next_is_answered(loaded: Loaded, monkeypat
         return await batcher.recommend([(loaded, Query(user_id="1"))])
 
     assert len(asyncio.run(ask())) == 1
+
+
+def test_who_was_taken_hears_of_a_store_that_fails(loaded: Loaded) -> None:
+    faults: list[Exception] = [OSError("gone")]
+    batcher = Batcher(before=lambda: faults and (_ for _ in ()).throw(faults.pop()))
+
+    async def ask() -> Any:
+        asked = [batcher.recommend([(loaded, Query(user_id=str(n)))]) for n in range(3)]
+        failed = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+        assert [str(one) for one in failed] == ["gone"] * 3
+        return await batcher.recommend([(loaded, Query(user_id="1"))])
+
+    assert len(asyncio.run(ask())) == 1
+
+
+def test_with_events_many_are_answered_as_each_alone(bundle: Path, tmp_path: Path) -> None:
+    """Users with events and without, and unknown ones: what was had since is left out, and the answers are
+    those of one query at a time."""
+    store = SqliteStore(tmp_path / "events.db")
+    recommender = sl.load(bundle)
+    users = [*map(str, recommender.users.vocabulary.values[:6]), "new one"]
+    items = list(map(str, recommender.items.ids[:40]))
+    told = [(user, item) for n, user in enumerate(users[::2]) for item in items[n : n + 9]]
+    events = [
+        Event(event_id=f"{user}/{item}", user_id=user, item_id=item, timestamp=NOW) for user, item in told
+    ]
+    store.append(events)
+    overlaid = Loaded("a", "v", recommender, Overlay(Recent(store), recommender), 0.0)
+    plain = [Query(user_id=user, exclude=[items[30]]) for user in users]
+    queries = [*plain, Query(user_id=users[2], timestamp=NOW - 5)]
+    for query, found in zip(queries, answering.recommend(overlaid, queries), strict=True):
+        [alone] = answering.recommend(overlaid, [query])
+        assert [item.item_id for item in found.items] == [item.item_id for item in alone.items]
+        had = {item for user, item in told if user == query.user_id} | {items[30]}
+        assert found.items and not had & {item.item_id for item in found.items}
+    store.close()

@@ -110,8 +110,14 @@ class Batcher:
                 _fail(one, Trouble(503, "the server has too much to do", retry_after=1))
                 continue
             groups.setdefault((id(one.loaded), one.key), []).append(one)
-        if groups:
+        if not groups:
+            return
+        try:
             self.before()
+        except Exception as error:  # who was taken would wait for ever
+            for one in (one for questions in groups.values() for one in questions):
+                _fail(one, error)
+            return
         for questions in groups.values():
             self._answer(questions)
 

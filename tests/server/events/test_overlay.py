@@ -278,6 +278,14 @@ def test_looks_are_spaced_where_asked(store: SqliteStore) -> None:
     assert len(recent.of("ann")) == 1
 
 
+def test_events_that_are_pushed_out_no_longer_count(store: SqliteStore) -> None:
+    overlay = Overlay(Recent(store, of_one=2), bundle())
+    for n, item in enumerate(("i5", "i4", "i3")):
+        store.append([did("cy", item, NOW + n)])
+        overlay.refresh()
+        assert overlay.seen("cy").tolist() == overlay.since("cy").tolist() == [[5], [4, 5], [3, 4]][n]
+
+
 def test_made_histories_are_bounded(store: SqliteStore) -> None:
     overlay = Overlay(Recent(store), bundle(), most=3)
     for n in range(10):

@@ -65,6 +65,20 @@ async def under_way(store: Gated) -> None:
     await asyncio.to_thread(store.began.acquire, timeout=10)
 
 
+def test_what_comes_in_one_turn_of_the_loop_shares_a_write(store: Gated) -> None:
+    writer = Writer(store)
+    store.gate.set()
+
+    async def work() -> None:
+        for turn in range(3):
+            told = await asyncio.gather(*(writer.append([event(f"{turn}-{n}")]) for n in range(20)))
+            assert told == [Outcome(1)] * 20
+        assert store.groups == [20] * 3
+
+    run(work)
+    writer.close(5)
+
+
 def test_what_gathers_during_a_write_shares_the_next(store: Gated) -> None:
     writer = Writer(store)
 

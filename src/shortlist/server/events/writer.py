@@ -70,6 +70,7 @@ class Writer:
         self._held = 0  # events in the queue and in the group under way
         self._change = threading.Condition()
         self._closing = False
+        self._waking: asyncio.AbstractEventLoop | None = None  # which is about to wake the thread
         self._thread = threading.Thread(target=self._run, name="shortlist-events", daemon=True)
         self._thread.start()
 
@@ -117,10 +118,18 @@ class Writer:
     async def _enqueued(self, batch: Batch) -> Outcome:
         loop = asyncio.get_running_loop()
         future: Future = loop.create_future()
-        self._enqueue(_Waiting(batch, future, loop))
+        self._enqueue(_Waiting(batch, future, loop), wake=False)
+        if self._waking is not loop:  # what else comes in this turn of the loop is to be of the same group
+            self._waking = loop
+            loop.call_soon(self._wake)
         return await future
 
-    def _enqueue(self, one: _Waiting) -> None:
+    def _wake(self) -> None:
+        self._waking = None
+        with self._change:
+            self._change.notify()
+
+    def _enqueue(self, one: _Waiting, *, wake: bool = True) -> None:
         with self._change:
             if self._closing:
                 raise StoreError("the server is stopping: events are no longer taken", hint="send them again")
@@ -128,7 +137,8 @@ class Writer:
                 raise Overloaded(self._held, self.waiting, self._drained_in())
             self._held += len(one.batch)
             self._queue.append(one)
-            self._change.notify()
+            if wake:
+                self._change.notify()
 
     def _drained_in(self) -> int:
         """Whole seconds in which what waits will be written, at the pace so far."""
