@@ -12,6 +12,7 @@ import numpy as np
 
 from shortlist._typing import Columns, Floats, Scorer
 from shortlist.features.kept import Kept
+from shortlist.features.requests import is_missing
 from shortlist.pipeline.histories import TOLD
 from shortlist.pipeline.shortlists import asked_columns
 
@@ -58,15 +59,25 @@ class Encoded:
 
 
 def _keys(name: str, asked: Asked) -> list[Any]:
-    """Of each question what it says: equal of equal questions only."""
+    """Of each question what it says: equal of equal questions only. A time that is given is among the times,
+    and what is missing is as if it were not given."""
     told, times, users = asked.told, asked.times.tolist(), asked.users.tolist()
-    given = [_values(asked.columns, column) for column in asked.columns if column not in TOLD]
     pasts: list[bytes | None] = [None] * len(users)
     if told is not None:
         pasts = [told.key(row) if tells else None for row, tells in enumerate(told.rows.tolist())]
-    return list(zip((name,) * len(users), users, times, pasts, *given, strict=True))
+    given = [_values(asked.columns, column) for column in asked.columns if column not in _TIMED]
+    each = zip(*given, strict=True)
+    return [
+        (name, user, time, past, *(value for value in values if value is not None))
+        for user, time, past, values in zip(users, times, pasts, each, strict=True)
+    ]
+
+
+_TIMED = {*TOLD, "timestamp"}
 
 
 def _values(columns: Columns, name: str) -> list[Any]:
-    values = columns[name].tolist()
-    return values if columns[name].ndim == 1 else [tuple(value) for value in values]
+    """A column's name and value in every row, None where it is missing."""
+    column = columns[name]
+    values = column.tolist() if column.ndim == 1 else list(map(tuple, column.tolist()))
+    return [None if gone else (name, v) for gone, v in zip(is_missing(column).tolist(), values, strict=True)]

@@ -160,7 +160,8 @@ def lists_of(rows: Longs) -> int:
     """How many items each row has, where all have as many, one row after the other; else 0."""
     if not len(rows):
         return 0
-    count = int(np.searchsorted(rows, rows[0], side="right")) if rows[-1] >= rows[0] else 0
+    other = np.flatnonzero(rows != rows[0])
+    count = int(other[0]) if len(other) else len(rows)
     if not count or len(rows) % count:
         return 0
     lists = rows.reshape(-1, count)
