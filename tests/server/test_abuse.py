@@ -101,6 +101,8 @@ def test_a_field_that_is_needed_is_named(client: Any) -> None:
         ("/v1/score", {"rows": [{"item_id": "1", "item": {"year": "old"}}]}, "/rows/0/item/year"),
         ("/v1/score", {"rows": [{"item_id": "1", "context": {"age": "old"}}]}, "/rows/0/context/age"),
         ("/v1/rank", {}, "/candidates"),
+        ("/v1/rank", {"candidates": ["1"], "": 1}, "/"),
+        ("/v1/rank", {"candidates": ["1"], "`a/b`": 1}, "/`a~1b`"),
         ("/v1/admin/reload", {"sides": "a"}, "/sides"),
     ):
         refused(client.post(path, json=body), 422, pointer)
@@ -201,6 +203,9 @@ def test_the_greatest_questions_are_answered_soon(client: Any, recommender: Any)
     """What a request may ask at most takes a bounded time; nothing else is answered meanwhile."""
     users = recommender.users.vocabulary.values
     queries = [{"user_id": users[n % len(users)], "k": 1_000, "filter_seen": False} for n in range(256)]
+    refused(client.post("/v1/recommend", json={"queries": queries}), 422, "/queries")
+    for query in queries:
+        query["k"] = 100
     began = time.perf_counter()
     answer = client.post("/v1/recommend", json={"queries": queries})
     assert answer.status_code == 200 and time.perf_counter() - began < 5

@@ -16,7 +16,7 @@ MEDIA_TYPE = b"application/problem+json"
 _AT = re.compile(r"(?P<said>.*) - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.+?)`", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-_UNKNOWN = re.compile(r"unknown field `(.+?)`", re.DOTALL)
+_UNKNOWN = re.compile(r"unknown field `(.*?)`(?: - at |$)", re.DOTALL)
 _CONTEXT = "context."
 _OWN = frozenset({"user_id", "item_id", "timestamp", "history", "history_timestamp", "history_rating"})
 

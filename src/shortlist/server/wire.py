@@ -12,6 +12,7 @@ from shortlist.server.events.event import Event
 
 LONGEST_ID, LONGEST_TEXT, LONGEST_WHERE = 512, 10_000, 4_000
 MOST_K, MOST_QUERIES, MOST_ROWS, MOST_EVENTS = 1_000, 256, 1_000, 1_000
+MOST_ITEMS = 25_600  # of all shortlists of a request: nobody else is answered while they are made
 MOST_HISTORY, MOST_LISTED, MOST_COLUMNS = 2_000, 10_000, 64
 MOST_EXPLAINED = 50
 

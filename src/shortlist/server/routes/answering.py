@@ -35,6 +35,13 @@ async def recommend(call: Call) -> Reply:
                 pointer=f"/{field.name}",
                 hint="give it inside of each query",
             )
+    if (asked_for := sum(query.k for query in asked.queries)) > wire.MOST_ITEMS:
+        raise Trouble(
+            422,
+            f"a request asks for at most {wire.MOST_ITEMS:,} items, got {asked_for:,}",
+            pointer="/queries",
+            hint="fewer queries in a request, or a smaller k",
+        )
     service = call.service
     pairs = [(_side(service, query, f"/queries/{n}"), query) for n, query in enumerate(asked.queries)]
     for n, (loaded, query) in enumerate(pairs):

@@ -20,7 +20,7 @@ WORDING: dict[str, str] = {
     "only": "Ids of items to choose from.",
     "where": "A condition on the items' columns, such as: year >= 1995 and genres has 'Comedy'.",
     "item_columns": "Columns of items to answer with.",
-    "queries": "Several questions in one request; then nothing stands beside them.",
+    "queries": "Several questions in one request, for 25,600 items in all; then nothing stands beside them.",
     "candidates": "Items to be put in order.",
     "item": "Columns of the item, in place of what is stored.",
     "Score.rows": "Pairs of a user and an item.",
