@@ -110,6 +110,7 @@ $(deploy_ready): requirements/deploy.txt
 	$(call environment,build/deploy,requirements/deploy.txt)
 	@touch $@
 
+test-deploy: export PATH := $(PATH):/usr/sbin:/sbin
 test-deploy: setup $(deploy_ready)  ## the image's steps, the unit and the proxies, each as it would be used
 	$(call programs,nginx,nginx-light)
 	$(call programs,caddy,caddy)
