@@ -103,7 +103,7 @@ def test_a_head_is_its_formula(activation: Any, interaction: Any) -> None:
         activation
     ]
     expected = h @ np.asarray(head.mlp.last.weight)[:, 0] + 3.5 + extra + 0.25 - 0.5
-    query, candidate = (jnp.asarray([*v, b], jnp.float32) for v, b in ((q, 0.25), (c, -0.5)))
+    query, candidate = (jax.device_put(np.asarray([*v, b], np.float32)) for v, b in ((q, 0.25), (c, -0.5)))
     assert float(net.predict(query, candidate)["rating"]) == pytest.approx(expected, rel=1e-5)
 
 
@@ -191,7 +191,7 @@ def test_features_that_share_a_table_look_up_the_same_rows() -> None:
     alone = build(Ranker(Tower(tower.features[:1]), candidate, [Rating()]), sizes, means={}, seed=0)[1]
     np.testing.assert_array_equal(tables["query/things"], alone["query/things"])
     rng = np.random.default_rng(0)
-    tables = {k: jnp.asarray(rng.normal(size=t.shape), jnp.float32) for k, t in tables.items()}
+    tables = {k: jax.device_put(np.asarray(rng.normal(size=t.shape), np.float32)) for k, t in tables.items()}
     table, biases = np.asarray(tables["query/things"]), np.asarray(tables["query/things#rating"])[:, 0]
     tags, city, user = (ENCODED[k] for k in ("g.tags", "c.category", "u.id"))
     bags = [table[row[row >= 0]].mean(0) if (row >= 0).any() else np.zeros(3) for row in tags]

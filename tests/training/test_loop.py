@@ -124,11 +124,11 @@ def test_the_padded_last_batch_learns_from_its_real_rows_only() -> None:
     @eqx.filter_grad
     def gradient(params: Any, at: np.ndarray, real: np.ndarray) -> Any:
         batch = Batch(
-            {k: jnp.asarray(v)[at] for k, v in examples.query.items()},
-            jnp.asarray(examples.candidates)[at],
-            {k: jnp.asarray(v)[at] for k, v in examples.labels.items()},
-            jnp.asarray(real, jnp.float32),
-            jnp.asarray(examples.users)[at],
+            {k: jax.device_put(v)[at] for k, v in examples.query.items()},
+            jax.device_put(examples.candidates)[at],
+            {k: jax.device_put(v)[at] for k, v in examples.labels.items()},
+            jax.device_put(np.asarray(real, np.float32)),
+            jax.device_put(examples.users)[at],
         )
         ones = {"retrieval": jnp.ones(()), "rating": jnp.ones(())}
         return batch_loss(params, batch, look(JOINT, batch, corpus), corpus, ones, key=None)[0]
