@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +45,8 @@ FEATURES = [
     Vector("image", 2),
 ]
 
+represented = eqx.filter_jit(represent)
+
 
 def parts(tables: Any, net: Any) -> dict[str, np.ndarray]:
     """Each feature's vectors [3, width], by hand."""
@@ -67,7 +70,7 @@ def made(tower: Tower) -> Any:
 def test_features_are_joined_in_their_order() -> None:
     net, tables = made(Tower(FEATURES))
     expected = np.concatenate(list(parts(tables, net).values()), axis=1)
-    found = np.asarray(represent(net, tables, "query", ENCODED))
+    found = np.asarray(represented(net, tables, "query", ENCODED))
     np.testing.assert_allclose(found[:, :-1], expected, rtol=1e-5, atol=1e-6)
     assert net.query.width == expected.shape[1] == 15
     np.testing.assert_array_equal(found[:, -1], 0)  # the rating's bias starts at nothing
@@ -79,7 +82,7 @@ def test_or_added_up_when_they_are_of_one_width() -> None:
     first, last = net.query.mlp.hidden[0], net.query.mlp.last
     hidden = np.maximum(joined @ np.asarray(first.weight) + np.asarray(first.bias), 0)
     expected = hidden @ np.asarray(last.weight) + np.asarray(last.bias)
-    found = np.asarray(represent(net, tables, "query", ENCODED))
+    found = np.asarray(represented(net, tables, "query", ENCODED))
     np.testing.assert_allclose(found[:, :2], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -198,5 +201,5 @@ def test_features_that_share_a_table_look_up_the_same_rows() -> None:
     of_tags = np.array([biases[row[row >= 0]].mean() if (row >= 0).any() else 0.0 for row in tags])
     added = (of_tags + biases[city] + biases[user])[:, None]
     expected = np.concatenate([np.array(bags), table[city], table[user], added], axis=1)
-    found = represent(net, tables, "query", {k: ENCODED[k] for k in ("g.tags", "c.category", "u.id")})
+    found = represented(net, tables, "query", {k: ENCODED[k] for k in ("g.tags", "c.category", "u.id")})
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -65,6 +65,7 @@ MODEL = MultiTask(
     ],
 )
 HEADS = {head.name: head for head in MODEL.heads}
+represented = eqx.filter_jit(represent)
 
 
 @cache
@@ -240,6 +241,6 @@ def test_towers_know_nothing_of_heads_features(side: str) -> None:
     encoded = getattr(encoder, side).encode(QUERIES if side == "query" else ITEMS)
     other = {name: table + 1 if ":" in name else table for name, table in tables.items()}
     width = getattr(net, side).width
-    one, two = (np.asarray(represent(net, t, side, encoded)) for t in (tables, other))
+    one, two = (np.asarray(represented(net, t, side, encoded)) for t in (tables, other))
     np.testing.assert_array_equal(one[:, :width], two[:, :width])
     assert (one[:, width:] != two[:, width:]).any()

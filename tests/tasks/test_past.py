@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import equinox as eqx
 import jax
 import msgspec
 import numpy as np
@@ -101,7 +102,7 @@ def test_the_three_forms_of_a_bag_agree(name: str) -> None:
     table, (users, past) = jax.device_put(table_of(feature)), rows()
     drawn = np.random.default_rng(1).integers(0, 2**32, len(users), dtype=np.uint32)
     wide = spread(slots, weight, len(table))
-    tabled = tables().bag(name, users, past, feature.spec.as_of, feature.spec.length)
+    tabled = bag_of(tables(), name, users, past, feature.spec.as_of, feature.spec.length)
     for words in (None, drawn):
         expected = naive(feature, slots, weight, words)
         assert np.abs(expected).max() > 0.5 and not expected[-1].any()
@@ -114,6 +115,10 @@ def test_the_three_forms_of_a_bag_agree(name: str) -> None:
 
 
 ANY = BAGS["plain, row"]  # all drop events alike
+
+# Compiled whole, as in training: what they are made of would be as many programs, one after the other.
+bag_of, had_in = eqx.filter_jit(PastTables.bag), eqx.filter_jit(PastTables.had_columns)
+touched_by, spread_by = eqx.filter_jit(_touched), eqx.filter_jit(_spread_over)
 
 
 @jax.jit
@@ -160,11 +165,11 @@ def test_penalties_of_lists_and_of_weights_agree(name: str) -> None:
     share = np.random.default_rng(2).random(len(users)).astype(np.float32)
     squares = np.square(table.astype(np.float64)).sum(axis=1)
     touched = sum(share[n] * squares[slot] for n, row in enumerate(slots) for slot in row if slot >= 0)
-    tabled = tables().bag(name, users, past, feature.spec.as_of, feature.spec.length)
+    tabled = bag_of(tables(), name, users, past, feature.spec.as_of, feature.spec.length)
     for found in (
-        _touched(jax.device_put(table), jax.device_put(slots), share),
-        _spread_over(table, spread(slots, weight, len(table)), None, share),
-        _spread_over(jax.device_put(table), tabled, tables().slots[name], share),
+        touched_by(table, slots, share),
+        spread_by(table, spread(slots, weight, len(table)), None, share),
+        spread_by(table, tabled, tables().slots[name], share),
     ):
         assert float(found) == pytest.approx(touched, rel=1e-5)
 
@@ -186,7 +191,7 @@ def test_what_users_had_is_the_same_in_both_forms(
     given = np.arange(NUM_ITEMS) if chosen is None else column_of
     num_columns = NUM_ITEMS if chosen is None else 4
     found = [
-        np.asarray(t.had_columns(users, past, as_of, chosen, jax.device_put(given), num_columns))
+        np.asarray(had_in(t, users, past, as_of, chosen, jax.device_put(given), num_columns))
         for t in (by_order, by_list)
     ]
     expected = had(as_of)
@@ -220,8 +225,13 @@ def test_bags_of_who_had_an_item_agree(name: str) -> None:
     assert one.catalogue.raters is not None and one.examples.raters is not None
     items = one.examples.candidates
     tabled = past_tables(one.catalogue.raters, len(one.users))
-    weights = tabled.bag(
-        feature.spec.key, jax.device_put(items), jax.device_put(one.examples.raters), bag.as_of, bag.length
+    weights = bag_of(
+        tabled,
+        feature.spec.key,
+        jax.device_put(items),
+        jax.device_put(one.examples.raters),
+        bag.as_of,
+        bag.length,
     )
     users, times = user_indices(given.train, one.users), given.train["timestamp"].to_numpy()
     _, places = Log.of(users, items, times, None, len(one.users))

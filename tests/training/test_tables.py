@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import jax
@@ -57,6 +58,7 @@ def data() -> tuple[Examples, Catalogue]:
     return examples, Catalogue(features, log_sampling_probability(items, ITEMS), empty, empty[:1])
 
 
+@cache
 def trained(choice: Any, rule: OptimizerSpec, l2: float = 0.0, epochs: int = 2) -> tuple[Compiled, EpochEnd]:
     examples, catalogue = data()
     course = Training(epochs=epochs, batch_size=16, optimizer=rule, tables=choice)
@@ -87,7 +89,7 @@ def test_penalties_reach_touched_rows_alike() -> None:
 
 
 def test_the_choice_goes_by_rows_and_ids_and_is_told() -> None:
-    (told, _), (asked, _) = trained("auto", Adagrad(0.1), epochs=1), trained("sparse", Adagrad(0.1), epochs=1)
+    (told, _), (asked, _) = trained("auto", Adagrad(0.1), epochs=1), trained("sparse", Adagrad(0.1))
     assert len(told.choices) == len(asked.choices) == 4
     expected = "query/likes.tags: the whole table updated (40 rows, 48 ids a step; rows alone from 144 rows)"
     assert expected in told.choices
