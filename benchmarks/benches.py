@@ -151,7 +151,7 @@ BENCHES = (
         ("our bulk", "bulk"),
         ("our loop", "bulk-loop"),
         "recommend_all: the ten best of 18,860 users by the recipe ml100k-ids into Parquet, both stages",
-        "Shortlist itself: a call of Recommender.recommend a user, nothing written",
+        "Shortlist itself: a call of Recommender.recommend a user, the slates written to the same table",
     ),
     Bench(
         "ann-million",

@@ -38,16 +38,25 @@ def bulk() -> None:
 
 
 def bulk_loop() -> None:
-    """Users/s of `Recommender.recommend`, a call a user."""
-    found = {}
-    for name, recommender in _recommenders().items():
-        users = recommender.users.vocabulary.values
+    """Users/s of `Recommender.recommend`, a call a user, whose slates become the same table; and of the calls
+    alone."""
+    import polars
 
-        def work(recommender: Any = recommender, users: Any = users) -> None:
-            for user in users:
-                recommender.recommend(user, 10)
+    with tempfile.TemporaryDirectory() as place:
+        path, found = Path(place) / "out.parquet", {}
+        for name, recommender in _recommenders().items():
+            users = recommender.users.vocabulary.values
 
-        found[name] = {"users_a_second": _rate(work, len(users))}
+            def ask(recommender: Any = recommender, users: Any = users) -> list[Any]:
+                return [recommender.recommend(user, 10) for user in users]
+
+            def work(ask: Any = ask) -> None:
+                polars.concat([slate.to_polars() for slate in ask()]).write_parquet(path)
+
+            found[name] = {
+                "users_a_second": _rate(work, len(users)),
+                "calls_alone": _rate(ask, len(users)),
+            }
     emit("bulk-loop", found["joint"]["users_a_second"], **found)
 
 

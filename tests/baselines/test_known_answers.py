@@ -6,6 +6,8 @@ import pytest
 
 from shortlist.evaluation.report import Report
 
+pytestmark = pytest.mark.slow  # every baseline tuned on all of MovieLens 100K
+
 TOP100 = "filtered hit_rate@100 (row)"
 
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 
@@ -66,7 +66,9 @@ def make(models: dict[str, Model]) -> tuple[Recommender, dict[str, Part]]:
     for name, model in models.items():
         encoder = Encoder.fit(model, QUERIES, ITEM_COLUMNS)
         net, tables = build(model, encoder.sizes, means={"rating": 3.5}, seed=3)
-        tables = {k: jnp.asarray(RNG.normal(size=t.shape), jnp.float32) for k, t in tables.items()}
+        tables = {
+            k: jax.device_put(np.asarray(RNG.normal(size=t.shape), np.float32)) for k, t in tables.items()
+        }
         scorers[name] = JaxScorer(net, tables, encoder)
         graphs, weights = pack(export_graphs(net, tables, encoder, queries=QUERIES, candidates=ITEM_COLUMNS))
         parts[name] = Part(graphs, encoder, weights)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from scipy import stats
 
 from shortlist.data.dataset import Dataset
 from shortlist.data.synthetic import DAY, DAYS, GROUPS, START, Truth, synthetic, synthetic_chunks, weekday
@@ -55,6 +54,8 @@ def test_seeds_tell_apart() -> None:
 
 
 def test_the_day_of_the_week_moves_choices(made: tuple[Dataset, Truth]) -> None:
+    from scipy import stats  # a second to import
+
     data, truth = made
     group = truth.group[number(data.interactions["item_id"])]
     day = weekday(data.interactions["timestamp"].to_numpy())
@@ -73,6 +74,8 @@ def test_the_day_of_the_week_moves_choices(made: tuple[Dataset, Truth]) -> None:
 
 
 def test_popularity_decays_after_release(made: tuple[Dataset, Truth]) -> None:
+    from scipy import stats
+
     data, truth = made
     release = truth.release
     age = (data.interactions["timestamp"].to_numpy() - release[number(data.interactions["item_id"])]) / DAY

@@ -130,7 +130,7 @@ def fresh(model: Model) -> tuple[Net, dict[str, jax.Array], Encoder]:
     net, tables = build(model, encoder.sizes, means={"rating": 3.5}, seed=1)
     # untrained biases are all zero: a graph that forgot them would pass
     rng = np.random.default_rng(7)
-    trained = {k: jnp.asarray(rng.normal(size=t.shape), jnp.float32) for k, t in tables.items()}
+    trained = {k: jax.device_put(np.asarray(rng.normal(size=t.shape), np.float32)) for k, t in tables.items()}
     return net, trained, encoder
 
 

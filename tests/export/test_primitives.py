@@ -36,7 +36,7 @@ def made(build, *args, seed=0, **options):
     shapes = eqx.filter_eval_shape(lambda: build(*args, **options, key=jax.random.key(0)))
     return jax.tree.map(
         lambda leaf: (
-            jnp.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype)
+            jax.device_put(np.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype))
             if isinstance(leaf, jax.ShapeDtypeStruct)
             else leaf
         ),
@@ -47,7 +47,9 @@ def made(build, *args, seed=0, **options):
 def drawn(module, seed=0):
     """A module of the package with every parameter drawn anew: many start at zero."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype), module)
+    return jax.tree.map(
+        lambda leaf: jax.device_put(np.asarray(0.3 * rng.normal(size=leaf.shape), leaf.dtype)), module
+    )
 
 
 def floats(*shape):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shortlist.errors import DataError
+from shortlist.index.rows import log_sum_exp
 from shortlist.index.top import top_k, top_of_pairs
 
 
@@ -54,3 +55,18 @@ def test_scattered_scores_are_ordered_as_whole_rows_are() -> None:
     nothing = np.zeros(0, np.int64)
     empty = top_of_pairs(nothing, nothing, np.zeros(0, np.float32), 2, 3)
     assert (empty[0] == -1).all() and empty[0].shape == (2, 3)
+
+
+def test_log_sum_exp_of_any_size() -> None:
+    """Rows whose powers overflow, vanish, or are all nothing stand beside plain ones."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(2000, 60)).astype(np.float32)
+    shifts = np.array([0, 60, 80, 89, 3e4, -60, -80, -100, -3e4, 1e30], np.float32)
+    scores += rng.choice(shifts, (2000, 1))
+    scores[::7, 3:50] = -np.inf
+    scores[5] = -np.inf
+    got = log_sum_exp(scores)
+    assert got[5] == -np.inf
+    there = np.delete(np.arange(2000), 5)
+    want = np.logaddexp.reduce(scores[there].astype(np.float64), axis=1)
+    np.testing.assert_allclose(got[there], want, rtol=1e-6, atol=2e-6)

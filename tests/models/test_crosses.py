@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,14 +16,16 @@ D = 4
 
 def drawn(module: Any) -> Any:
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda x: jnp.asarray(0.5 * rng.normal(size=x.shape), jnp.float32), module)
+    return jax.tree.map(
+        lambda x: jax.device_put(np.asarray(0.5 * rng.normal(size=x.shape), np.float32)), module
+    )
 
 
 @pytest.mark.parametrize("rank", [None, 2])
 def test_cross_layers_compute_what_loops_do(rank: int | None) -> None:
     cross = drawn(CrossLayers(D, 3, np.random.default_rng(0), rank=rank))
     x = np.random.default_rng(1).normal(size=D)
-    found = cross(jnp.asarray(x, jnp.float32))
+    found = cross(jax.device_put(np.asarray(x, np.float32)))
     wanted = x
     for factors in cross.layers:
         weight = np.linalg.multi_dot([*(np.asarray(f.weight, np.float64) for f in factors), np.eye(D)])
@@ -39,7 +40,7 @@ def test_cross_layers_compute_what_loops_do(rank: int | None) -> None:
 def test_dot_interactions_are_the_upper_triangle_of_all_inner_products() -> None:
     vectors = np.random.default_rng(0).normal(size=(5, D)).astype(np.float32)
     layer = DotInteractions(5)
-    found = layer(jnp.asarray(vectors))
+    found = layer(jax.device_put(vectors))
     wanted = [vectors[i] @ vectors[j] for i in range(5) for j in range(i + 1, 5)]
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
     assert found.shape == (layer.width,) == (10,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from shortlist.specs.features import Category, FeatureSpec, Id
 
 ITEM, CITY = Id("item_id", 2, id_dropout=0.25), Category("city", 2)
 TABLES = {
-    "candidate/item_id.id": jnp.asarray(np.arange(10.0).reshape(5, 2)),
-    "candidate/item_id.id#rating": jnp.asarray(10 * np.arange(5.0)[:, None]),
-    "candidate/city.category": jnp.asarray(-np.arange(10.0).reshape(5, 2)),
+    "candidate/item_id.id": jax.device_put(np.arange(10.0).reshape(5, 2)),
+    "candidate/item_id.id#rating": jax.device_put(10 * np.arange(5.0)[:, None]),
+    "candidate/city.category": jax.device_put(-np.arange(10.0).reshape(5, 2)),
 }
 IDS = np.array([1, 2, 3, 4, -1], np.int32)
 SHARES = np.array([0.0, 0.2499, 0.2501, 0.99, 0.1])  # of the range of a random word
@@ -28,7 +29,7 @@ def words(feature: FeatureSpec) -> Array | None:
 
 
 def test_a_dropped_id_is_the_unknown_one_with_its_bias_and_padding_stays_padding() -> None:
-    encoded = {ITEM.key: jnp.asarray(IDS), CITY.key: jnp.asarray(IDS)}
+    encoded = {ITEM.key: jax.device_put(IDS), CITY.key: jax.device_put(IDS)}
     rows, left = gather(TABLES, (ITEM, CITY), "candidate", encoded, words)
     assert left[ITEM.key].tolist() == [0, 0, 3, 4, -1]
     np.testing.assert_array_equal(rows[ITEM.key][:4], TABLES["candidate/item_id.id"][np.array([0, 0, 3, 4])])
@@ -37,13 +38,13 @@ def test_a_dropped_id_is_the_unknown_one_with_its_bias_and_padding_stays_padding
 
 
 def test_the_unknown_row_may_stand_elsewhere_as_it_does_among_touched_rows() -> None:
-    encoded = {ITEM.key: jnp.asarray(IDS), ITEM.key + UNKNOWN: jnp.asarray([4])}
+    encoded = {ITEM.key: jax.device_put(IDS), ITEM.key + UNKNOWN: jnp.asarray([4])}
     _, left = gather({}, (ITEM,), "candidate", encoded, words)
     assert {name: ids.tolist() for name, ids in left.items()} == {ITEM.key: [4, 4, 3, 4, -1]}
 
 
 def test_nothing_is_dropped_when_not_training() -> None:
-    _, left = gather({}, (ITEM,), "candidate", {ITEM.key: jnp.asarray(IDS)}, lambda _: None)
+    _, left = gather({}, (ITEM,), "candidate", {ITEM.key: jax.device_put(IDS)}, lambda _: None)
     assert left[ITEM.key].tolist() == IDS.tolist()
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from shortlist.models.build import Net, build
@@ -48,7 +47,8 @@ def made(heads: dict[str, dict[str, Any]], seed: int = 1) -> Net:
     net, _ = build(model, sizes, means={}, seed=0, aggregates=numbers)
     rng = np.random.default_rng(seed)
     return jax.tree.map(
-        lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32) if eqx.is_array(x) else x, net
+        lambda x: jax.device_put(np.asarray(rng.normal(size=x.shape), np.float32)) if eqx.is_array(x) else x,
+        net,
     )
 
 

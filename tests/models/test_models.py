@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +45,8 @@ FEATURES = [
     Vector("image", 2),
 ]
 
+represented = eqx.filter_jit(represent)
+
 
 def parts(tables: Any, net: Any) -> dict[str, np.ndarray]:
     """Each feature's vectors [3, width], by hand."""
@@ -67,7 +70,7 @@ def made(tower: Tower) -> Any:
 def test_features_are_joined_in_their_order() -> None:
     net, tables = made(Tower(FEATURES))
     expected = np.concatenate(list(parts(tables, net).values()), axis=1)
-    found = np.asarray(represent(net, tables, "query", ENCODED))
+    found = np.asarray(represented(net, tables, "query", ENCODED))
     np.testing.assert_allclose(found[:, :-1], expected, rtol=1e-5, atol=1e-6)
     assert net.query.width == expected.shape[1] == 15
     np.testing.assert_array_equal(found[:, -1], 0)  # the rating's bias starts at nothing
@@ -79,7 +82,7 @@ def test_or_added_up_when_they_are_of_one_width() -> None:
     first, last = net.query.mlp.hidden[0], net.query.mlp.last
     hidden = np.maximum(joined @ np.asarray(first.weight) + np.asarray(first.bias), 0)
     expected = hidden @ np.asarray(last.weight) + np.asarray(last.bias)
-    found = np.asarray(represent(net, tables, "query", ENCODED))
+    found = np.asarray(represented(net, tables, "query", ENCODED))
     np.testing.assert_allclose(found[:, :2], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -103,7 +106,7 @@ def test_a_head_is_its_formula(activation: Any, interaction: Any) -> None:
         activation
     ]
     expected = h @ np.asarray(head.mlp.last.weight)[:, 0] + 3.5 + extra + 0.25 - 0.5
-    query, candidate = (jnp.asarray([*v, b], jnp.float32) for v, b in ((q, 0.25), (c, -0.5)))
+    query, candidate = (jax.device_put(np.asarray([*v, b], np.float32)) for v, b in ((q, 0.25), (c, -0.5)))
     assert float(net.predict(query, candidate)["rating"]) == pytest.approx(expected, rel=1e-5)
 
 
@@ -191,12 +194,12 @@ def test_features_that_share_a_table_look_up_the_same_rows() -> None:
     alone = build(Ranker(Tower(tower.features[:1]), candidate, [Rating()]), sizes, means={}, seed=0)[1]
     np.testing.assert_array_equal(tables["query/things"], alone["query/things"])
     rng = np.random.default_rng(0)
-    tables = {k: jnp.asarray(rng.normal(size=t.shape), jnp.float32) for k, t in tables.items()}
+    tables = {k: jax.device_put(np.asarray(rng.normal(size=t.shape), np.float32)) for k, t in tables.items()}
     table, biases = np.asarray(tables["query/things"]), np.asarray(tables["query/things#rating"])[:, 0]
     tags, city, user = (ENCODED[k] for k in ("g.tags", "c.category", "u.id"))
     bags = [table[row[row >= 0]].mean(0) if (row >= 0).any() else np.zeros(3) for row in tags]
     of_tags = np.array([biases[row[row >= 0]].mean() if (row >= 0).any() else 0.0 for row in tags])
     added = (of_tags + biases[city] + biases[user])[:, None]
     expected = np.concatenate([np.array(bags), table[city], table[user], added], axis=1)
-    found = represent(net, tables, "query", {k: ENCODED[k] for k in ("g.tags", "c.category", "u.id")})
+    found = represented(net, tables, "query", {k: ENCODED[k] for k in ("g.tags", "c.category", "u.id")})
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

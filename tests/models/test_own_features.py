@@ -7,7 +7,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -66,6 +65,7 @@ MODEL = MultiTask(
     ],
 )
 HEADS = {head.name: head for head in MODEL.heads}
+represented = eqx.filter_jit(represent)
 
 
 @cache
@@ -76,7 +76,9 @@ def made() -> tuple[Any, dict[str, Any], Encoder, dict[str, np.ndarray]]:
     net, tables = build(MODEL, encoder.sizes, means=dict.fromkeys(HEADS, 3.0), seed=0, aggregates=widths)
     rng = np.random.default_rng(1)
     arrays, rest = eqx.partition((net, tables), eqx.is_array)
-    drawn = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) / 2, jnp.float32), arrays)
+    drawn = jax.tree.map(
+        lambda x: jax.device_put(np.asarray(rng.normal(size=x.shape) / 2, np.float32)), arrays
+    )
     net, tables = eqx.combine(drawn, rest)
     numbers = {name: rng.normal(size=(NUM, width)).astype(np.float32) for name, width in widths.items()}
     return net, tables, encoder, numbers
@@ -239,6 +241,6 @@ def test_towers_know_nothing_of_heads_features(side: str) -> None:
     encoded = getattr(encoder, side).encode(QUERIES if side == "query" else ITEMS)
     other = {name: table + 1 if ":" in name else table for name, table in tables.items()}
     width = getattr(net, side).width
-    one, two = (np.asarray(represent(net, t, side, encoded)) for t in (tables, other))
+    one, two = (np.asarray(represented(net, t, side, encoded)) for t in (tables, other))
     np.testing.assert_array_equal(one[:, :width], two[:, :width])
     assert (one[:, width:] != two[:, width:]).any()

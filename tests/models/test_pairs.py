@@ -27,7 +27,7 @@ def made(**options: Any) -> Net:
     heads = [Rating(**options), Rating(label="like", **options)]
     net, _ = build(Ranker(Tower([Id("u", 3)]), Tower([Id("i", 5)]), heads), SIZES, means={}, seed=0)
     rng = np.random.default_rng(1)
-    return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), net)
+    return jax.tree.map(lambda x: jax.device_put(np.asarray(rng.normal(size=x.shape), np.float32)), net)
 
 
 def drawn(net: Net, num_queries: int, num_candidates: int) -> dict[str, Any]:
@@ -37,12 +37,14 @@ def drawn(net: Net, num_queries: int, num_candidates: int) -> dict[str, Any]:
     labels, weights = rng.normal(size=B), rng.uniform(0.5, 2, B)
     weights[-3:] = 0
     return {
-        "queries": jnp.asarray(rng.normal(size=(num_queries, 3 + num_slots)), jnp.float32),
-        "candidates": jnp.asarray(rng.normal(size=(num_candidates, 5 + num_slots)), jnp.float32),
-        "query_row": jnp.asarray(rng.integers(0, num_queries, B)),
-        "candidate_row": jnp.asarray(rng.integers(0, num_candidates, B)),
-        "labels": jnp.asarray(labels, jnp.float32),
-        "weights": jnp.asarray(weights, jnp.float32),
+        "queries": jax.device_put(np.asarray(rng.normal(size=(num_queries, 3 + num_slots)), np.float32)),
+        "candidates": jax.device_put(
+            np.asarray(rng.normal(size=(num_candidates, 5 + num_slots)), np.float32)
+        ),
+        "query_row": jax.device_put(rng.integers(0, num_queries, B)),
+        "candidate_row": jax.device_put(rng.integers(0, num_candidates, B)),
+        "labels": jax.device_put(np.asarray(labels, np.float32)),
+        "weights": jax.device_put(np.asarray(weights, np.float32)),
     }
 
 

@@ -36,7 +36,9 @@ def drawn(name: str) -> Any:
     kind, options = KINDS[name]
     rng = np.random.default_rng(0)
     encoder = build_encoder(kind, L, D, G, seed=0, name="test", **options)
-    return jax.tree.map(lambda x: jnp.asarray(0.5 * rng.normal(size=x.shape), jnp.float32), encoder)
+    return jax.tree.map(
+        lambda x: jax.device_put(np.asarray(0.5 * rng.normal(size=x.shape), np.float32)), encoder
+    )
 
 
 @cache
@@ -51,7 +53,11 @@ def compiled(name: str) -> Any:
     grad = eqx.filter_jit(eqx.filter_grad(loss, has_aux=True))
 
     def run(vectors: Any, valid: Any, gap: Any) -> tuple[np.ndarray, Any, np.ndarray]:
-        given = jnp.asarray(vectors, jnp.float32), jnp.asarray(valid), jnp.asarray(gap, jnp.int32)
+        given = (
+            jax.device_put(np.asarray(vectors, np.float32)),
+            jax.device_put(valid),
+            jax.device_put(np.asarray(gap, np.int32)),
+        )
         (own, of_vectors), results = grad((drawn(name), given[0]), *given[1:])
         return np.asarray(results), own, np.asarray(of_vectors)
 
@@ -72,7 +78,11 @@ def batched(encoder: Any, vectors: Any, valid: Any, gap: Any, noise: Any) -> Any
 
 
 def called(encoder: Any, vectors: Any, valid: Any, gap: Any, noise: Any = None) -> np.ndarray:
-    given = jnp.asarray(vectors, jnp.float32), jnp.asarray(valid), jnp.asarray(gap, jnp.int32)
+    given = (
+        jax.device_put(np.asarray(vectors, np.float32)),
+        jax.device_put(valid),
+        jax.device_put(np.asarray(gap, np.int32)),
+    )
     return np.asarray(batched(encoder, *given, noise))
 
 
@@ -228,7 +238,7 @@ def test_dropout_takes_its_words_and_drops_numbers_of_the_events() -> None:
     num, rate = 4000, 0.25
     vectors = np.broadcast_to(examples()[0][1], (num, L, D))
     given = vectors, np.ones((num, L), bool), np.zeros((num, L))
-    words = jnp.asarray(np.random.default_rng(0).integers(0, 2**32, (num, 5)), jnp.uint32)
+    words = jax.device_put(np.asarray(np.random.default_rng(0).integers(0, 2**32, (num, 5)), np.uint32))
     new = build_encoder("attention", L, D, G, seed=0, name="x", num_blocks=2, dropout=rate)
     assert new.noise_dim == 5
     found = called(new, *given, words)
@@ -243,7 +253,7 @@ def test_dropout_takes_its_words_and_drops_numbers_of_the_events() -> None:
 
 def test_events_are_dropped_at_the_rate_independently_and_by_slot_alone() -> None:
     rng, rate = np.random.default_rng(0), 0.2
-    words = jnp.asarray(rng.integers(0, 2**32, 4000), jnp.uint32)
+    words = jax.device_put(np.asarray(rng.integers(0, 2**32, 4000), np.uint32))
     slots = jnp.arange(64, dtype=jnp.int32)
     decide = jax.jit(jax.vmap(lambda word, slots: kept(word, slots, rate), (0, None)))
     dropped = ~np.asarray(decide(words, slots))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -214,9 +215,9 @@ def test_what_is_no_run_is_never_replaced(make: Make, tmp_path: Path, listed: Li
     assert listed(tmp_path) == {"photos/me.jpg": b"me", "notes.txt": b"mine"}
 
 
-def test_force_replaces_a_run(make: Make, tmp_path: Path) -> None:
+def test_force_replaces_a_run(first: RunResult, make: Make, tmp_path: Path) -> None:
     output = tmp_path / "deep" / "run"
-    run(make(), output)
+    shutil.copytree(first.output, output)
     (output / "report.txt").write_text("old")
     again = run(make(), output, force=True)
     assert (output / "report.txt").read_text() == f"{again.report}\n"

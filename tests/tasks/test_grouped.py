@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,16 +20,18 @@ def both(task: Retrieval, whole: bool) -> list[tuple[Any, Any]]:
     """(loss, gradients by queries [U, d] and items [N, d]) by query, and by row."""
     rng = np.random.default_rng(1)
     users, items = rng.integers(0, U, B).astype(np.int32), rng.integers(0, N // 2, B).astype(np.int32)
-    queries, vectors = (jnp.asarray(2 * rng.normal(size=(n, D)), jnp.float32) for n in (U, N))
-    weights = jnp.asarray(np.where(np.arange(B) < B - 4, rng.uniform(0.5, 2, B), 0), jnp.float32)
-    log_q = jnp.asarray(np.log(rng.dirichlet(np.ones(N))), jnp.float32)
+    queries, vectors = (jax.device_put(np.asarray(2 * rng.normal(size=(n, D)), np.float32)) for n in (U, N))
+    weights = jax.device_put(
+        np.asarray(np.where(np.arange(B) < B - 4, rng.uniform(0.5, 2, B), 0), np.float32)
+    )
+    log_q = jax.device_put(np.asarray(np.log(rng.dirichlet(np.ones(N))), np.float32))
     # rows are what the known positives are made of, and some users know more
     sets = [np.unique([*items[users == u], *rng.integers(0, N, u)]).astype(int) for u in range(U)]
     indptr = np.cumsum([0, *(len(s) for s in sets)])
     known = known_positives(indptr, np.concatenate(sets), N, whole=whole) if task.known_positives else None
 
     def loss(queries: Any, vectors: Any, row: Any) -> Any:
-        columns = distinct(jnp.asarray(items), weights > 0, N, whole=whole)
+        columns = distinct(jax.device_put(items), weights > 0, N, whole=whole)
         given = queries if row is not None else queries[users]
         return retrieval_loss(
             task,
@@ -40,14 +41,14 @@ def both(task: Retrieval, whole: bool) -> list[tuple[Any, Any]]:
             weights,
             log_q,
             known=known,
-            users=jnp.asarray(users),
+            users=jax.device_put(users),
             query_row=row,
             key=jax.random.key(0),
         )
 
     return [
         jax.jit(jax.value_and_grad(lambda q, v, row=row: loss(q, v, row), (0, 1)))(queries, vectors)
-        for row in (jnp.asarray(users), None)
+        for row in (jax.device_put(users), None)
     ]
 
 

@@ -57,10 +57,11 @@ def close(found: tuple[Any, ...], expected: tuple[Any, ...]) -> None:
 def ours(case: Case, task: Retrieval, *, key: Any = None, whole: bool = False) -> tuple[float, Any, Any]:
     """The loss and its gradients by queries [B, d] and item vectors [N, d]."""
     queries, vectors, weights, log_q = (
-        jnp.asarray(x, jnp.float32) for x in (case.queries, case.vectors, case.weights, case.log_q)
+        jax.device_put(np.asarray(x, np.float32))
+        for x in (case.queries, case.vectors, case.weights, case.log_q)
     )
     whole = whole or needs_whole_catalogue(task) or takes_whole(case.num_items, len(case.items))
-    columns = columns_of(jnp.asarray(case.items), weights > 0, case.num_items, whole=whole)
+    columns = columns_of(jax.device_put(case.items), weights > 0, case.num_items, whole=whole)
     key = jax.random.key(0) if key is None else key
     program = compiled(task, (losses.BLOCK_ROWS, losses.BLOCK_SCORES, losses.REACH))
     known = case.known_form(whole) if task.known_positives else None
@@ -319,7 +320,7 @@ def test_gradients_are_those_of_a_dense_softmax_and_of_differences(option: str) 
         both = jnp.concatenate([positive[:, None], others], axis=1)
         return jnp.sum(case.weights * (jax.nn.logsumexp(both, axis=1) - positive))
 
-    expected = jax.jit(jax.grad(dense, (0, 1)))(jnp.asarray(case.queries), jnp.asarray(case.vectors))
+    expected = jax.jit(jax.grad(dense, (0, 1)))(jax.device_put(case.queries), jax.device_put(case.vectors))
     _, d_queries, d_vectors = ours(case, task)
     np.testing.assert_allclose(d_queries, expected[0], atol=2e-5)
     np.testing.assert_allclose(d_vectors, expected[1], atol=2e-5)
@@ -369,15 +370,15 @@ def test_log_q_is_subtracted() -> None:
         def one(items: Any) -> Any:
             def loss(v: Any) -> Any:
                 columns = distinct(items, jnp.ones(batch, bool), num_items, whole=True)
-                q = jnp.asarray(queries, jnp.float32)[items]
-                log_q = jnp.asarray(sign * np.log(share), jnp.float32)
+                q = jax.device_put(np.asarray(queries, np.float32))[items]
+                log_q = jax.device_put(np.asarray(sign * np.log(share), np.float32))
                 arguments = {"known": None, "users": None, "key": jax.random.key(0)}
                 return retrieval_loss(task, q, v, columns, jnp.ones(batch), log_q, **arguments) / batch
 
-            return jax.grad(loss)(jnp.asarray(vectors, jnp.float32))
+            return jax.grad(loss)(jax.device_put(np.asarray(vectors, np.float32)))
 
         draws = rng.choice(num_items, (400, batch), p=share)
-        return np.mean([np.asarray(one(jnp.asarray(d))) for d in draws], axis=0)
+        return np.mean([np.asarray(one(jax.device_put(d))) for d in draws], axis=0)
 
     scores = queries @ vectors.T
     p = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -401,4 +402,4 @@ def test_log_q_is_subtracted() -> None:
 def test_squared_error() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 9))
-    np.testing.assert_allclose(squared_error(jnp.asarray(a), jnp.asarray(b)), (a - b) ** 2, rtol=1e-5)
+    np.testing.assert_allclose(squared_error(jax.device_put(a), jax.device_put(b)), (a - b) ** 2, rtol=1e-5)

@@ -34,17 +34,17 @@ def batch(weights: np.ndarray | None = None, at: Any = slice(None)) -> Batch:
     given = np.ones(B) if weights is None else weights
     arrays = {"user_id.id": USERS, "t.bucket": TIMES}
     return Batch(
-        {k: jnp.asarray(v[at]) for k, v in arrays.items()},
-        jnp.asarray(ITEMS[at]),
-        {"rating": jnp.asarray(LABELS[at])},
-        jnp.asarray(given[at], jnp.float32),
-        jnp.asarray(USERS[at] - 1),
+        {k: jax.device_put(v[at]) for k, v in arrays.items()},
+        jax.device_put(ITEMS[at]),
+        {"rating": jax.device_put(LABELS[at])},
+        jax.device_put(np.asarray(given[at], np.float32)),
+        jax.device_put(USERS[at] - 1),
     )
 
 
 CORPUS = Corpus(
-    {"item_id.id": jnp.arange(1, N + 1), "title.text": jnp.asarray(WORDS)},
-    jnp.asarray(LOG_Q),
+    {"item_id.id": jnp.arange(1, N + 1), "title.text": jax.device_put(WORDS)},
+    jax.device_put(LOG_Q),
 )
 
 
@@ -53,7 +53,9 @@ def made(model: Model, noise: float = 0.3) -> Any:
     params = build(model, SIZES, means={"rating": 3.0}, seed=1)
     rng = np.random.default_rng(2)
     arrays, static = eqx.partition(params, eqx.is_array)
-    moved = jax.tree.map(lambda x: x + jnp.asarray(rng.normal(size=x.shape) * noise, jnp.float32), arrays)
+    moved = jax.tree.map(
+        lambda x: x + jax.device_put(np.asarray(rng.normal(size=x.shape) * noise, np.float32)), arrays
+    )
     return eqx.combine(moved, static)
 
 

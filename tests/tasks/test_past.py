@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import equinox as eqx
 import jax
-import jax.numpy as jnp
 import msgspec
 import numpy as np
 import polars as pl
@@ -73,7 +73,7 @@ def rows() -> tuple[jax.Array, jax.Array]:
     examples = prepared().examples
     assert examples.past is not None
     past = np.concatenate([examples.past, np.zeros((1, 3), np.int32)])
-    return jnp.asarray(np.append(examples.users, np.int32(-1))), jnp.asarray(past)
+    return jax.device_put(np.append(examples.users, np.int32(-1))), jax.device_put(past)
 
 
 @cache
@@ -99,10 +99,10 @@ def table_of(feature: Total) -> np.ndarray:
 @EACH
 def test_the_three_forms_of_a_bag_agree(name: str) -> None:
     feature, slots, weight = lists(name)
-    table, (users, past) = jnp.asarray(table_of(feature)), rows()
+    table, (users, past) = jax.device_put(table_of(feature)), rows()
     drawn = np.random.default_rng(1).integers(0, 2**32, len(users), dtype=np.uint32)
     wide = spread(slots, weight, len(table))
-    tabled = tables().bag(name, users, past, feature.spec.as_of, feature.spec.length)
+    tabled = bag_of(tables(), name, users, past, feature.spec.as_of, feature.spec.length)
     for words in (None, drawn):
         expected = naive(feature, slots, weight, words)
         assert np.abs(expected).max() > 0.5 and not expected[-1].any()
@@ -115,6 +115,10 @@ def test_the_three_forms_of_a_bag_agree(name: str) -> None:
 
 
 ANY = BAGS["plain, row"]  # all drop events alike
+
+# Compiled whole, as in training: what they are made of would be as many programs, one after the other.
+bag_of, had_in = eqx.filter_jit(PastTables.bag), eqx.filter_jit(PastTables.had_columns)
+touched_by, spread_by = eqx.filter_jit(_touched), eqx.filter_jit(_spread_over)
 
 
 @jax.jit
@@ -161,11 +165,11 @@ def test_penalties_of_lists_and_of_weights_agree(name: str) -> None:
     share = np.random.default_rng(2).random(len(users)).astype(np.float32)
     squares = np.square(table.astype(np.float64)).sum(axis=1)
     touched = sum(share[n] * squares[slot] for n, row in enumerate(slots) for slot in row if slot >= 0)
-    tabled = tables().bag(name, users, past, feature.spec.as_of, feature.spec.length)
+    tabled = bag_of(tables(), name, users, past, feature.spec.as_of, feature.spec.length)
     for found in (
-        _touched(jnp.asarray(table), jnp.asarray(slots), share),
-        _spread_over(table, spread(slots, weight, len(table)), None, share),
-        _spread_over(jnp.asarray(table), tabled, tables().slots[name], share),
+        touched_by(table, slots, share),
+        spread_by(table, spread(slots, weight, len(table)), None, share),
+        spread_by(table, tabled, tables().slots[name], share),
     ):
         assert float(found) == pytest.approx(touched, rel=1e-5)
 
@@ -187,7 +191,7 @@ def test_what_users_had_is_the_same_in_both_forms(
     given = np.arange(NUM_ITEMS) if chosen is None else column_of
     num_columns = NUM_ITEMS if chosen is None else 4
     found = [
-        np.asarray(t.had_columns(users, past, as_of, chosen, jnp.asarray(given), num_columns))
+        np.asarray(had_in(t, users, past, as_of, chosen, jax.device_put(given), num_columns))
         for t in (by_order, by_list)
     ]
     expected = had(as_of)
@@ -221,15 +225,20 @@ def test_bags_of_who_had_an_item_agree(name: str) -> None:
     assert one.catalogue.raters is not None and one.examples.raters is not None
     items = one.examples.candidates
     tabled = past_tables(one.catalogue.raters, len(one.users))
-    weights = tabled.bag(
-        feature.spec.key, jnp.asarray(items), jnp.asarray(one.examples.raters), bag.as_of, bag.length
+    weights = bag_of(
+        tabled,
+        feature.spec.key,
+        jax.device_put(items),
+        jax.device_put(one.examples.raters),
+        bag.as_of,
+        bag.length,
     )
     users, times = user_indices(given.train, one.users), given.train["timestamp"].to_numpy()
     _, places = Log.of(users, items, times, None, len(one.users))
     at = Standing.of(items, times, one.events.places_by_item(places))
     encoded = feature.encode(one.raters.columns(feature.lengths, at))
     slots, weight = encoded[feature.spec.key], encoded.get(f"{feature.spec.key}@weight")
-    table = jnp.asarray(table_of(feature))
+    table = jax.device_put(table_of(feature))
     expected = naive(feature, slots, weight, None)
     assert np.abs(expected).max() > 0.5
     found = summed(table, weights, tabled.slots[feature.spec.key], None)

@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -124,17 +123,19 @@ columns_of = jax.jit(distinct, static_argnums=2, static_argnames="whole")
 
 def ours(case: Case, task: Retrieval, bonus: float) -> tuple[Any, ...]:
     given = (case.queries, case.vectors, bonus, case.weights, case.log_q)
-    queries, vectors, added, weights, log_q = (jnp.asarray(x, jnp.float32) for x in given)
+    queries, vectors, added, weights, log_q = (jax.device_put(np.asarray(x, np.float32)) for x in given)
     whole = needs_whole_catalogue(task) or takes_whole(case.num_items, B)
-    columns = columns_of(jnp.asarray(case.items), weights > 0, case.num_items, whole=whole)
+    columns = columns_of(jax.device_put(case.items), weights > 0, case.num_items, whole=whole)
     known = None
     if task.known_positives:
         lists = [np.sort(items[::2]) for items in case.lists]
         ends = np.cumsum([0, *map(len, lists)])
         known = known_positives(ends, np.concatenate(lists), case.num_items, whole=whole)
-    rest = past_tables(case.pasts, case.num_items), jnp.asarray(case.past), known
+    rest = past_tables(case.pasts, case.num_items), jax.device_put(case.past), known
     program = compiled(task)
-    value, slopes = program(queries, vectors, added, weights, log_q, columns, jnp.asarray(case.users), rest)
+    value, slopes = program(
+        queries, vectors, added, weights, log_q, columns, jax.device_put(case.users), rest
+    )
     return value, *slopes
 
 

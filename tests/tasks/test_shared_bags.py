@@ -79,8 +79,8 @@ def test_values_and_gradients_are_equal(name: str) -> None:
     assert found.weights.shape == (NUM_USERS + 1, NUM_ITEMS)
     spread = tables.bag(name, users, past, bag.as_of, bag.length)
     rng = np.random.default_rng(0)
-    table = jnp.asarray(rng.normal(size=(NUM_ITEMS + 1, DIM)), jnp.float32)
-    slope = jnp.asarray(rng.normal(size=(len(users), DIM)), jnp.float32)
+    table = jax.device_put(np.asarray(rng.normal(size=(NUM_ITEMS + 1, DIM)), np.float32))
+    slope = jax.device_put(np.asarray(rng.normal(size=(len(users), DIM)), np.float32))
 
     def ours(t: Any) -> Any:
         return shared_sum(t, found)

@@ -110,7 +110,7 @@ def updates(spec: Adam | Adagrad) -> np.ndarray:
     state, out = tuple(jnp.full(3, x) for x in rule.start), []
     for step, gradient in enumerate(GRADS, 1):
         update, state = rule.change(
-            jnp.asarray(gradient, jnp.float32), state, jnp.float32(1), jnp.int32(step)
+            jax.device_put(np.asarray(gradient, np.float32)), state, jnp.float32(1), jnp.int32(step)
         )
         out.append(np.asarray(update))
     return np.stack(out)
@@ -151,7 +151,7 @@ def test_rules_are_those_of_optax(spec: Adam | Adagrad, peer: optax.GradientTran
     x, state = jnp.zeros(3), tuple(jnp.full(3, value) for value in rule.start)
     other, peers = x, peer.init(x)
     for step in range(1, 20):
-        gradient = jnp.asarray(np.random.default_rng(step).normal(size=3), jnp.float32)
+        gradient = jax.device_put(np.asarray(np.random.default_rng(step).normal(size=3), np.float32))
         change, state = rule.change(gradient, state, jnp.float32(spec.learning_rate), jnp.int32(step))
         update, peers = peer.update(gradient, peers, other)
         x, other = x + change, optax.apply_updates(other, update)

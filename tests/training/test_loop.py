@@ -118,17 +118,17 @@ def test_the_padded_last_batch_learns_from_its_real_rows_only() -> None:
     examples, catalogue = rows()
     net, tables = build(JOINT, SIZES, means={"rating": 3.0}, seed=42)
     params = (net, tables)
-    corpus = Corpus(*jax.tree.map(jnp.asarray, (catalogue.items, catalogue.log_q)))
+    corpus = Corpus(*jax.tree.map(jax.device_put, (catalogue.items, catalogue.log_q)))
 
     @eqx.filter_jit
     @eqx.filter_grad
     def gradient(params: Any, at: np.ndarray, real: np.ndarray) -> Any:
         batch = Batch(
-            {k: jnp.asarray(v)[at] for k, v in examples.query.items()},
-            jnp.asarray(examples.candidates)[at],
-            {k: jnp.asarray(v)[at] for k, v in examples.labels.items()},
+            {k: jax.device_put(v)[at] for k, v in examples.query.items()},
+            jax.device_put(examples.candidates)[at],
+            {k: jax.device_put(v)[at] for k, v in examples.labels.items()},
             jnp.asarray(real, jnp.float32),
-            jnp.asarray(examples.users)[at],
+            jax.device_put(examples.users)[at],
         )
         ones = {"retrieval": jnp.ones(()), "rating": jnp.ones(())}
         return batch_loss(params, batch, look(JOINT, batch, corpus), corpus, ones, key=None)[0]

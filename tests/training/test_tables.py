@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import jax
@@ -57,6 +58,7 @@ def data() -> tuple[Examples, Catalogue]:
     return examples, Catalogue(features, log_sampling_probability(items, ITEMS), empty, empty[:1])
 
 
+@cache
 def trained(choice: Any, rule: OptimizerSpec, l2: float = 0.0, epochs: int = 2) -> tuple[Compiled, EpochEnd]:
     examples, catalogue = data()
     course = Training(epochs=epochs, batch_size=16, optimizer=rule, tables=choice)
@@ -87,7 +89,7 @@ def test_penalties_reach_touched_rows_alike() -> None:
 
 
 def test_the_choice_goes_by_rows_and_ids_and_is_told() -> None:
-    (told, _), (asked, _) = trained("auto", Adagrad(0.1), epochs=1), trained("sparse", Adagrad(0.1), epochs=1)
+    (told, _), (asked, _) = trained("auto", Adagrad(0.1), epochs=1), trained("sparse", Adagrad(0.1))
     assert len(told.choices) == len(asked.choices) == 4
     expected = "query/likes.tags: the whole table updated (40 rows, 48 ids a step; rows alone from 144 rows)"
     assert expected in told.choices
@@ -190,7 +192,7 @@ owners = jax.jit(distinct_rows, static_argnums=1)  # values are drawn, not shape
 @example([0], 0)
 @example([-1], 1)
 def test_every_distinct_id_has_one_owner(ids: list[int], dirt: int) -> None:
-    given_ids = jnp.asarray(ids, jnp.int32)
+    given_ids = jax.device_put(np.asarray(ids, np.int32))
     scratch = jnp.full(10, dirt, jnp.int32)  # whatever an earlier step left there
     owner, place, _ = (np.asarray(x) for x in owners(given_ids, 10, scratch))
     assert sorted(owner[owner < 10]) == sorted({i for i in ids if i >= 0})
@@ -202,10 +204,10 @@ def test_every_distinct_id_has_one_owner(ids: list[int], dirt: int) -> None:
 @pytest.mark.parametrize("spec", [Adagrad(0.1), Adam(0.1, beta1=0.7, beta2=0.9)])
 def test_touched_rows_move_as_in_the_dense_form_and_others_rest(spec: OptimizerSpec) -> None:
     rule, rng = rule_of(spec), np.random.default_rng(3)
-    start = jnp.asarray(rng.normal(size=(7, 3)), jnp.float32)
-    gradient = jnp.asarray(rng.normal(size=(4, 3)), jnp.float32)
-    rows = jnp.asarray([5, 7 + 1, 0, 3], jnp.int32)  # the second stands for nothing
-    state = tuple(jnp.asarray(rng.uniform(0.1, 1, (7, 3)), jnp.float32) for _ in rule.start)
+    start = jax.device_put(np.asarray(rng.normal(size=(7, 3)), np.float32))
+    gradient = jax.device_put(np.asarray(rng.normal(size=(4, 3)), np.float32))
+    rows = jax.device_put(np.asarray([5, 7 + 1, 0, 3], np.int32))  # the second stands for nothing
+    state = tuple(jax.device_put(np.asarray(rng.uniform(0.1, 1, (7, 3)), np.float32)) for _ in rule.start)
     whole = jnp.zeros((7, 3)).at[rows].add(gradient, mode="drop")
 
     @jax.jit
@@ -238,7 +240,7 @@ def test_lazy_adam_is_the_slow_obvious_one() -> None:
         for r, g in zip(rows, gradient, strict=True):
             m[r], v[r] = 0.6 * m[r] + 0.4 * g, 0.8 * v[r] + 0.2 * g * g
             table[r] -= 0.1 * (m[r] / (1 - 0.6**step)) / (np.sqrt(v[r] / (1 - 0.8**step)) + spec.epsilon)
-        at, slope = jnp.asarray(rows), jnp.asarray(gradient, jnp.float32)
+        at, slope = jax.device_put(rows), jax.device_put(np.asarray(gradient, np.float32))
         change, state = rule.touched(at, slope, state, jnp.float32(0.1), jnp.int32(step))
         found = added(found, at, change)
     np.testing.assert_allclose(found, table, atol=1e-5)

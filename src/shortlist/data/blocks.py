@@ -1,14 +1,13 @@
 """Blocks of a large table as bytes, one after another in one file, and the table that they make.
 
-CSV and JSON lines are that file. Parquet is made of it once it is whole: its blocks are Arrow streams, which
-Polars reads one by one and writes as one table, so that a table larger than memory needs none. Only that
-needs Polars; the same rows give the same bytes, in whatever blocks they came.
+CSV and JSON lines are that file. Parquet is made of it once it is whole: its blocks are the columns' bytes in
+MessagePack, which Polars is given one by one and writes as one table, so that a table larger than memory
+needs none. Only that needs Polars; the same rows give the same bytes, in whatever blocks they came.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from shortlist._typing import Array, Longs
 from shortlist.errors import DataError, MissingExtra
@@ -76,7 +76,7 @@ def num_rows(columns: Columns) -> int:
 def encode(ending: str, columns: Columns, *, first: bool) -> bytes:
     """A block's bytes. first: whether it begins its file, where a CSV has its header."""
     if ending == ".parquet":
-        return _stream(columns)
+        return _packed(columns)
     plain = {name: _values(column) for name, column in columns.items()}
     if ending == ".csv":
         return _csv(plain, header=first)
@@ -93,34 +93,51 @@ def write_parquet(blocks: Path, ends: Sequence[int], path: Path) -> None:
     def read(*_: Any) -> Iterator[pl.DataFrame]:  # all of it is asked for: no columns, rows or predicate
         with blocks.open("rb") as file:
             for start, end in pairwise((0, *ends)):
-                yield pl.read_ipc_stream(io.BytesIO(file.read(end - start)))
+                yield pl.DataFrame(_unpacked(file.read(end - start)))
 
     try:
         table = register_io_source(read, schema=next(read()).schema if ends else pl.Schema())
         table.sink_parquet(
             path, compression="zstd", compression_level=1, row_group_size=_GROUP, sync_on_close="all"
         )
-    except pl.exceptions.PolarsError as error:  # what the system says comes as a text, with its number
+    except (
+        pl.exceptions.PolarsError,
+        msgspec.MsgspecError,
+    ) as error:  # what the system says comes as a text, with its number
         number = re.search(r"\(os error (\d+)\)", str(error))
         said = (int(number[1]), os.strerror(int(number[1]))) if number else (str(error),)
         raise OSError(*said) from error
 
 
-def _stream(columns: Columns) -> bytes:
+class _Coded(msgspec.Struct, array_like=True):
+    """A column: numbers of a dtype, or texts by the places they have among some, which need a third of the
+    time that an Arrow stream takes."""
+
+    dtype: str
+    data: bytes
+    texts: list[str] | None = None
+
+
+def _packed(columns: Columns) -> bytes:
+    return msgspec.msgpack.encode({name: _coded(column) for name, column in columns.items()})
+
+
+def _coded(column: Array | Texts) -> _Coded:
+    if not isinstance(column, Texts):
+        return _Coded(column.dtype.str, column.tobytes())
+    places = np.asarray(column.codes, np.int32)
+    return _Coded(places.dtype.str, places.tobytes(), list(column.values))
+
+
+def _unpacked(block: bytes) -> dict[str, pl.Series]:
     import polars as pl
 
-    frame = pl.DataFrame({name: _series(column) for name, column in columns.items()})
-    data = io.BytesIO()
-    frame.write_ipc_stream(data, compression="lz4")
-    return data.getvalue()
-
-
-def _series(column: Array | Texts) -> pl.Series:
-    import polars as pl
-
-    if isinstance(column, Texts):
-        return pl.Series(values=column.values, dtype=pl.String).gather(column.codes)
-    return pl.Series(values=column)
+    made = {}
+    for name, column in msgspec.msgpack.decode(block, type=dict[str, _Coded]).items():
+        made[name] = pl.Series(values=np.frombuffer(column.data, column.dtype))
+        if column.texts is not None:
+            made[name] = pl.Series(values=column.texts, dtype=pl.String).gather(made[name])
+    return made
 
 
 def _values(column: Array | Texts) -> list[Any]:

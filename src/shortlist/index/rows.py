@@ -15,7 +15,8 @@ from shortlist._typing import Array, Bools, Floats, Ints, Longs, Relation
 from shortlist.errors import DataError
 
 _TILE = 8192  # rows multiplied at once
-_CACHED = 1 << 18  # numbers worked on at once: 1 MiB, what a core's cache holds
+_CACHED = 1 << 16  # numbers worked on at once: 256 KiB, little enough for the allocator to keep
+_SMALL, _LARGE = 1e-30, 1e30  # sums of powers that have lost nothing
 
 
 def _none() -> Longs:
@@ -162,10 +163,17 @@ def log_sum_exp(scores: Array) -> Floats:
     total = np.empty(len(scores), np.float32)
     height = max(1, _CACHED // max(1, scores.shape[1]))
     for part in blocks(len(scores), height):
-        largest = scores[part].max(axis=1, initial=-np.inf)
-        shift = np.where(np.isfinite(largest), largest, 0).astype(scores.dtype)
-        powers = scores[part] - shift[:, None]
-        np.exp(powers, out=powers)
-        with np.errstate(divide="ignore"):
-            total[part] = shift + np.log(powers.sum(axis=1))
+        with np.errstate(over="ignore", divide="ignore"):
+            sums = np.exp(scores[part]).sum(axis=1)
+            total[part] = np.log(sums)
+        lost = np.flatnonzero(~((sums > _SMALL) & (sums < _LARGE)))
+        if len(lost):  # beyond what powers can hold: relative to the largest
+            total[lost + part.start] = _shifted(scores[part][lost])
     return total
+
+
+def _shifted(scores: Array) -> Floats:
+    largest = scores.max(axis=1, initial=-np.inf)
+    shift = np.where(np.isfinite(largest), largest, 0).astype(scores.dtype)
+    with np.errstate(divide="ignore"):
+        return np.asarray(shift + np.log(np.exp(scores - shift[:, None]).sum(axis=1)), np.float32)

@@ -49,7 +49,8 @@ def best(scores: Floats, k: int, again: Again, mask: Bools | None = None) -> tup
     if len(found) == 1 and _apart(positions[0], found[0]):
         return positions[:, :k], found[:, :k]
     slack = slack_of(positions, found)
-    row, column = np.nonzero(found[:, 1:] >= found[:, :-1] - slack[:, None])
+    near = found[:, 1:] >= found[:, :-1] - slack[:, None]
+    row, column = np.divmod(np.flatnonzero(near), max(1, near.shape[1]))
     there = positions[row, column + 1] >= 0
     row, column = row[there], column[there]
     _settle(positions, found, row, column, again)

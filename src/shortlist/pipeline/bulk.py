@@ -34,6 +34,7 @@ from shortlist.state.seen import Seen
 
 _ROWS = 1 << 16  # rows of a block, at most
 _USERS = 1 << 12  # users of a block, at most
+_FEW, _BLOCKS = 1 << 8, 16  # users of a block at least, and blocks there should be: threads end together
 _SCORES = 1 << 28  # scores a block computes, about: what a kill loses at most takes seconds
 _SLICE, _LONG_ENOUGH = 64, 1.0  # items at a time, and seconds, that tell how long every item will take
 _SIDE = ("user_id", "item_id", "rank", "score", "retrieval_score", "source")
@@ -67,7 +68,7 @@ def shortlists(
     """
     require_k(k)
     ids = _known(recommender) if users is None else users
-    size = block or _users_each(recommender, k)
+    size = block or _users_each(recommender, len(ids), k)
 
     def answer(start: int) -> Slate:
         asked = ids[start : start + size]
@@ -117,7 +118,7 @@ def recommend_all(
         raise RequestError("there are no users to recommend to", hint="give their ids in users")
     lists = {"exclude": _listed(exclude), "only": _listed(only)}
     filters = {**lists, "where": where, "filter_seen": filter_seen}
-    size = block or _users_each(recommender, k)
+    size = block or _users_each(recommender, len(ids), k)
     question = {
         "answers": "shortlists",
         **_asked(recommender, path, identity, k, size),
@@ -220,8 +221,9 @@ def _known(recommender: Recommender) -> Sequence[str]:
     return values
 
 
-def _users_each(recommender: Recommender, k: int) -> int:
-    return max(1, min(_USERS, _ROWS // k, _SCORES // max(1, len(recommender.items))))
+def _users_each(recommender: Recommender, num_users: int, k: int) -> int:
+    even = max(_FEW, -(-num_users // _BLOCKS))
+    return max(1, min(even, _USERS, _ROWS // k, _SCORES // max(1, len(recommender.items))))
 
 
 def _shortlist_columns(slate: Slate, asked: Sequence[str]) -> Columns:

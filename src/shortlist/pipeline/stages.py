@@ -13,9 +13,10 @@ import numpy as np
 
 from shortlist._typing import Bools, Doubles, Floats, Index, Ints, Longs, Relation, Scorer
 from shortlist.errors import RequestError, did_you_mean
+from shortlist.index.top import flat_places
 from shortlist.state.catalogue import Items
 
-_PAIRS = 1 << 12  # pairs ranked at once: what is held of them stays in a core's caches
+_PAIRS = 1 << 13  # pairs ranked at once: what is held of them stays in a core's caches
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,14 @@ class Utility:
     def __call__(self, log_p: Floats, predictions: dict[str, Floats]) -> Doubles:
         """Scores [b, k]. RequestError where the ranker has no such head."""
         scores: Doubles = log_p.astype(np.float64)
-        return scores + self.rating_weight * self.prediction(predictions) if self.rating_weight else scores
+        if self.rating_weight:
+            predicted = self.prediction(predictions)
+            predicted *= self.rating_weight
+            scores += predicted
+        return scores
 
     def prediction(self, predictions: dict[str, Floats]) -> Doubles:
-        """The head's predictions [b, k]."""
+        """The head's predictions [b, k], an array of their own."""
         if self.head not in predictions:
             raise RequestError(
                 f"the order needs the head {self.head!r}, which the ranker does not have",
@@ -223,13 +228,9 @@ def order(candidates: Candidates, scores: Doubles, k: int) -> Candidates:
     if len(scores) == 1:
         first = np.lexsort((places[0], -scores[0]))[:k]
         return _taken(candidates, scores, first[None], lambda values: values[:, first])
-    kept = _near_best(scores, k)
-    if kept is None:
-        best = np.lexsort((places, -scores), axis=1)
-    else:
-        near, high = np.take_along_axis(places, kept, 1), np.take_along_axis(scores, kept, 1)
-        best = np.take_along_axis(kept, np.lexsort((near, -high), axis=1)[:, :k], 1)
-    return _taken(candidates, scores, best, lambda values: np.take_along_axis(values, best, 1))
+    best = _best(scores, places, k)
+    flat = best + np.arange(len(scores))[:, None] * scores.shape[1]
+    return _taken(candidates, scores, best, lambda values: values.reshape(-1)[flat])
 
 
 def _taken(candidates: Candidates, scores: Doubles, places: Longs, take: Callable[[Any], Any]) -> Candidates:
@@ -243,12 +244,20 @@ def _taken(candidates: Candidates, scores: Doubles, places: Longs, take: Callabl
     )
 
 
-def _near_best(scores: Doubles, k: int) -> Longs | None:
-    """Places [b, w] among which the k best of each row are, ties at the edge too; None: all."""
-    count = scores.shape[1]
+def _best(scores: Doubles, places: Ints, k: int) -> Longs:
+    """The columns [b, k] of the best of each row, in order; only what reaches the k-th best is sorted."""
+    num_rows, count = scores.shape
     if k >= count:
-        return None
+        return np.lexsort((places, -scores), axis=1)
     edge = np.partition(scores, count - k, axis=1)[:, count - k, None]
-    kept = scores >= edge
-    most = int(kept.sum(axis=1).max())
-    return np.argsort(~kept, axis=1, kind="stable")[:, :most]
+    at = np.flatnonzero(scores >= edge)
+    bounds = np.searchsorted(at, np.arange(num_rows + 1) * count)
+    counts = np.diff(bounds)
+    kept = np.full((num_rows, int(counts.max())), -1)
+    kept.reshape(-1)[flat_places(counts, kept.shape[1])] = at
+    none = kept < 0  # they stand last in their row, and stay there
+    near = np.where(none, np.iinfo(np.int32).max, places.reshape(-1)[kept])
+    high = np.where(none, -np.inf, scores.reshape(-1)[kept])
+    order = np.lexsort((near, -high), axis=1)[:, :k]
+    best: Longs = np.take_along_axis(kept, order, 1) - np.arange(num_rows)[:, None] * count
+    return best
