@@ -179,7 +179,7 @@ def test_what_has_the_focus_is_seen(visit: Any, server: Any, settled: Any) -> No
     for place in ("#/shortlist?user=42", "#/catalogue", "#/map"):
         page = visit(server, place)
         settled(page)
-        for _ in range(40):
+        for _ in range(25):
             press(page, "Tab")
             told = page.evaluate(FOCUS)
             assert told is None or (told["marked"] and told["there"]), told

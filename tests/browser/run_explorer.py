@@ -187,6 +187,25 @@ def test_adding_an_item_changes_the_list(visit: Any, server: Any, settled: Any) 
     assert listed(page) == before
 
 
+def test_what_somebody_did_just_now_is_there(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, "#/shortlist?user=a-visitor")
+    settled(page)
+    assert "unknown" in page.locator(".who-facts").inner_text()
+    had = listed(page)[:2]
+    for n, item in enumerate(had):
+        event = {
+            "event_id": f"visit-{n}",
+            "user_id": "a-visitor",
+            "item_id": item,
+            "timestamp": 893286638 + n,
+        }
+        assert server.ask("/v1/events", event)["accepted"] == 1
+    page.reload()
+    settled(page)
+    assert [row.get_attribute("data-id") for row in page.locator(".history-entry").all()] == had[::-1]
+    assert listed(page) and not set(had) & set(listed(page))
+
+
 # -- settings
 
 
@@ -425,7 +444,11 @@ def test_a_key_is_asked_for_and_used(
     guarded = serve(str(worlds / "histories"), "--keys", str(keys))
     page = visit(guarded, "#/catalogue", expected=("401",))
     page.get_by_role("dialog", name="API key").wait_for()
-    page.get_by_label("Key", exact=True).fill(secret)
+    field = page.get_by_label("Key", exact=True)
+    field.fill("not a key")
+    page.keyboard.press("Enter")
+    page.locator("dialog .field-error", has_text=re.compile("\\w")).wait_for()
+    field.fill(secret)
     page.keyboard.press("Enter")
     page.wait_for_selector(".catalogue-table")
     assert secret not in page.url
