@@ -2,8 +2,9 @@
 // This module loads what the cards show: the person when another is chosen, the list whenever anything changes.
 
 import { get, identity, latest, post } from "../api.js";
-import { h, replace } from "../dom.js";
+import { h } from "../dom.js";
 import { declare } from "../store.js";
+import { followBundle } from "./shortlist/answering.js";
 import { bodyOf, isChanged } from "./shortlist/asking.js";
 import { controlsCard } from "./shortlist/controls.js";
 import { historyCard } from "./shortlist/history.js";
@@ -16,9 +17,14 @@ declare({ why: "" });
 
 const NOBODY = { id: null, known: false, user: {}, history: [], total: 0 };
 /** Keys of the state that a shortlist depends on. */
-const ASKED = ["user", "side", "k", "where", "exclude", "seen", "at", "weight", "without", "with", "rated", "about"];
+const ASKED = ["user", "k", "where", "exclude", "seen", "at", "weight", "without", "with", "rated", "about"];
 
 export async function mount(element, context) {
+  await followBundle(element, context, people);
+}
+
+/** All the cards, for the bundle of a context. */
+function people(context) {
   const askPerson = latest(context.signal);
   const askList = latest(context.signal);
   const why = whyCard(context, { bodyOf: () => bodyOf(person, context.state, context.bundle()) });
@@ -29,12 +35,12 @@ export async function mount(element, context) {
     onwhy: (id) => context.set({ why: context.state.why === id ? "" : id }),
     whyOf: (item) => (item.item_id === context.state.why ? why.element : null),
   });
-  replace(element, h("div", { class: "people" }, who.element, controls.element, history.element, list.element));
   let person = NOBODY;
   let answer = null;
 
   async function loadPerson() {
-    const { user, side } = context.state;
+    const { user } = context.state;
+    const { side } = context.bundle();
     person = user ? { ...NOBODY, id: user } : NOBODY;
     who.show(user ? null : NOBODY);
     if (!user) return history.show(NOBODY);
@@ -95,7 +101,7 @@ export async function mount(element, context) {
   }
 
   context.subscribe((state, changed) => {
-    if (changed.has("user") || changed.has("side")) return start();
+    if (changed.has("user")) return start();
     controls.show(person);
     if (["with", "without", "rated", "at"].some((name) => changed.has(name))) history.show(person);
     if (ASKED.some((name) => changed.has(name))) loadList();
@@ -105,4 +111,5 @@ export async function mount(element, context) {
     }
   });
   start();
+  return h("div", { class: "people" }, who.element, controls.element, history.element, list.element);
 }

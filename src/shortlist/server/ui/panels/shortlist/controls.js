@@ -51,7 +51,7 @@ export function controlsCard(context) {
     about?.show(state, person);
     seen.checked = state.seen === "1";
     reset.hidden = !isSet(state);
-    const names = await itemsByIds(state.exclude, { side: state.side, signal: context.signal }).catch(() => new Map());
+    const names = await itemsByIds(state.exclude, { side: context.bundle().side, signal: context.signal }).catch(() => new Map());
     if (context.signal.aborted || state !== context.state) return;
     replace(excluded, state.exclude.length > 0 && excludedTags(context, names));
   }

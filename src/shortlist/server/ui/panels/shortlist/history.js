@@ -28,8 +28,8 @@ export function historyCard(context) {
     signal: context.signal,
     search: async (text, after, signal) => {
       const bundle = context.bundle();
-      const found = await get("v1/items", { q: text, after, limit: 30, side: context.state.side }, { signal });
-      remember(found.rows, context.state.side);
+      const found = await get("v1/items", { q: text, after, limit: 30, side: context.bundle().side }, { signal });
+      remember(found.rows, context.bundle().side);
       return {
         rows: found.rows.map((row) => ({ id: row.item_id, label: nameOf(row, bundle), note: details(row, bundle) })),
         next: found.next,
@@ -57,7 +57,7 @@ export function historyCard(context) {
   let popular = null; // {side, element}: kept, so that it is asked for once
 
   function picker() {
-    const { side } = context.state;
+    const { side } = context.bundle();
     if (popular?.side !== side) popular = { side, element: popularPicker(context, put) };
     popular.element.refresh();
     return popular.element;
@@ -106,7 +106,7 @@ export function historyCard(context) {
     back.hidden = !isChanged(state);
     total.textContent = person.total ? count(person.total, "item") : "";
     const added = addedTo(person, state, bundle);
-    const names = await itemsByIds(state.with, { side: state.side, signal: context.signal });
+    const names = await itemsByIds(state.with, { side: context.bundle().side, signal: context.signal });
     for (const row of added) Object.assign(row, names.get(row.item_id), { item_id: row.item_id });
     if (context.signal.aborted || person !== next) return;
     if (person.history.length === 0 && added.length === 0) nothing();

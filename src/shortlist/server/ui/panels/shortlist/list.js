@@ -60,6 +60,7 @@ export function listCard(context, { onwhy, whyOf }) {
 function table(answer, bundle, { context, onwhy, whyOf }) {
   const { items } = answer;
   const head = bundle.utility?.head ?? "rating";
+  const scale = bundle.rating_scale ?? bundle.heads?.find((one) => one.column === head)?.scale;
   const rated = items.some((item) => typeof item[head] === "number");
   const ranked = items.some((item) => item.retrieval_rank !== undefined && item.source !== "popular");
   const span = (name) => [Math.min(...items.map((item) => item[name])), Math.max(...items.map((item) => item[name]))];
@@ -67,7 +68,7 @@ function table(answer, bundle, { context, onwhy, whyOf }) {
     { head: "#", label: "Rank", class: "number list-rank", cell: (item) => item.rank },
     { head: "Item", class: "list-item", cell: (item) => itemCell(context, item, bundle), row: true },
     ranked && { head: "Retrieved", label: "Rank by retrieval alone, and how far ranking moved it", class: "list-move", short: "Retrieved", cell: movement },
-    rated && { head: `Predicted ${head}`, class: "number list-rated", short: head[0].toUpperCase() + head.slice(1), cell: (item) => metered(item[head], bundle.rating_scale ?? span(head)) },
+    rated && { head: `Predicted ${head}`, class: "number list-rated", short: head[0].toUpperCase() + head.slice(1), cell: (item) => metered(item[head], scale ?? span(head)) },
     { head: "Score", class: "number list-score", short: "Score", cell: (item) => metered(item.score, span("score")) },
     { head: "Retrieval", label: "Score of retrieval", class: "number list-retrieval", cell: (item) => metered(item.retrieval_score, span("retrieval_score")) },
     { head: "Source", class: "list-source", cell: (item) => h("span", { class: item.source === "popular" ? "badge badge-warn" : "badge" }, item.source) },

@@ -18,7 +18,7 @@ export function popularPicker(context, put) {
   let next = 0;
 
   async function load(after) {
-    const { side } = context.state;
+    const { side } = context.bundle();
     const bundle = context.bundle();
     try {
       const found = await run((signal) => get("v1/items", { order: "popular", after, limit: PAGE, side }, { signal }));

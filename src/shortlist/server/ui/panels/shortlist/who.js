@@ -16,7 +16,7 @@ export function whoCard(context) {
     signal: context.signal,
     value: context.state.user,
     search: async (text, after, signal) => {
-      const found = await get("v1/users", { q: text, after, limit: 30, side: context.state.side }, { signal });
+      const found = await get("v1/users", { q: text, after, limit: 30, side: context.bundle().side }, { signal });
       return { rows: found.rows.map((row) => ({ id: row.user_id, label: row.user_id, note: aboutLine(row) })), next: found.next };
     },
     onpick: (row) => pick(row.id),
@@ -37,7 +37,7 @@ export function whoCard(context) {
   }
 
   let samples = [];
-  get("v1/users", { limit: 4, side: context.state.side }, { signal: context.signal })
+  get("v1/users", { limit: 4, side: context.bundle().side }, { signal: context.signal })
     .then((found) => {
       samples = found.rows.map((row) => row.user_id);
       if (!context.state.user) show({ id: null, known: false, user: {}, history: [] });
