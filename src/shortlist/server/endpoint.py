@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 
 from shortlist.errors import ShortlistError
+from shortlist.server.exchange import Exchange
 from shortlist.server.guards import USE, Headers
 from shortlist.server.logs import LOG, log_fault
 from shortlist.server.problems import MEDIA_TYPE, Trouble, of_error, of_json
@@ -146,6 +147,10 @@ async def _send(send: Any, reply: Reply, identity: str) -> None:
         (b"x-request-id", identity.encode("latin-1")),
         *reply.headers,
     ]
+    exchange = getattr(send, "__self__", None)
+    if type(exchange) is Exchange:  # a connection of ours takes an answer whole, where nobody stands between
+        exchange.answer(reply.status, headers, reply.body)
+        return
     try:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})

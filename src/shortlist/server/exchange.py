@@ -108,6 +108,12 @@ class Exchange:
         if self.connection.full is not None and not self.finished:
             await self.connection.full
 
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """All of an answer at once."""
+        if not (self.gone or self.finished):
+            self.head = (status, headers)
+            self.put(body)
+
     def put(self, body: bytes, *, more: bool = False) -> None:
         """A part of the answer's body, behind its head."""
         connection, data = self.connection, b""
