@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shortlist import __version__
+from shortlist.server.about import MOST_POINTS
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.guards import ADMIN
 from shortlist.server.problems import MEDIA_TYPE
 from shortlist.server.routes.wording import said_of
-from shortlist.server.wire import ENCODE, LONGEST_ID, LONGEST_WHERE, Problem
+from shortlist.server.wire import ENCODE, LONGEST_ID, LONGEST_WHERE, MOST_HISTORY, Problem
 
 if TYPE_CHECKING:
     from shortlist.server.routes.table import Operation
@@ -56,7 +56,15 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "exclude": {"type": "array", "items": {"type": "string"}},
     "only": {"type": "array", "items": {"type": "string"}},
     "item_columns": {"type": "array", "items": {"type": "string"}},
+    "ids": {"type": "array", "items": {"type": "string"}, "maxItems": 200},
+    "map.item": {"type": "array", "items": {"type": "string"}, "maxItems": 20},
+    "map.limit": {"type": "integer", "minimum": 1, "maximum": MOST_POINTS, "default": 2_000},
+    "user.limit": {"type": "integer", "minimum": 1, "maximum": MOST_HISTORY, "default": 500},
+    "order": {"type": "string", "enum": ["catalogue", "popular"], "default": "catalogue"},
+    "rating_weight": {"type": "number", "minimum": -1_000, "maximum": 1_000},
+    "explain": {"type": "boolean", "default": False},
 }
+"""What each may be; where it differs, with the name of the operation before it."""
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "code,pre{font:14px/1.4 ui-monospace,monospace}pre{overflow:auto;padding:.5rem;border:1px solid #8886}"
@@ -140,7 +148,7 @@ def _operation(one: Operation, of_type: dict[Any, Any]) -> dict[str, Any]:
         "operationId": one.name,
         "summary": one.summary,
         "tags": [type_of(one)],
-        "parameters": [*_in_path(one.path), *_in_query(one.parameters)],
+        "parameters": [*_in_path(one.path), *_in_query(one)],
         "responses": dict(sorted(answers.items())),
         "security": [{}, {"bearer": []}, {"key": []}] if one.role else [{}],
     }
@@ -210,16 +218,16 @@ def _in_path(path: str) -> list[dict[str, Any]]:
     ]
 
 
-def _in_query(names: Sequence[str]) -> list[dict[str, Any]]:
+def _in_query(one: Operation) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
             "in": "query",
             "required": False,
             "description": said_of(name),
-            "schema": _PARAMETERS.get(name, _TEXT),
+            "schema": _PARAMETERS.get(f"{one.name}.{name}") or _PARAMETERS.get(name, _TEXT),
         }
-        for name in names
+        for name in one.parameters
     ]
 
 

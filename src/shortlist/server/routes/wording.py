@@ -33,6 +33,8 @@ WORDING: dict[str, str] = {
     "q": "A text that the id or the name holds, whatever its case.",
     "after": "Where to go on: `next` of the page before.",
     "limit": "Rows of a page.",
+    "ids": "Items by their ids, in this order, in place of a search.",
+    "by": "The column to colour by.",
     "order": "What the rows are ordered by.",
     # Events
     "event_id": "Of this event alone, chosen by whoever sends it: sent again, it counts once.",
@@ -56,6 +58,7 @@ WORDING: dict[str, str] = {
     "rows": "Rows, an object of columns each.",
     "next": "What to give as `after` for the next page; null: there is none.",
     "total": "Rows there are without the search.",
+    "matched": "Rows the condition is true of, where no text is searched.",
     "known": "Whether the bundle knows the user.",
     "user": "The user's stored columns.",
     "Person.history": "What the user did, the latest first.",
