@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from shortlist.models.towers import register_tower as register_tower
     from shortlist.pipeline.bulk import recommend_all as recommend_all
     from shortlist.pipeline.bulk import similar_all as similar_all
+    from shortlist.pipeline.explaining import Explanation as Explanation
     from shortlist.pipeline.live import Live as Live
     from shortlist.pipeline.recommender import Recommender as Recommender
     from shortlist.pipeline.slate import Slate as Slate
+    from shortlist.pipeline.stages import Utility as Utility
     from shortlist.recipes.infer import infer as infer
     from shortlist.recipes.tuning import tune as tune
     from shortlist.specs.aggregates import Affinity as Affinity
@@ -79,6 +81,7 @@ _HOMES = {
     "Custom": "shortlist.specs.tasks",
     "Cyclic": "shortlist.specs.features",
     "Dataset": "shortlist.data.dataset",
+    "Explanation": "shortlist.pipeline.explaining",
     "Fitted": "shortlist.api.fitting",
     "History": "shortlist.specs.features",
     "Id": "shortlist.specs.features",
@@ -100,6 +103,7 @@ _HOMES = {
     "Tower": "shortlist.specs.models",
     "Training": "shortlist.specs.training",
     "TwoTower": "shortlist.specs.models",
+    "Utility": "shortlist.pipeline.stages",
     "Vector": "shortlist.specs.features",
     "combine": "shortlist.api.recommending",
     "compare": "shortlist.api.comparing",

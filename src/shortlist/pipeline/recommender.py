@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from shortlist.features.aggregates import Aggregates
 
 _LISTED = 1 << 13  # pairs whose lists of raters are held at once
+_AT_ONCE = 128  # items encoded at once: a graph holds lists of raters at their full length
 
 Vectors = Any
 """Rows of numbers: float32 [N, d], or `index.rows.Rows` where a large catalogue has changed."""
@@ -172,8 +173,8 @@ class Recommender:
 
         Taken away are, one at a time: the `latest` items of the history and all of it; each column of the
         question the model reads (user_id, age, ...); each column of the item itself. Every changed call is
-        carried out as `recommend` would, and leaves out what the unchanged one leaves out. docs/guides/
-        explaining.md says what this tells and what not.
+        carried out as `recommend` would, and leaves out what the unchanged one leaves out.
+        docs/guides/explaining.md says what this tells and what not.
 
         Args: as of `recommend`, of one query; k is at most 50. Raises as that does.
         """
@@ -370,8 +371,10 @@ class Recommender:
         lengths = {name: schema.sizes.get(name, 1) for name in schema.candidate if name in DERIVED}
 
         def encoded(positions: Longs, lists: Mapping[str, Column]) -> Floats:
-            columns = candidate_columns(self.items, schema, {}, positions)
-            return ranker.encode_candidate({**columns, **lists})[0]
+            columns: dict[str, Column] = {**candidate_columns(self.items, schema, {}, positions), **lists}
+            parts = [slice(start, start + _AT_ONCE) for start in range(0, len(positions), _AT_ONCE)]
+            each = ({name: column[part] for name, column in columns.items()} for part in parts)
+            return np.concatenate([ranker.encode_candidate(part)[0] for part in each])
 
         return Standings.of(raters, encoded, lengths)
 
