@@ -8,15 +8,16 @@ import { stateful } from "../../states.js";
 export async function followBundle(element, context, page) {
   const view = stateful(element, "the shortlist");
   const ask = latest(context.signal);
-  let shown = null;
+  let [shown, chosen] = [null, ""];
   let leave = () => {};
 
   async function follow() {
     const bundle = await answering(context, ask);
-    if (bundle === undefined || bundle === shown || context.signal.aborted) return;
+    const { side } = context.state;
+    if (bundle === undefined || context.signal.aborted || (bundle === shown && side === chosen)) return;
     const typing = element.contains(document.activeElement) && document.activeElement.closest(".who") !== null;
     leave();
-    shown = bundle;
+    [shown, chosen] = [bundle, side];
     const own = within(context, bundle);
     leave = own.leave;
     view.show(page(own.inner));
