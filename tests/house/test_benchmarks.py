@@ -141,3 +141,14 @@ def test_the_reference_softmax_is_a_plain_one(module: Any, monkeypatch: pytest.M
             given = (moved, table) if array is queries else (queries, moved)
             difference = (case_module.reference(case(*given))[0] - loss) / step
             assert difference == pytest.approx(gradient[place], abs=1e-4)
+
+
+def test_servers_under_load_have_their_figures(module: Any) -> None:
+    found = module("serve").read()
+    assert [one["bench"] for one in found] == [bench.id for bench in module("serve").BENCHES]
+    for one in found:
+        assert list(one) == ["bench", *module("serve").FIGURES, "detail"]
+        assert 0 < one["p50_ms"] <= one["p99_ms"] and one["requests_per_s"] > 0
+        assert one["requests_per_s"] * one["cpu_us_per_request"] < 1.1e6  # one core
+        rounds = [turn["requests_per_s"] for turn in one["detail"]["rounds"]]
+        assert min(rounds) <= one["requests_per_s"] <= max(rounds)
