@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import secrets
@@ -138,6 +139,8 @@ class Service:
                 changed |= await self.variants.reload(variant, force=force)
             except ShortlistError as error:
                 problem = error
+        if changed:
+            gc.collect()  # the bundle before the one before, which may hold on to itself
         if problem is not None:
             raise problem
         return changed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from sys import intern
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -124,4 +125,4 @@ class Recent:
 
 def _act(stored: Stored) -> Act:
     e = stored.event
-    return Act(stored.sequence, e.item_id, e.timestamp, e.rating, e.event, e.weight)
+    return Act(stored.sequence, intern(e.item_id), e.timestamp, e.rating, intern(e.event), e.weight)
