@@ -220,6 +220,11 @@ def test_a_lost_worker_is_replaced_and_orphans_stop(bundle: Path) -> None:
         now = children(made.process.pid)
         assert len(now) == 2 and first[1] in now and first[0] not in now
         assert httpx.post(f"{made.url}/v1/recommend", json={"user_id": "1"}).status_code == 200
+        os.kill(first[1], signal.SIGTERM)  # one alone, which others do not suffer from
+        made.said('"ready"', 4)
+        for _ in range(10):
+            assert httpx.post(f"{made.url}/v1/recommend", json={"user_id": "1"}).status_code == 200
+        now = children(made.process.pid)
         made.process.kill()
         until = time.monotonic() + 10
         while any(Path(f"/proc/{one}").exists() and not _dead(one) for one in now):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import os
 import resource
 import signal
 import socket
+import struct
+import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -27,6 +31,7 @@ from shortlist.server.settings import Settings
 from shortlist.server.workers import supervise
 
 _BACKLOG = 2048
+_ATTACH_FILTER, _DETACH_FILTER, _RETURN = 26, 27, 0x06  # of Linux: SO_..., BPF_RET | BPF_K
 _YOUNG = 20_000  # objects made since the last look for cycles
 _FILES, _OTHER_FILES = 1 << 16, 256  # open files: as many as are of use, and those that are no connections
 
@@ -123,8 +128,9 @@ class _Server(uvicorn.Server):
 
 
 def _waiting(listening: socket.socket) -> list[socket.socket]:
-    """Connections nobody has accepted yet."""
+    """Connections nobody has accepted yet; there will be no more of them."""
     found: list[socket.socket] = []
+    _close_door(listening)
     listening.setblocking(False)
     while True:
         try:
@@ -133,6 +139,26 @@ def _waiting(listening: socket.socket) -> list[socket.socket]:
             return found
         made.setblocking(False)
         found.append(made)
+
+
+def _open_door(listening: socket.socket) -> None:
+    """Listen, also where another worker that was told to stop has closed the door of all."""
+    if sys.platform.startswith("linux"):
+        with suppress(OSError):
+            listening.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
+    listening.listen(_BACKLOG)
+
+
+def _close_door(listening: socket.socket) -> None:
+    """Let nobody knock any more, while those who have are let in: closing would turn away who came a moment
+    before. Linux's socket filters can (a program of one step, which drops what comes); elsewhere the moment
+    stays."""
+    if not sys.platform.startswith("linux"):
+        return
+    with suppress(OSError):
+        drop = ctypes.create_string_buffer(struct.pack("=HBBI", _RETURN, 0, 0, 0))
+        program = struct.pack("@HP", 1, ctypes.addressof(drop))
+        listening.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
 
 
 def _work(settings: Settings, board: Board, worker: int, listening: socket.socket, parent: int | None) -> int:
@@ -152,7 +178,7 @@ def _settle() -> None:
 def _answer(settings: Settings, board: Board, listening: socket.socket, parent: int | None) -> int:
     service = Service(settings, board)
     _settle()
-    listening.listen(_BACKLOG)
+    _open_door(listening)
     limits = Limits(connections=min(Limits.connections, open_files() - _OTHER_FILES))
 
     def connection(config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> Connection:
