@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shortlist.server.protocol import Connection
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
-_LAST_CHANCE = 0.5  # seconds in which a request may still come over an idle connection of a server that stops
+_LAST_CHANCE = 1.0  # seconds in which a request may still come over an idle connection of a server that stops
 
 
 @dataclass(frozen=True, kw_only=True)
