@@ -183,8 +183,12 @@ def test_methods_and_parameters(client: Any) -> None:
         ("filter_seen=maybe", "/filter_seen"),
         ("only=zz", "/only/0"),
         ("where=(", "/where"),
+        ("where=null", "/where"),
+        ("timestamp=null", "/timestamp"),
+        ("rating_weight=null", "/rating_weight"),
     ):
         refused(client.get(f"/v1/recommend/1?{asked}"), 422, pointer)
+    assert client.get("/v1/recommend/null").json()["user_id"] == "null"
     for asked in ("k=%ff", "%ff=1", "a=%ed%a0%80"):
         refused(client.get(f"/v1/recommend/1?{asked}"), 400)
     for asked, pointer in (

@@ -70,6 +70,8 @@ async def recommend_user(call: Call) -> Reply:
         given[name] = values[0]
     given["user_id"] = call.identity("/v1/recommend/")
     if "rating_weight" in given:
+        if given["rating_weight"].lower() == "null":  # which would be read as nothing
+            raise Trouble(422, "expected a number, got 'null'", pointer="/rating_weight")
         given["utility"] = {"rating_weight": given.pop("rating_weight")}
     if "explain" in given:
         given["explain"] = _truth(given["explain"], "explain")
