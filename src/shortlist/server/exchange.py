@@ -129,6 +129,7 @@ class Exchange:
         connection.write(data)
         if not more:
             self.finished = True
+            self.scope.pop("exchange", None)  # each would hold the other until a search for cycles
             connection.answered(self)
 
     def _head(self, more: bool) -> bytes:
