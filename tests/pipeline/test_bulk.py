@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -195,7 +196,7 @@ def test_neighbours_without_vectors(ranker_only: Recommender, tmp_path: Path) ->
 def test_seconds_are_those_of_a_slice(joint: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 10.25, 11.25])
     monkeypatch.setattr(bulk, "_SLICE", 3)
-    monkeypatch.setattr(bulk.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(bulk, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert similar_seconds(joint, 2, threads=2) == pytest.approx(1.25 * len(ITEM_IDS) / 6)
 
 

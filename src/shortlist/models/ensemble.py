@@ -166,4 +166,4 @@ def restacked(net: Trained, tables: Tables) -> tuple[Net, Tables]:
 
 
 def _member(params: Any, k: int) -> Any:
-    return jax.tree.map(lambda x: jax.device_put(np.array(x[k])) if eqx.is_array(x) else x, params)
+    return jax.tree.map(lambda x: jax.device_put(np.asarray(x)[k]) if eqx.is_array(x) else x, params)

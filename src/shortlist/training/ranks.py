@@ -107,7 +107,7 @@ def _calls(
 ) -> Iterator[Array]:
     """What `_count` gives for a call's rows and each span of items."""
     hidden, blocks = _Hidden(plan, seen, users), np.int32(-(-len(queries) // plan.block))
-    asked = jnp.asarray(_filled(queries, plan.rows))
+    asked = jax.device_put(_filled(queries, plan.rows))
     # a single block holds every target's column; else targets are scored beforehand, in blocks of that shape
     own = None
     if plan.items < len(items):
