@@ -98,7 +98,7 @@ class AnnIndex:
         self._known["there"] = np.setdiff1d(self.fresh, rows.removed)
         left = np.isin(self.sample, gone, invert=True)
         self._known["sample"] = rows.vectors(self.sample[left])
-        self._known["log weights"] = np.log(self.stands_for[left])
+        self._known["log weights"] = np.log(self.stands_for[left]).astype(np.float32)
 
     @property
     def kind(self) -> str:
@@ -336,25 +336,33 @@ class AnnIndex:
 
     def _estimated(self, asked: _Asked, near: Longs, scores: Floats) -> Floats:
         """log sum exp: every item found counts once, those below them as often as the sampled stand for."""
-        queries, listed = asked.queries, scores.astype(np.float64)
-        least = np.where(near < 0, np.inf, listed).min(axis=1, initial=np.inf)
-        rest = (queries @ self._known["sample"].T).astype(np.float64)
-        rest = np.where(rest < least[:, None], rest + self._known["log weights"], -np.inf)
-        fresh = (queries @ self._known["fresh"].T).astype(np.float64)
+        queries = asked.queries
+        listed = np.ascontiguousarray(scores)
+        least = np.where(near < 0, np.float32(np.inf), listed).min(axis=1, initial=np.inf)
+        rest = queries @ self._known["sample"].T
+        found = rest >= least[:, None]
+        rest += self._known["log weights"]
+        rest[found] = -np.inf
+        fresh = queries @ self._known["fresh"].T
         mask = self._known["all"].mask
         row, item = asked.more_rows, asked.more
         if mask is not None:
             row, item = row[mask[item]], item[mask[item]]
-        own = self._scores(queries, row, item).astype(np.float64)
-        parts = (listed, rest, fresh)
-        shift = np.max([part.max(axis=1, initial=-np.inf) for part in parts], axis=0)
+        own = self._scores(queries, row, item)
+        parts = [part for part in (listed, rest, fresh) if part.shape[1]]
+        shift = np.max([part.max(axis=1) for part in parts], axis=0, initial=-np.inf)
+        shift = np.broadcast_to(shift, len(queries)).astype(np.float32)
         np.maximum.at(shift, row, own)
-        shift = np.where(np.isfinite(shift), shift, 0)
-        total = np.sum([np.exp(part - shift[:, None]).sum(axis=1) for part in parts], axis=0)
-        power = np.exp(own - shift[row])
-        total += np.bincount(row, power * np.expm1(asked.amount), len(queries))
-        # what has the bonus is known; without it the sample may have missed it
-        total = np.maximum(total, np.bincount(row, power * np.exp(asked.amount), len(queries)))
+        shift = np.where(np.isfinite(shift), shift, np.float32(0))
+        total = np.zeros(len(queries))
+        for part in parts:  # nobody else has them: the scores are not needed again
+            part = np.subtract(part, shift[:, None], out=None if part is listed else part)
+            total += np.exp(part, out=part).sum(axis=1, dtype=np.float64)
+        if len(row):
+            power = np.exp((own - shift[row]).astype(np.float64))
+            total += np.bincount(row, power * np.expm1(asked.amount), len(queries))
+            # what has the bonus is known; without it the sample may have missed it
+            total = np.maximum(total, np.bincount(row, power * np.exp(asked.amount), len(queries)))
         with np.errstate(divide="ignore"):
             estimate: Floats = (shift + np.log(total)).astype(np.float32)
         return estimate
@@ -377,6 +385,7 @@ class _Asked:
         self.item_rows, self.items = nothing if self.exclude is None else _long(*self.exclude.pairs())
         self.more_rows, self.more = nothing if self.bonus is None else _long(*self.bonus[0].pairs())
         self.amount = np.float32(0 if self.bonus is None else self.bonus[1])
+        self._keys: Longs | None = None  # of what is dropped, in order
         if len(self.more):
             width = np.int64(1) << 32
             kept = ~np.isin(self.more_rows * width + self.more, self.item_rows * width + self.items)
@@ -394,7 +403,11 @@ class _Asked:
         """True where a query must not get the position from the lists."""
         if not len(self.items):
             return np.zeros(len(rows), np.bool_)
-        return np.isin(rows * size + positions, self.item_rows * size + self.items)
+        if self._keys is None:
+            self._keys = np.sort(self.item_rows * size + self.items)
+        wanted = rows * size + positions
+        at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
+        return np.asarray(self._keys[at] == wanted)
 
 
 def _rows_of(relation: Relation, part: slice) -> Seen:
