@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from sys import intern
 from time import monotonic
 from typing import Any, NamedTuple
+
+import msgspec
 
 from shortlist.server.events.store import PAGE, Store, Stored
 
@@ -17,10 +20,9 @@ OF_ONE = 10_000
 """Events of one user that count: the last ones."""
 
 
-class Act(NamedTuple):
-    """What of an event a recommendation reads."""
+class Act(msgspec.Struct, frozen=True, gc=False):
+    """What of an event a recommendation reads, in about a hundred bytes."""
 
-    sequence: int
     item_id: str
     timestamp: int
     rating: float | None
@@ -125,4 +127,11 @@ class Recent:
 
 def _act(stored: Stored) -> Act:
     e = stored.event
-    return Act(stored.sequence, intern(e.item_id), e.timestamp, e.rating, intern(e.event), e.weight)
+    rating = None if e.rating is None else _number(e.rating)
+    return Act(intern(e.item_id), e.timestamp, rating, intern(e.event), e.weight)
+
+
+@lru_cache(256)
+def _number(rating: float) -> float:
+    """The same object for the same rating, of which there are few."""
+    return rating
