@@ -27,7 +27,7 @@ _MARGIN = 0.01  # above the target, since other queries will be asked
 _DEPTH = 100  # the k of recall
 _WORK = 2.5e8  # scores computed to tune on, and again to measure
 _ROUNDING = 1e-5  # of a score
-_DRAWN, _SAMPLED = 4, 8_192  # items of each list that stand for it (2 at least), and about of all lists
+_DRAWN = 4  # items of each list in the sample that log sum exp is estimated from
 
 
 def choose(num_items: int, width: int, wanted: str = "auto", latency_ms: float | None = None) -> Kind:
@@ -141,7 +141,7 @@ def _sample(list_of: Ints, num_lists: int, rng: np.random.Generator) -> tuple[Lo
     order = mixed[np.argsort(list_of[mixed], kind="stable")]
     counts = np.bincount(list_of, minlength=num_lists)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    taken = np.minimum(counts, np.clip(_SAMPLED // num_lists, 2, _DRAWN))
+    taken = np.minimum(counts, _DRAWN)
     offsets = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
     sample = order[np.repeat(starts, taken) + offsets]
     weights = np.repeat(counts / np.maximum(taken, 1), taken)

@@ -21,7 +21,6 @@ from shortlist.index.rows import blocks
 _ROUNDS = 8  # of k-means; more gained no recall
 _TRAINED = 50  # vectors a centre that k-means looks at
 _ADDED = 1 << 16  # vectors added at once
-_LONG = 250  # vectors a list, where there are many: longer ones hold more that lies far from the query
 
 
 def faiss() -> Any:
@@ -109,20 +108,13 @@ class Lists:
         np.save(folder / "list_of.npy", self.list_of, allow_pickle=False)
 
 
-def num_lists_of(size: int) -> int:
-    """How many lists so many vectors are divided into: 2 sqrt(M), and up to twice as many rather than lists
-    longer than 250 (from 250,000 vectors on)."""
-    root = size**0.5
-    return max(1, min(round(np.clip(size / _LONG, 2 * root, 4 * root)), size // 10))
-
-
 def build_lists(vectors: Floats, num_lists: int = 0, seed: int = 0) -> Lists:
-    """Lists of vectors [M, d], which may be mapped; as many as `num_lists_of` says unless told.
+    """Lists of vectors [M, d], which may be mapped; 2 sqrt(M) of them unless told.
 
     k-means looks at a sample, vectors are added in blocks: memory is that of the result and a block.
     """
     size = len(vectors)
-    count = num_lists or num_lists_of(size)
+    count = num_lists or max(1, min(round(2 * size**0.5), size // 10))
     with _one_thread() as package:
         centres = package.IndexFlatIP(vectors.shape[1])
         kind, metric = package.ScalarQuantizer.QT_8bit, package.METRIC_INNER_PRODUCT

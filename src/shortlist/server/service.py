@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import secrets
@@ -23,6 +22,7 @@ from shortlist.server.events.writer import Writer
 from shortlist.server.explaining import Explainer
 from shortlist.server.guards import Guard, Keys
 from shortlist.server.logs import LOG
+from shortlist.server.memory import give_back
 from shortlist.server.metrics import SHARED, Board
 from shortlist.server.settings import Settings
 from shortlist.server.wire import Shortlist
@@ -140,7 +140,7 @@ class Service:
             except ShortlistError as error:
                 problem = error
         if changed:
-            gc.collect()  # the bundle before the one before, which may hold on to itself
+            give_back()  # of the bundle before the one before, which may hold on to itself
         if problem is not None:
             raise problem
         return changed
