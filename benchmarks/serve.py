@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,15 @@ FIGURES = ("requests_per_s", "p50_ms", "p99_ms", "cpu_us_per_request")
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What is measured. bundle: of ours; environment: a peer's; serves: in words."""
+    """What is measured. bundle: of ours; environment: a peer's; serves: in words. workers: processes; of more
+    than one, each has a core of its own, and wrk shares the last of them."""
 
     id: str
     load: Load
     serves: str
     bundle: str = ""
     environment: str = "project"
+    workers: int = 1
 
 
 BENCHES = (
@@ -71,7 +73,8 @@ BENCHES = (
         bundle=MILLION,
         load=Load(kind="million", connections=8, users=3_000, items=1_000_000, first=0),
         serves="1,000,000 items of 64 numbers, approximate index (recall 0.95): 100 retrieved, ranked, 10"
-        " answered",
+        " answered; two workers, the second on wrk's core",
+        workers=2,
     ),
     Bench(
         id="peer-fastapi-torch",
@@ -108,7 +111,11 @@ def main() -> None:
     for bench in BENCHES:
         if bench.id in chosen.only:
             prepare(bench, fresh=chosen.fresh)
-            write(measure(bench, chosen.rounds, chosen.seconds))
+            entry = measure(bench, chosen.rounds, chosen.seconds)
+            if bench.workers > 1:
+                one = measure(replace(bench, workers=1), chosen.rounds, chosen.seconds)
+                entry["detail"]["one_worker"] = {name: one[name] for name in FIGURES}
+            write(entry)
     if chosen.soak:
         soaked = soaking.soak(lambda: server(BENCHES[0], "soak"), BENCHES[0].load, chosen.soak, cores()[1])
         entry = next(entry for entry in read() if entry["bench"] == BENCHES[0].id)
@@ -143,9 +150,14 @@ def server(bench: Bench, name: str) -> Iterator[Running]:
         old.unlink()
     port, store = free_port(), place / "events.db"
     with running(
-        command(bench, port, store), port, environment(bench), cores()[0], place / f"{bench.id}-{name}.txt"
+        command(bench, port, store), port, environment(bench), pinned(bench), place / f"{bench.id}-{name}.txt"
     ) as found:
         yield found
+
+
+def pinned(bench: Bench) -> set[int]:
+    """The cores of a bench's server."""
+    return {cores()[0]} if bench.workers == 1 else set(sorted(os.sched_getaffinity(0))[-bench.workers :])
 
 
 def command(bench: Bench, port: int, store: Path) -> list[str]:
@@ -153,6 +165,7 @@ def command(bench: Bench, port: int, store: Path) -> list[str]:
     python = str(python_of(bench.environment))
     if bench.environment == "project":
         words = ["serve", str(bundle(bench.bundle)), "--port", str(port), "--events", str(store)]
+        words += ["--workers", str(bench.workers)]
         return [python, "-c", _SERVE, *words]
     program = HERE / "peers" / f"serve_{bench.environment}.py"
     return [python, str(program), str(port), str(PLACE / "peer.npz"), str(store), str(PLACE / "savedmodel")]
@@ -177,7 +190,8 @@ def measure(bench: Bench, rounds: int, seconds: float) -> dict[str, Any]:
         "serves": bench.serves,
         "load": bench.load.described(),
         "seconds": seconds,
-        "cores": "the server on one, wrk on another" if len(set(cores())) == 2 else "one for both",
+        "workers": bench.workers,
+        "cores": told_cores(bench),
         "start_to_ready_s": medians["ready_s"],
         "memory_mib": medians["memory_mib"],
         "p90_ms": medians["p90_ms"],
@@ -188,6 +202,13 @@ def measure(bench: Bench, rounds: int, seconds: float) -> dict[str, Any]:
         "load_average": round(os.getloadavg()[1], 1),
     }
     return {"bench": bench.id, **{name: medians[name] for name in FIGURES}, "detail": detail}
+
+
+def told_cores(bench: Bench) -> str:
+    """Who had which, in words."""
+    if len(set(cores())) < 2:
+        return "one for all"
+    return "the server on one, wrk on another" if bench.workers == 1 else "a worker each, wrk beside the last"
 
 
 def one_round(bench: Bench, at: Running, seconds: float) -> dict[str, float]:

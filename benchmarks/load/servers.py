@@ -1,4 +1,4 @@
-"""One server process on one core: started, waited for, measured from outside, ended."""
+"""One server on one core or more: started, waited for, measured from outside, ended."""
 
 from __future__ import annotations
 
@@ -27,14 +27,19 @@ class Running:
     ready_seconds: float
 
     def cpu_seconds(self) -> float:
-        """Of all its threads, in user mode and in the kernel."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
+        """Of all its processes and threads, in user mode and in the kernel."""
+        return sum(_cpu_ticks(pid) for pid in self._processes()) / _TICK
 
     def memory_mib(self) -> float:
-        """Resident now."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return round(next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024, 1)
+        """Resident now; of several processes, what they share counted once."""
+        pids = self._processes()
+        name = "Rss:" if len(pids) == 1 else "Pss:"
+        lines = (line for pid in pids for line in _read(pid, "smaps_rollup").splitlines())
+        return round(sum(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024, 1)
+
+    def _processes(self) -> list[int]:
+        first = self.process.pid
+        return [first, *map(int, _read(first, f"task/{first}/children").split())]
 
     def post(self, path: str, body: bytes) -> bytes:
         """One answer."""
@@ -51,6 +56,15 @@ class Running:
             return found
 
 
+def _read(pid: int, name: str) -> str:
+    return Path(f"/proc/{pid}/{name}").read_text()
+
+
+def _cpu_ticks(pid: int) -> int:
+    fields = _read(pid, "stat").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def free_port() -> int:
     """A port of the loopback that nobody listens on."""
     with socket.socket() as probe:
@@ -60,10 +74,10 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: Sequence[str], port: int, environment: dict[str, str], core: int, log: Path
+    command: Sequence[str], port: int, environment: dict[str, str], cores: set[int], log: Path
 ) -> Iterator[Running]:
-    """A server on one core, told to end when the block does."""
-    pinned = partial(os.sched_setaffinity, 0, {core})
+    """A server on these cores, told to end when the block does."""
+    pinned = partial(os.sched_setaffinity, 0, cores)
     begun = time.perf_counter()
     with log.open("wb") as out:
         process = subprocess.Popen(
