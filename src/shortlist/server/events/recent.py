@@ -14,8 +14,8 @@ import msgspec
 
 from shortlist.server.events.store import PAGE, Store, Stored
 
-MOST_USERS, MOST_ACTS = 100_000, 500_000
-"""Users, and events of all of them, that are held."""
+MOST_USERS, MOST_ACTS = 100_000, 200_000
+"""Users, and events of all of them (about 100 bytes each), that are held."""
 OF_ONE = 10_000
 """Events of one user that count: the last ones."""
 
