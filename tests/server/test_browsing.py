@@ -151,3 +151,24 @@ def test_pages_of_a_search_are_those_of_the_plain_loop() -> None:
                     found += page.rows.tolist()
                     after = page.next
                 assert found == expected, (text, order, bounds)
+
+
+@pytest.mark.parametrize("explain", [False, True])
+def test_what_nobody_is_shown_is_not_kept(serve: Any, tmp_path: Path, explain: bool) -> None:
+    """Of a running experiment: neither as an impression nor in a side's figures."""
+    client = serve(events=str(tmp_path / "events.db"), impressions=True)
+    one = {"user_id": "1", "k": 2, "explain": explain}
+    assert client.post("/v1/recommend", json={**one, "shown": False}).status_code == 200
+    assert client.get(f"/v1/recommend/2?k=2&shown=false&explain={explain}").status_code == 200
+    assert 'variant_queries_total{variant="a"} 0.0' in client.get("/metrics").text
+    assert client.post("/v1/recommend", json=one).status_code == 200
+    many = [{"user_id": "3", "k": 1, "shown": False}, {"user_id": "4", "k": 1}]
+    assert client.post("/v1/recommend", json={"queries": many}).status_code == 200
+    refused = client.post("/v1/recommend", json={"queries": [{"user_id": "1"}], "shown": False})
+    assert (refused.status_code, refused.json()["pointer"]) == (422, "/shown")
+    metrics = client.get("/metrics").text
+    assert 'variant_queries_total{variant="a"} 2.0' in metrics
+    assert 'variant_items_total{variant="a"} 3.0' in metrics
+    client.service.writer.close()
+    kept = [found.impression.user_id for found in client.service.store.impressions()]
+    assert kept == ["1", "4"]

@@ -25,7 +25,7 @@ from shortlist.server.logs import LOG
 from shortlist.server.memory import give_back
 from shortlist.server.metrics import SHARED, Board
 from shortlist.server.settings import Settings
-from shortlist.server.wire import Shortlist
+from shortlist.server.wire import Query, Shortlist
 
 _POLL = 0.2  # seconds between looks at what other processes of this server were told
 
@@ -59,14 +59,16 @@ class Service:
             return self.variants.named(side).now
         return self.variants.of(None if user_id is None else str(user_id))
 
-    def shown(self, answers: Sequence[Shortlist], request_id: str) -> None:
-        """Count shortlists that are sent; where that is asked for, keep them."""
-        for answer in answers:
+    def shown(self, queries: Sequence[Query], answers: Sequence[Shortlist], request_id: str) -> None:
+        """Count shortlists that users are shown; where that is asked for, keep them."""
+        pairs = zip(queries, answers, strict=True)
+        sent = [(n, answer) for n, (query, answer) in enumerate(pairs) if query.shown]
+        for _, answer in sent:
             self.board.add(f"variant_queries:{answer.variant}")
             self.board.add(f"variant_items:{answer.variant}", len(answer.items))
             if answer.items and answer.items[0].source == "popular":
                 self.board.add(f"variant_popular:{answer.variant}")
-        if self.settings.impressions and self.writer is not None:
+        if self.settings.impressions and sent and self.writer is not None:
             self.writer.log(
                 [
                     Impression(
@@ -77,7 +79,7 @@ class Service:
                         bundle=answer.bundle,
                         variant=answer.variant,
                     )
-                    for n, answer in enumerate(answers)
+                    for n, answer in sent
                     if answer.user_id is not None
                 ]
             )

@@ -17,7 +17,7 @@ from shortlist.server.wire import ENCODE, Query, Ranked, Recommend, Row, Shortli
 
 GET = (
     *("k", "filter_seen", "exclude", "only", "where", "timestamp", "item_columns"),
-    *("side", "rating_weight", "explain"),
+    *("side", "rating_weight", "explain", "shown"),
 )
 _MANY = ("exclude", "only", "item_columns")
 
@@ -55,7 +55,7 @@ async def recommend(call: Call) -> Reply:
                 hint="a request of its own",
             )
     answers = await service.batcher.recommend(pairs, "/queries")
-    service.shown(answers, call.id)
+    service.shown(asked.queries, answers, call.id)
     return Reply(ENCODE(wire.Shortlists(results=answers)))
 
 
@@ -92,10 +92,10 @@ async def _one(call: Call, query: Query) -> Reply:
     if query.explain:
         service.refresh()
         plain, answer = await service.explainer.explain(loaded, query)
-        service.shown([plain], call.id)
+        service.shown([query], [plain], call.id)
         return Reply(ENCODE(answer))
     answers = await service.batcher.recommend([(loaded, query)])
-    service.shown(answers, call.id)
+    service.shown([query], answers, call.id)
     return Reply(ENCODE(answers[0]))
 
 

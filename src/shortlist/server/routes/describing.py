@@ -63,6 +63,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "order": {"type": "string", "enum": ["catalogue", "popular"], "default": "catalogue"},
     "rating_weight": {"type": "number", "minimum": -1_000, "maximum": 1_000},
     "explain": {"type": "boolean", "default": False},
+    "shown": {"type": "boolean", "default": True},
 }
 """What each may be; where it differs, with the name of the operation before it."""
 _STYLE = (

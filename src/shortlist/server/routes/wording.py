@@ -30,6 +30,7 @@ WORDING: dict[str, str] = {
     "rating_weight": "How much the predicted value counts beside the log probability of retrieval.",
     "head": "Which of the ranker's predictions counts.",
     "explain": "Say for each item what would become of it with one thing of the question taken away.",
+    "shown": "Whether the user will see it; if not, it is no impression, and in no side's figures.",
     "q": "A text that the id or the name holds, whatever its case.",
     "after": "Where to go on: `next` of the page before.",
     "limit": "Rows of a page.",

@@ -36,7 +36,7 @@ async function answering(context, ask) {
   const { side, user } = context.state;
   if (side || context.bundles.length < 2) return context.bundle();
   try {
-    const found = await ask((signal) => post("v1/recommend", { ...(user && { user_id: user }), k: 1 }, { signal }));
+    const found = await ask((signal) => post("v1/recommend", { ...(user && { user_id: user }), k: 1, shown: false }, { signal }));
     return found && context.bundles.find((one) => one.side === found.variant);
   } catch {
     return context.bundle(); // the cards ask again, and say what is wrong

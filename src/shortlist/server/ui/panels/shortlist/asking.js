@@ -35,6 +35,7 @@ export function bodyOf(person, state, bundle) {
   const body = {
     k: Number(state.k),
     filter_seen: state.seen !== "1",
+    shown: false, // to whom it is for: looking must not count in a running experiment
     item_columns: bundle.item_columns.slice(0, 12),
   };
   if (person.id) body.user_id = person.id;
