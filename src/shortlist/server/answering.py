@@ -42,11 +42,8 @@ def recommend(loaded: Loaded, queries: Sequence[Query]) -> list[Shortlist]:
     first, filter_seen = queries[0], queries[0].filter_seen
     if filter_seen and loaded.overlay is not None:
         hidden = _had(loaded, queries)
-        if hidden is not None:
-            filter_seen = False  # all of it is hidden by itself
-        else:
-            hidden = _since(loaded, queries)
-        if hidden is not None:
+        filter_seen = any(query.history is not None for query in queries)  # which stands for itself
+        if len(hidden):
             both = hidden if chosen.exclude is None else chosen.exclude.joined(hidden)
             chosen = chosen._replace(exclude=both)
     k = max(query.k for query in queries)
@@ -156,40 +153,19 @@ def _given(asker: Asker) -> dict[str, Any]:
     return row
 
 
-def _had(loaded: Loaded, queries: Sequence[Query]) -> Seen | None:
-    """All that users had, in training and since, a row a query. None where a query says otherwise: by a
-    history of its own, or by a time that a model which reads the past stands at."""
-    overlay = loaded.overlay
-    if overlay is None:
-        return None
-    timed = loaded.recommender.users.past is not None
+def _had(loaded: Loaded, queries: Sequence[Query]) -> Seen:
+    """All that users are known to have had, in training and since, whatever the time they ask for; a row a
+    query. Nothing of those that tell a history."""
     rows = []
     for query in queries:
-        if query.history is not None or (timed and query.timestamp is not None):
-            return None
         user = query.user_id
-        rows.append(_NOTHING if user is None else overlay.seen(user if type(user) is str else str(user)))
+        if loaded.overlay is None or user is None or query.history is not None:
+            rows.append(_NOTHING)
+        else:
+            rows.append(loaded.overlay.seen(user if type(user) is str else str(user)))
     indptr = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=indptr[1:])
     return Seen(indptr, np.concatenate(rows))
-
-
-def _since(loaded: Loaded, queries: Sequence[Query]) -> Seen | None:
-    """What users did since the bundle was trained, which they are not to get; a history told stands alone."""
-    overlay = loaded.overlay
-    if overlay is None:
-        return None
-    found = {
-        n: since
-        for n, query in enumerate(queries)
-        if query.user_id is not None
-        and query.history is None
-        and len(since := overlay.since(str(query.user_id)))
-    }
-    if not found:
-        return None
-    rows = np.repeat(np.fromiter(found, np.int64), [len(since) for since in found.values()])
-    return Seen.from_pairs(rows, np.concatenate(list(found.values())), len(queries))
 
 
 def _free(columns: dict[str, Any], place: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from shortlist._typing import Array, Bools, Floats, Ints, Longs
+from shortlist._typing import Array, Floats, Ints, Longs
 from shortlist.features.log import Log, Standing
 from shortlist.features.residuals import SHRINK
 from shortlist.pipeline.histories import Past
@@ -69,13 +69,10 @@ class History:
 @dataclass(eq=False, slots=True)
 class _Known:
     """What was made of a user's events. acts: the very tuple it was made of; index: the user's row in
-    training, -1 for none; own: what was seen there; since: what came later and is not among it; seen: both.
-    told: made when it is asked for."""
+    training, -1 for none; seen: what was had there and since. told: made when it is asked for."""
 
     acts: tuple[Act, ...]
     index: int
-    own: Ints
-    since: Ints
     seen: Ints
     told: History | None = None
     is_told: bool = False
@@ -119,10 +116,6 @@ class Overlay:
         """Catalogue positions of all a user has had, ascending: in training and since."""
         return self._known(user_id).seen
 
-    def since(self, user_id: str) -> Ints:
-        """Catalogue positions of what a user had since training and not before, ascending."""
-        return self._known(user_id).since
-
     def _known(self, user_id: str) -> _Known:
         acts = self.recent.of(user_id)
         found = self._made.get(user_id)
@@ -142,13 +135,11 @@ class Overlay:
         if before is None or not _goes_on(before.acts, acts):
             users = self.recommender.users
             index = int(users.indices([user_id])[0])
-            own = users.seen.of(index)
-            before = _Known((), index, own, _NONE, own)
+            before = _Known((), index, users.seen.of(index))
         _, positions = self._counting(acts[len(before.acts) :])
         if not len(positions):
-            return _Known(acts, before.index, before.own, before.since, before.seen)
-        since = _joined(before.since, positions[~_among(before.own, positions)])
-        return _Known(acts, before.index, before.own, since, _joined(before.seen, positions))
+            return _Known(acts, before.index, before.seen)
+        return _Known(acts, before.index, _joined(before.seen, positions))
 
     def _counting(self, acts: tuple[Act, ...]) -> tuple[list[Act], Ints]:
         """The events that say something of what a user has or likes, and where their items stand."""
@@ -219,13 +210,6 @@ def _goes_on(before: tuple[Act, ...], now: tuple[Act, ...]) -> bool:
     if not before:
         return True
     return len(now) > len(before) and now[0] is before[0] and now[len(before) - 1] is before[-1]
-
-
-def _among(ordered: Ints, values: Ints) -> Bools:
-    """Whether each value is among ascending ones."""
-    if not len(ordered):
-        return np.zeros(len(values), np.bool_)
-    return np.asarray(ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values)
 
 
 def _joined(ordered: Ints, values: Ints) -> Ints:
