@@ -87,6 +87,26 @@ def test_events_count_at_once(serve: Any, tmp_path: Path, recommender: sl.Recomm
     assert client.post("/v1/events", json=event).status_code == 503, "the writer has stopped"
 
 
+def test_every_answer_is_an_impression_whatever_its_request_is_called(serve: Any, tmp_path: Path) -> None:
+    stores = [str(tmp_path / "events.db")] * 2  # of two processes
+    clients = [serve(events=path, impressions=True) for path in stores]
+    named = {"x-request-id": "page-1"}
+    users = [str(n) for n in range(1, 7)]
+    for client in clients:
+        for user in users[:3]:
+            client.post("/v1/recommend", json={"user_id": user, "k": 2}, headers=named)
+        many = {"queries": [{"user_id": user, "k": 1} for user in users]}
+        own = client.post("/v1/recommend", json=many).headers["x-request-id"]
+        client.post("/v1/recommend", json=many, headers={"x-request-id": own})  # as somebody's proxy may
+    for client in clients:
+        client.service.writer.close()
+    kept = [one.impression for one in clients[0].service.store.impressions()]
+    assert sorted(one.user_id for one in kept) == sorted([*users[:3], *users, *users] * 2)
+    assert len({one.request_id for one in kept}) == len(kept)
+    assert sum(one.request_id.startswith("page-1.") for one in kept) == 6
+    assert sum(one.request_id.startswith(f"{own}.") for one in kept) == 2 * len(users)
+
+
 def test_without_a_store_events_are_refused(client: Any) -> None:
     assert client.post("/v1/events", json={"event_id": "e"}).status_code == 404
 

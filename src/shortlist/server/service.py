@@ -50,7 +50,7 @@ class Service:
     # While it runs
 
     def new_id(self) -> str:
-        """An id for a request that brought none."""
+        """An id that no other of these is, of this process or of another one."""
         return f"{self._began}-{next(self._numbers):x}"
 
     def of(self, user_id: Any, side: str | None = None) -> Loaded:
@@ -62,8 +62,8 @@ class Service:
     def shown(self, queries: Sequence[Query], answers: Sequence[Shortlist], request_id: str) -> None:
         """Count shortlists that users are shown; where that is asked for, keep them."""
         pairs = zip(queries, answers, strict=True)
-        sent = [(n, answer) for n, (query, answer) in enumerate(pairs) if query.shown]
-        for _, answer in sent:
+        sent = [answer for query, answer in pairs if query.shown]
+        for answer in sent:
             self.board.add(f"variant_queries:{answer.variant}")
             self.board.add(f"variant_items:{answer.variant}", len(answer.items))
             if answer.items and answer.items[0].source == "popular":
@@ -72,14 +72,14 @@ class Service:
             self.writer.log(
                 [
                     Impression(
-                        request_id=request_id if len(answers) == 1 else f"{request_id}.{n}",
+                        request_id=f"{request_id}.{self.new_id()}",  # callers may call many requests the same
                         user_id=answer.user_id,
                         items=tuple(item.item_id for item in answer.items),
                         timestamp=int(time()),
                         bundle=answer.bundle,
                         variant=answer.variant,
                     )
-                    for n, answer in sent
+                    for answer in sent
                     if answer.user_id is not None
                 ]
             )

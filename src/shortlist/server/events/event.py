@@ -48,7 +48,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Impression(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a user was shown in answer to one request.
 
-    request_id: of this answer alone. items: ids, best first; their positions count from 1. bundle: the
+    request_id: of this impression alone; of the server's, what the log calls the request, a dot, and an id
+    of its own. items: ids, best first; their positions count from 1. bundle: the
     version that chose them; variant: the side of an experiment. propensity: the probability with which each
     item was shown at its position, one an item, or empty where it is not known. timestamp: seconds since
     1970.
