@@ -8,6 +8,7 @@ first asked for. NumPy only.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shortlist._typing import Array, Doubles, Floats, Longs
+from shortlist._typing import Array, Doubles, Floats, Ints, Longs
 from shortlist.features.figures import stated
 from shortlist.features.ground import Ground, Key, par_of
 from shortlist.features.kept import Kept
@@ -26,26 +27,44 @@ from shortlist.specs.aggregates import ITEM, USER, Affinity, Aggregate
 OF_ITEMS = Key((ITEM,), 0, "row")
 MOST = 1 << 24
 """Numbers of what is tabled for values of users that are held at once."""
+SHELVED = 1 << 23
+"""Numbers of a table of all items' first entries by seconds: 32 MB, of which what is filled is held."""
+MOST_ONCE = 1 << 16
+_FEWEST = 64  # rows of such a table, at least
 
 
 class Found(NamedTuple):
-    """Where b queries of k items each stand among the events of items; int64. item, state, earlier [b, k]:
-    rows of `Places.first`, states, numbers of earlier events. order [b * k]: all of them in the order of
-    items and, of one item, of time."""
+    """Where b queries of k items each stand among the events of items; int64 [b, k]: rows of `Places.first`,
+    states, numbers of earlier events."""
 
     item: Longs
     state: Longs
     earlier: Longs
-    order: Longs
 
 
-class Places(NamedTuple):
+class Shelf(NamedTuple):
+    """The first entry of every item that is not of one of so many first seconds: table int32 [R, N + 1], the
+    row of each number of seconds, and numbers that were asked for once. Rows are added, never changed."""
+
+    table: Ints
+    rows: dict[int, int]
+    once: set[int]
+
+    @classmethod
+    def of(cls, width: int) -> Shelf:
+        return cls(np.empty((SHELVED // width, width), np.int32), {}, set())
+
+
+@dataclass(eq=False)
+class Places:
     """Events by item and then by time. codes int64 [E]: item * span + second, ascending; first int64 [N + 2]:
     where each item's begin, and those of one that has none."""
 
     codes: Longs
     clock: Clock
     first: Longs
+    _shelf: Shelf | None = field(default=None, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     @classmethod
     def of(cls, codes: Longs, clock: Clock, num_items: int) -> Places:
@@ -63,20 +82,58 @@ class Places(NamedTuple):
 
     def find(self, items: Longs, times: Longs) -> Found:
         """Of items [b, k] as of times [b]."""
-        num, item = len(items), self.known(items)
-        rank = np.empty(num, np.int64)
-        rank[np.argsort(times, kind="stable")] = np.arange(num)
-        order = np.argsort((item * num + rank[:, None]).reshape(-1))
-        stop = self.before(item, self.clock.before(times), order)
-        return Found(item, stop + item, stop - self.first[item], order)
+        item = self.known(items)
+        stop = self.before(item, self.clock.before(times))
+        return Found(item, stop + item, stop - self.first[item])
 
-    def before(self, item: Longs, seconds: Longs, order: Longs) -> Longs:
-        """The first entry of each item [b, k] that is not of one of so many first seconds [b]; searched in
-        order, which is faster by far."""
+    def before(self, item: Longs, seconds: Longs) -> Longs:
+        """The first entry of each item [b, k] that is not of one of so many first seconds [b]. Of a number of
+        seconds that is asked for again, those of all items are kept."""
+        if len(self.first) * _FEWEST > SHELVED or len(self.codes) >= 2**31:
+            return self._searched(item, seconds)
+        table, found = self._shelved(seconds.tolist())
+        rows = np.array(found)
+        new = np.flatnonzero(rows < 0)
+        if len(new) == len(rows):
+            return self._searched(item, seconds)
+        at = item + rows[:, None] * table.shape[1]
+        out: Longs = table.reshape(-1).take(at, mode="wrap").astype(np.int64)
+        if len(new):
+            out[new] = self._searched(item[new], seconds[new])
+        return out
+
+    def _searched(self, item: Longs, seconds: Longs) -> Longs:
+        """In order, which is faster by far."""
         coded = (item * self.clock.span + seconds[:, None]).reshape(-1)
+        order = np.argsort(coded)
         out = np.empty(len(order), np.int64)
         out[order] = np.searchsorted(self.codes, coded[order])
         return out.reshape(item.shape)
+
+    def _shelved(self, seconds: list[int]) -> tuple[Ints, list[int]]:
+        """The row of each number of seconds in a table, -1: none."""
+        shelf = self._shelf
+        if shelf is not None:
+            found = [shelf.rows.get(number, -1) for number in seconds]
+            if min(found) >= 0:
+                return shelf.table, found
+        with self._lock:
+            shelf = self._shelf
+            if shelf is None or len(shelf.rows) + len(seconds) > len(shelf.table):
+                shelf = self._shelf = Shelf.of(len(self.first) - 1)
+            items = np.arange(len(self.first) - 1) * self.clock.span
+            for number in dict.fromkeys(seconds):
+                if number in shelf.rows:
+                    continue
+                if number in shelf.once:
+                    row = len(shelf.rows)
+                    shelf.table[row] = np.searchsorted(self.codes, items + number)
+                    shelf.rows[number] = row
+                elif len(shelf.once) < MOST_ONCE:
+                    shelf.once.add(number)
+                else:
+                    shelf.once.clear()
+            return shelf.table, [shelf.rows.get(number, -1) for number in seconds]
 
     def states(self) -> tuple[Longs, Longs, Longs]:
         """Each state's item, and where its events start and end."""
@@ -105,7 +162,7 @@ class Crowd:
     def spans(self, found: Found, times: Longs, window: float) -> tuple[Longs, Longs]:
         """First and last entry of the events of a window before times [b]; [b, k] each."""
         reach = np.int64(min(window, 2.0**61))
-        start = self.places.before(found.item, self.running.clock.before(times - reach), found.order)
+        start = self.places.before(found.item, self.running.clock.before(times - reach))
         return start, found.state - found.item
 
     def past(self, items: Longs, times: Longs) -> tuple[Doubles, Longs]:
@@ -184,6 +241,12 @@ class Scale:
     centre: float | Array
     scale: float | Array
     limit: float
+
+    def of(self, column: int) -> Scale:
+        """Of one figure."""
+        return Scale(
+            float(np.asarray(self.centre)[column]), float(np.asarray(self.scale)[column]), self.limit
+        )
 
     def __call__(self, figures: Array) -> Floats:
         scaled = (figures - self.centre) / self.scale

@@ -8,7 +8,7 @@ no such form are `rest`, which is made as ever."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -21,8 +21,10 @@ from shortlist.features.figures import column_values
 from shortlist.features.ground import Key
 from shortlist.features.kept import Kept
 from shortlist.features.keys import level
+from shortlist.features.log import Log
 from shortlist.features.persons import (
     Face,
+    Looks,
     Owns,
     Person,
     Stories,
@@ -31,20 +33,24 @@ from shortlist.features.persons import (
     pooled_key,
     standing,
 )
-from shortlist.features.tastes import Story, Taste, Tastes, tastes
+from shortlist.features.tastes import Story, Tales, Taste, Tastes, tastes
 from shortlist.specs.aggregates import ACTIVITY, ITEM, POPULARITY, USER, Affinity, Aggregate, Context
 
 HELD = 1 << 23
 """Numbers of what is kept of users."""
+FACES = 1 << 20
+"""The same of what they are like."""
 
 
 class Asker(NamedTuple):
-    """Whose list it is. key: the same of the same story and face only; these are made where nothing is
-    kept."""
+    """Whose list it is. key: the same of the same story and face only; user: of the log, -1: none. log: makes
+    the log of what is told; None: the user's own is read. face: makes what the user is like. Both are asked
+    where nothing is kept."""
 
     key: Any
-    story: Any
-    face: Any
+    user: int
+    log: Callable[[], Log] | None
+    face: Callable[[], Face]
 
 
 class Sorted(NamedTuple):
@@ -77,7 +83,8 @@ class Listed:
     fixed: Floats
     rest: Ready | None
     _persons: Kept[Person] = field(default_factory=lambda: Kept(HELD), repr=False)
-    _tastes: Kept[Taste] = field(default_factory=lambda: Kept(HELD), repr=False)
+    _tastes: Kept[tuple[Any, Taste]] = field(default_factory=lambda: Kept(HELD), repr=False)
+    _faces: Kept[Looks] = field(default_factory=lambda: Kept(FACES), repr=False)
 
     @classmethod
     def of(cls, ready: Ready) -> Listed | None:
@@ -94,9 +101,9 @@ class Listed:
         parts = parts._replace(rest=[*parts.rest, *moved])
         if 2 * len(parts.rest) > fitted.width:
             return None
-        states = [_of(scale, column)(crowd.by_state(spec)) for column, spec in parts.state]
+        states = [scale.of(column)(crowd.by_state(spec)) for column, spec in parts.state]
         fixed = [
-            _of(scale, column)(column_values(spec, ground.item_table.columns)[_rows(ready)])
+            scale.of(column)(column_values(spec, ground.item_table.columns)[_rows(ready)])
             for column, spec in parts.fixed
         ]
         return cls(
@@ -115,7 +122,7 @@ class Listed:
     def values(self, askers: Sequence[Asker], times: Longs, items: Longs) -> Floats:
         """Standardised figures float32 [b, k, width]. times int64 [b], items int64 [b, k]: positions."""
         found = self.crowd.places.find(items, times)
-        people = [self._person(*both) for both in zip(askers, times.tolist(), strict=True)]
+        people = self._people(askers, times.tolist())
         out = np.repeat(np.stack([p.figures for p in people]), items.shape[1], axis=0)
         out = out.reshape(*items.shape, -1)
         self._put_states(out, found)
@@ -134,11 +141,11 @@ class Listed:
     def _put_windows(self, out: Floats, found: Found, times: Longs) -> None:
         for column, spec in self.sorted.window:
             start, stop = self.crowd.spans(found, times, spec.window)
-            out[:, :, column] = _of(self.scale, column)(self.crowd.over(spec, start, stop))
+            out[:, :, column] = self.scale.of(column)(self.crowd.over(spec, start, stop))
 
     def _put_asked(self, out: Floats, found: Found, people: list[Person]) -> None:
         for place, (column, spec) in enumerate(self.sorted.asked):
-            scaled = _of(self.scale, column)
+            scaled = self.scale.of(column)
             for row, person in enumerate(people):
                 table = self.crowd.asked(column, spec, person.asking[place], scaled)
                 table.take(found.state[row], out=out[row, :, column])
@@ -159,36 +166,86 @@ class Listed:
 
     # Users
 
-    def _person(self, asker: Asker, time: int) -> Person:
-        kept = self._persons.get((asker.key, time))
-        if kept is not None:
-            return kept
-        story: Story = asker.story(time)
-        key = (asker.key, len(story.items))
-        taste = self._tastes.get(key)
-        if taste is None:
-            taste = self.tastes.of(story)
-            self._tastes.put(key, taste, taste.size)
-        person = self._made(story, asker.face(), taste, time)
-        return self._persons.put((asker.key, time), person, person.size)
+    def _people(self, askers: Sequence[Asker], times: list[int]) -> list[Person]:
+        keys = [(asker.key, time) for asker, time in zip(askers, times, strict=True)]
+        found: dict[Any, Person] = {}
+        new: dict[Any, Asker] = {}
+        for key, asker in zip(keys, askers, strict=True):
+            if (kept := self._persons.get(key)) is not None:
+                found[key] = kept
+            else:
+                new[key] = asker
+        if new:
+            made = self._made(list(new.values()), [time for _, time in new])
+            for key, person in zip(new, made, strict=True):
+                found[key] = self._persons.put(key, person, person.size)
+        return [found[key] for key in keys]
 
-    def _made(self, story: Story, face: Face, taste: Taste, time: int) -> Person:
-        ground, parts = self.ready.everyone, self.sorted
-        figures = np.full(self.ready.aggregates.width, np.nan)
-        figures[self.owns.columns] = self.owns.figures(story, time)
+    def _made(self, askers: list[Asker], times: list[int]) -> list[Person]:
+        """People of whom nothing is kept, all at once."""
+        ground, parts, clock = self.ready.everyone, self.sorted, np.array(times, np.int64)
+        stories = self._stories(askers, times)
+        tales = Tales.of(stories)
+        tastes = self._tasted(askers, stories)
+        looks = [self._looks(asker.face()) for asker in askers]
+        figures = np.full((len(askers), self.ready.aggregates.width), np.nan)
+        if len(self.owns.columns):
+            figures[:, self.owns.columns] = self.owns.figures(tales, clock)
         for column, spec in parts.pooled:
-            figures[column] = pooled(spec, ground, pooled_key(spec, story), time)[0]
+            figures[:, column] = pooled(spec, ground, pooled_key(spec, tales), clock)
         for column, context in parts.standing:
-            own = context.what == "column"
-            figures[column] = face.number(context) if own else standing(context, story, time)
+            if context.what != "column":
+                figures[:, column] = standing(context, tales, clock)
+        columns = [column for column, context in parts.standing if context.what == "column"]
+        figures[:, columns] = [look.numbers for look in looks]
         levels = self.tastes.num_levels
-        high = [_of(self.scale, c)(heights(spec, ground, levels, time)) for c, spec in parts.heights]
-        return Person(
-            self.scale(figures),
-            np.stack(high, 1) if high else np.zeros((levels, 0), np.float32),
-            taste,
-            tuple(face.asking(spec, ground) for _, spec in parts.asked),
+        high = np.empty((len(askers), levels, len(parts.heights)), np.float32)
+        for place, (column, spec) in enumerate(parts.heights):
+            high[:, :, place] = self.scale.of(column)(heights(spec, ground, levels, clock))
+        each = zip(self.scale(figures), high, tastes, looks, strict=True)
+        return [Person(own.copy(), tall.copy(), taste, look.asking) for own, tall, taste, look in each]
+
+    def _stories(self, askers: list[Asker], times: list[int]) -> list[Story]:
+        logs = {n: asker.log() for n, asker in enumerate(askers) if asker.log is not None}
+        told: list[Story] = []
+        if logs:
+            told = self.stories.told(
+                list(logs.values()), self.ready.aggregates.mean, [times[n] for n in logs]
+            )
+        own = dict(zip(logs, told, strict=True))
+        each = enumerate(zip(askers, times, strict=True))
+        return [own[n] if n in own else self.stories.known(asker.user, time) for n, (asker, time) in each]
+
+    def _tasted(self, askers: list[Asker], stories: list[Story]) -> list[Taste]:
+        """The last taste of a user is kept; what the user did since is added to it."""
+        keys = [(asker.key, len(story.items)) for asker, story in zip(askers, stories, strict=True)]
+        found: dict[Any, Taste] = {}
+        new: dict[Any, tuple[Any, Story, Taste | None]] = {}
+        for asker, story, key in zip(askers, stories, keys, strict=True):
+            slot = asker.user if asker.user >= 0 else key
+            known, taste = self._tastes.get(slot) or (None, None)
+            if taste is not None and known == key:
+                found[key] = taste
+            else:
+                new[key] = slot, story, taste if taste is not None and taste.leads_to(story) else None
+        if new:
+            slots, own, before = zip(*new.values(), strict=True)
+            for key, slot, taste in zip(new, slots, self.tastes.of(own, before), strict=True):
+                found[key] = taste
+                self._tastes.put(slot, (key, taste), taste.size)
+        return [found[key] for key in keys]
+
+    def _looks(self, face: Face) -> Looks:
+        ground = self.ready.everyone
+        stored = face.columns is ground.user_table.columns
+        if stored and (kept := self._faces.get(face.row)) is not None:
+            return kept
+        contexts = [context for _, context in self.sorted.standing if context.what == "column"]
+        made = Looks(
+            tuple(face.number(context) for context in contexts),
+            tuple(face.asking(spec, ground) for _, spec in self.sorted.asked),
         )
+        return self._faces.put(face.row, made, 16 + len(contexts) + len(made.asking)) if stored else made
 
 
 def _put(out: Floats, named: Sequence[tuple[int, Any]], values: Floats) -> None:
@@ -201,10 +258,6 @@ def _looked_up(tables: list[Floats], at: Longs) -> Floats:
     """Rows of many users' tables, one under the other: [b * k, m]."""
     joined = tables[0] if len(tables) == 1 else np.concatenate(tables)
     return joined.take(at.reshape(-1), axis=0)
-
-
-def _of(scale: Scale, column: int) -> Scale:
-    return Scale(float(np.asarray(scale.centre)[column]), float(np.asarray(scale.scale)[column]), scale.limit)
 
 
 def _rows(ready: Ready) -> Longs:

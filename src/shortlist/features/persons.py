@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from shortlist.features.ground import SHRINK, Ground, Key, par_of
 from shortlist.features.keys import Table, level, numbers
 from shortlist.features.log import Log
 from shortlist.features.running import UNIT, Running
-from shortlist.features.tastes import Story, Taste
+from shortlist.features.tastes import Story, Tales, Taste
 from shortlist.specs.aggregates import ACTIVITY, POPULARITY, Affinity, Aggregate, Context
 
 _FAR = 2.0**61
@@ -71,16 +72,23 @@ class Stories:
         part = slice(start, stop)
         return Story(items, log.times[part], self.above[part], self.residuals[part], self.popular[part])
 
-    def told(self, log: Log, mean: float, time: int) -> Story:
-        """The same of the only user of another log, whose ratings are all there."""
-        stop = int(np.searchsorted(log.times, time))
-        items, times = log.items[:stop].astype(np.int64), log.times[:stop]
-        total, count = self.crowd.past(items, times)
-        if log.ratings is None:
-            return Story(items, times, np.zeros(stop), np.zeros(stop), count)
-        above = log.ratings[:stop].astype(np.float64) - mean
+    def told(self, logs: Sequence[Log], mean: float, times: Sequence[int]) -> list[Story]:
+        """The same of the only users of other logs, whose ratings are all there."""
+        stops = [int(log.times.searchsorted(time)) for log, time in zip(logs, times, strict=True)]
+        both = list(zip(logs, stops, strict=True))
+        items = np.concatenate([log.items[:stop] for log, stop in both]).astype(np.int64)
+        clock = np.concatenate([log.times[:stop] for log, stop in both])
+        total, count = self.crowd.past(items, clock)
         usual = np.where(count > 0, total / (count + SHRINK), 0.0)
-        return Story(items, times, above, above - usual, count)
+        found, start = [], 0
+        for log, stop in both:
+            own = slice(start, start := start + stop)
+            above = residuals = np.zeros(stop)
+            if log.ratings is not None:
+                above = log.ratings[:stop].astype(np.float64) - mean
+                residuals = above - usual[own]
+            found.append(Story(items[own], clock[own], above, residuals, count[own]))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,36 +117,39 @@ class Owns:
             np.array([s.statistic == "spread" for s in chosen], np.bool_),
         )
 
-    def figures(self, story: Story, time: int) -> Doubles:
-        """float64 [m]."""
-        num = len(story.items)
-        start = np.searchsorted(story.times, np.maximum(time - self.reaches, -(2**62)))
-        start = np.maximum(start, num - self.lasts)
-        sums = np.zeros((4, num + 1))
-        sums[0, 1:], sums[1, 1:] = story.residuals, story.above
-        np.multiply(sums[:2], sums[:2], out=sums[2:])
+    def figures(self, tales: Tales, times: Longs) -> Doubles:
+        """As of times [n]: float64 [n, m]."""
+        first, clock = tales.first, tales.times
+        seconds = np.maximum(times[:, None] - self.reaches, -(2**62))
+        begins = [
+            clock[start:stop].searchsorted(own)
+            for start, stop, own in zip(first.tolist(), first[1:].tolist(), seconds, strict=False)
+        ]
+        start = np.maximum(np.stack(begins) + first[:-1, None], first[1:, None] - self.lasts)
+        values = np.stack([tales.residuals, tales.above])
+        sums = np.zeros((4, len(clock) + 1), np.int64)
+        sums[:2, 1:], sums[2:, 1:] = np.rint(values * UNIT), np.rint(values * values * UNIT)
         np.cumsum(sums, axis=1, out=sums)
-        count = (num - start).astype(np.float64)
-        total = sums[self.sums, -1] - sums[self.sums, start]
+        count = (first[1:, None] - start).astype(np.float64)
+        total = (sums[self.sums, first[1:, None]] - sums[self.sums, start]) / UNIT
         means, spreads = self.means, self.spreads
-        out = np.log1p(count) / 3
+        out: Doubles = np.log1p(count) / 3
         weight = count + self.shrink
         np.divide(total, weight, out=out, where=means & (weight > 0))
         out[(means | spreads) & (weight <= 0)] = 0
-        squares = np.maximum(total, 0) + self.shrink
         some = spreads & (weight > 0)
-        out[some] = np.sqrt(squares[some] / weight[some])
+        out[some] = np.sqrt((np.maximum(total, 0) + self.shrink)[some] / weight[some])
         return out
 
 
-def pooled(spec: Aggregate, ground: Ground, keys: Longs, time: int) -> Doubles:
-    """An aggregate by neither user nor item, of some keys, as of a time."""
+def pooled(spec: Aggregate, ground: Ground, keys: Longs, times: Longs) -> Doubles:
+    """An aggregate by neither user nor item, of keys as of times, which go together."""
     key = Key.of(spec.by, spec.bins, "row")
     running: Running = ground.running(key)
     clock, coded = running.clock, keys * running.clock.span
     reach = np.int64(min(spec.window, 2.0**61))
-    stop = running.find(coded, int(clock.before(np.array([time]))[0]))
-    start = running.find(coded, int(clock.before(np.array([time - reach]))[0]) if spec.window else 0)
+    stop = running.find(coded, clock.before(times))
+    start = running.find(coded, clock.before(times - reach) if spec.window else 0)
     start = np.maximum(start, stop - spec.last) if spec.last else start
     count = (stop - start).astype(np.float64)
     if not spec.rated:
@@ -147,32 +158,38 @@ def pooled(spec: Aggregate, ground: Ground, keys: Longs, time: int) -> Doubles:
     return stated(spec, count, (sums[stop] - sums[start]) / UNIT)
 
 
-def pooled_key(spec: Aggregate, story: Story) -> Longs:
-    """The key of a user: how active the user is, or none."""
-    return level(np.array([len(story.items)])) if ACTIVITY in spec.by else np.zeros(1, np.int64)
+def pooled_key(spec: Aggregate, tales: Tales) -> Longs:
+    """The keys of users: how active each is, or none."""
+    return level(tales.sizes) if ACTIVITY in spec.by else np.zeros(len(tales.sizes), np.int64)
 
 
-def heights(spec: Aggregate, ground: Ground, levels: int, time: int) -> Doubles:
-    """An aggregate by popularity alone, of the first levels."""
-    return pooled(spec, ground, np.arange(levels), time)
+def heights(spec: Aggregate, ground: Ground, levels: int, times: Longs) -> Doubles:
+    """An aggregate by popularity alone, of the first levels as of times [m]: [m, levels]."""
+    return pooled(spec, ground, np.arange(levels), times[:, None])
 
 
-def standing(spec: Context, story: Story, time: int) -> float:
-    """A context that is no column, NumPy's own rounding included."""
+def standing(spec: Context, tales: Tales, times: Longs) -> Doubles:
+    """A context that is no column, of users as of times [m]."""
     if spec.what == "time":
-        return float(time)
+        return times.astype(np.float64)
     if spec.what == "hour_sine":
-        return float(np.sin(2 * np.pi * (time % DAY) / DAY))
+        return np.asarray(np.sin(2 * np.pi * (times % DAY) / DAY))
     if spec.what == "hour_cosine":
-        return float(np.cos(2 * np.pi * (time % DAY) / DAY))
-    num = len(story.items)
+        return np.asarray(np.cos(2 * np.pi * (times % DAY) / DAY))
+    first, num = tales.first[:-1], tales.sizes
     if spec.what == "position":
-        return float(np.log1p(float(num)) / 5)
-    if spec.what == "gap":
-        away = abs(time - int(story.times[num - spec.last])) if num >= spec.last else 0
-        return float(np.log1p(float(away)) / 5)
-    away = abs(time - int(story.times[0])) if num else 0
-    return float(np.log1p(float(away)) / 10)
+        return np.asarray(np.log1p(num) / 5)
+    last = spec.last if spec.what == "gap" else num
+    some = (num >= last) & (num > 0)
+    then = np.append(tales.times, 0)[np.where(some, first + num - last, -1)]
+    return np.asarray(np.log1p(np.where(some, np.abs(times - then), 0)) / (5 if spec.what == "gap" else 10))
+
+
+class Looks(NamedTuple):
+    """What is made of a face: the numbers of its columns, and the values its figures are made for."""
+
+    numbers: tuple[float, ...]
+    asking: Asking
 
 
 class Face(NamedTuple):

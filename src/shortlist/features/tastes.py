@@ -6,7 +6,10 @@ kind, each level of popularity or each number of events, and then looked up for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +24,11 @@ from shortlist.specs.aggregates import POPULARITY, USER, Affinity, Aggregate
 
 MOST_KINDS = 1536
 """Kinds, and numbers of events, that are weighed each with each ahead: 9 MB."""
+_MEMBERS = 1 << 18
+"""Codes times kinds, up to which it is tabled which has which."""
+_STEPS = 64
+"""How often events are added to sums, each time with a rounding, before they are made anew."""
+_SAME = 1e-9
 MOST_CODES = 1 << 14
 """Values of a key that a user's events are counted by."""
 
@@ -36,17 +44,68 @@ class Story(NamedTuple):
     popular: Longs
 
 
+class Tales(NamedTuple):
+    """Stories of m users, one after the other: those of the u-th are [first[u], first[u + 1]). row int64 [n]:
+    whose each event is; the others as in `Story`."""
+
+    first: Longs
+    row: Longs
+    items: Longs
+    times: Longs
+    above: Doubles
+    residuals: Doubles
+    popular: Longs
+
+    @classmethod
+    def of(cls, stories: Sequence[Story]) -> Tales:
+        counts = [len(story.items) for story in stories]
+        first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        row = np.repeat(np.arange(len(counts)), counts)
+        return cls(first, row, *map(np.concatenate, zip(*stories, strict=True)))
+
+    @property
+    def sizes(self) -> Longs:
+        """How many events each user has."""
+        counts: Longs = np.diff(self.first)
+        return counts
+
+    def summed(self, codes: Longs, size: int, values: Doubles | None = None) -> Doubles:
+        """How many events of each code below `size` users have, or what values of these add up to: [m, size].
+        codes: [n], or [n, L]."""
+        num = len(self.first) - 1
+        own = self.row if codes.ndim == 1 else self.row[:, None]
+        flat = (own * size + codes).reshape(-1)
+        if values is not None and codes.ndim == 2:
+            values = np.repeat(values, codes.shape[1])
+        return np.bincount(flat, values, num * size).astype(np.float64).reshape(num, size)
+
+
 class Taste(NamedTuple):
     """A user's figures, standardised: by kind [C, F], by level of popularity [L, G], by number of events
-    of the item [M, H]."""
+    of the item [M, H]. story: what they are made of; sums: of each figure by likeness what its events weigh,
+    float32 [2, S]; steps: how often events were added to these since they were made anew."""
 
     kinds: Floats
     levels: Floats
     counts: Floats
+    story: Story
+    sums: tuple[Floats, ...]
+    steps: int
 
     @property
     def size(self) -> int:
-        return int(self.kinds.size + self.levels.size + self.counts.size)
+        own = self.kinds.size + self.levels.size + self.counts.size + 8 * len(self.story.items)
+        return int(own + sum(sums.size for sums in self.sums))
+
+    def leads_to(self, story: Story) -> bool:
+        """Whether a story is this one and more."""
+        num, own = len(self.story.items), self.story
+        return (
+            self.steps < _STEPS
+            and num <= len(story.items)
+            and bool((own.items == story.items[:num]).all() and (own.popular == story.popular[:num]).all())
+            and bool((np.abs(own.residuals - story.residuals[:num]) < _SAME).all())
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,21 +118,38 @@ class Keyed:
     kinds: Longs
     size: int
 
-    def figures(self, story: Story) -> Doubles:
-        """By kind, float64 [C]."""
-        codes = self.items[story.items]
-        flat = np.where(codes < 0, self.size, codes).reshape(-1)
-        count = np.bincount(flat, minlength=self.size + 1).astype(np.float64)
-        total = count.copy()
+    def figures(self, tales: Tales) -> tuple[Doubles, Longs | None]:
+        """Of m users, float64 [m, any], and where each kind finds its own; None: at its own place."""
+        codes = self.items[tales.items]
+        codes = np.where(codes < 0, self.size, codes)
+        count = tales.summed(codes, self.size + 1)
+        total = count
         if self.spec.rated:
-            values = story.above if self.spec.of == "rating" else story.residuals
+            values = tales.above if self.spec.of == "rating" else tales.residuals
             values = values * values if self.spec.statistic == "spread" else values
-            weights = np.repeat(values, codes.shape[1])
-            total = np.bincount(flat, weights, self.size + 1).astype(np.float64)
-        count[-1] = total[-1] = 0  # which is where -1 looks
+            total = tales.summed(codes, self.size + 1, values)
+        count[:, -1] = total[:, -1] = 0  # which is where -1 looks
         if codes.shape[1] == 1:
-            return stated(self.spec, count[self.kinds[:, 0]], total[self.kinds[:, 0]])
-        return stated(self.spec, count[self.kinds].sum(1), total[self.kinds].sum(1))
+            return stated(self.spec, count, total), self.kinds[:, 0]
+        return stated(self.spec, self._joined(count), self._joined(total)), None
+
+    @cached_property
+    def _members(self) -> Doubles | None:
+        """How often each kind has each code, [size + 1, C], where these are few."""
+        if (self.size + 1) * len(self.kinds) > _MEMBERS:
+            return None
+        members = np.zeros((self.size + 1, len(self.kinds)))
+        np.add.at(members, (self.kinds, np.arange(len(self.kinds))[:, None]), 1)
+        return members
+
+    def _joined(self, values: Doubles) -> Doubles:
+        """What each kind's codes [m, size + 1] add up to."""
+        if self._members is not None:
+            return np.asarray(values @ self._members)
+        out = values.take(self.kinds[:, 0], axis=1)
+        for place in range(1, self.kinds.shape[1]):
+            out += values.take(self.kinds[:, place], axis=1)
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,24 +161,41 @@ class Alike:
     kinds: Longs
     weights: Floats
 
-    def figures(self, story: Story) -> Doubles:
-        """By kind."""
-        return _weighed(self.spec, self.weights, self.items[story.items], story.residuals)[self.kinds]
+    def sums(self, tales: Tales, begun: Begun) -> Floats:
+        """See `_weighed`."""
+        return _weighed(self.weights, tales, self.items[tales.items], begun)
 
 
-def _weighed(spec: Affinity, weights: Floats, sorts: Longs, residuals: Doubles) -> Doubles:
-    """The mean of residuals of events of some sorts, by their likeness to each sort."""
+Begun = Sequence[tuple[int, Floats | None]]
+"""Of each user how many events are weighed already, and what they are, [2, S]."""
+
+
+def _weighed(weights: Floats, tales: Tales, sorts: Longs, begun: Begun) -> Floats:
+    """What users' events of some sorts weigh by their likeness to each sort: residuals and numbers,
+    [m, 2, S]."""
     size = len(weights)
-    if 2 * len(sorts) < size:
-        values, rows = np.ones((2, len(sorts)), np.float32), weights.take(sorts, axis=0)
-        values[0] = residuals
-    else:
-        both = np.bincount(sorts, residuals, size), np.bincount(sorts, minlength=size)
-        values, rows = np.stack(both).astype(np.float32), weights
-    sums = values @ rows
-    weight = sums[1] + np.float32(spec.shrink)
-    mean = np.divide(sums[0], weight, out=np.zeros(size, np.float32), where=weight > 0)
-    return np.asarray(mean, np.float64)
+    sums = np.empty((len(begun), 2, size), np.float32)
+    for user, (start, stop) in enumerate(pairwise(tales.first.tolist())):
+        done, before = begun[user]
+        own, values = sorts[start + done : stop], tales.residuals[start + done : stop]
+        if 2 * len(own) < size:
+            part, rows = np.ones((2, len(own)), np.float32), weights.take(own, axis=0)
+            part[0] = values
+        else:
+            both = np.bincount(own, values, size), np.bincount(own, minlength=size)
+            part, rows = np.stack(both).astype(np.float32), weights
+        np.matmul(part, rows, out=sums[user])
+        if before is not None:
+            sums[user] += before
+    return sums
+
+
+def _mean(spec: Affinity, sums: Floats) -> Floats:
+    """The means of users' residuals, [m, S]."""
+    weight = sums[:, 1] + np.float32(spec.shrink)
+    none = np.zeros(weight.shape, np.float32)
+    mean: Floats = np.divide(sums[:, 0], weight, out=none, where=weight > 0)
+    return mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,40 +211,55 @@ class Tastes:
     num_counts: int
     scale: Scale
 
-    def of(self, story: Story) -> Taste:
-        """Of one user."""
-        parts = (
-            ([figure.figures(story) for _, figure in self.keyed], self.num_kinds, self.keyed),
-            (
-                [_levels(spec, story, self.num_levels) for _, spec in self.levelled],
-                self.num_levels,
-                self.levelled,
-            ),
-            (
-                [_weighed(*both, story.popular, story.residuals) for _, both in self.counted],
-                self.num_counts,
-                self.counted,
-            ),
-        )
-        return Taste(*(self._scaled(figures, size, named) for figures, size, named in parts))
+    def of(self, stories: Sequence[Story], before: Sequence[Taste | None]) -> list[Taste]:
+        """Of m users. before: their tastes as of fewer events, to which the later ones are added."""
+        tales, num = Tales.of(stories), len(stories)
+        done = [0 if taste is None else len(taste.story.items) for taste in before]
+        weighed: list[Floats] = []
 
-    def _scaled(self, figures: list[Doubles], size: int, named: tuple[tuple[int, object], ...]) -> Floats:
-        if not figures:
-            return np.zeros((size, 0), np.float32)
-        columns = np.array([column for column, _ in named])
-        centre, scale = np.asarray(self.scale.centre)[columns], np.asarray(self.scale.scale)[columns]
-        return Scale(centre, scale, self.scale.limit)(np.stack(figures, axis=1))
+        def begun() -> Begun:
+            place = len(weighed)
+            held = [None if taste is None else taste.sums[place] for taste in before]
+            return list(zip(done, held, strict=True))
+
+        kinds = np.empty((num, self.num_kinds, len(self.keyed)), np.float32)
+        for place, (column, figure) in enumerate(self.keyed):
+            if isinstance(figure, Keyed):
+                values, at = figure.figures(tales)
+                scaled = self.scale.of(column)(values)
+            else:
+                weighed.append(figure.sums(tales, begun()))
+                scaled, at = self.scale.of(column)(_mean(figure.spec, weighed[-1])), figure.kinds
+            kinds[:, :, place] = scaled if at is None else scaled.take(at, axis=1)
+        levels = np.empty((num, self.num_levels, len(self.levelled)), np.float32)
+        for place, (column, spec) in enumerate(self.levelled):
+            levels[:, :, place] = self.scale.of(column)(_levels(spec, tales, self.num_levels))
+        counts = np.empty((num, self.num_counts, len(self.counted)), np.float32)
+        for place, (column, (affinity, weights)) in enumerate(self.counted):
+            weighed.append(_weighed(weights, tales, tales.popular, begun()))
+            counts[:, :, place] = self.scale.of(column)(_mean(affinity, weighed[-1]))
+        return [
+            Taste(
+                kinds[user].copy(),
+                levels[user].copy(),
+                counts[user].copy(),
+                story,
+                tuple(sums[user].copy() for sums in weighed),
+                0 if (taste := before[user]) is None else taste.steps + 1,
+            )
+            for user, story in enumerate(stories)
+        ]
 
 
-def _levels(spec: Aggregate, story: Story, size: int) -> Doubles:
-    """An aggregate by user_id and popularity, by level."""
-    codes = level(story.popular)
-    count = np.bincount(codes, minlength=size).astype(np.float64)
+def _levels(spec: Aggregate, tales: Tales, size: int) -> Doubles:
+    """An aggregate by user_id and popularity, by level: [m, size]."""
+    codes = level(tales.popular)
+    count = tales.summed(codes, size)
     if not spec.rated:
         return stated(spec, count, count)
-    values = story.above if spec.of == "rating" else story.residuals
+    values = tales.above if spec.of == "rating" else tales.residuals
     values = values * values if spec.statistic == "spread" else values
-    return stated(spec, count, np.bincount(codes, values, size).astype(np.float64))
+    return stated(spec, count, tales.summed(codes, size, values))
 
 
 def tastes(

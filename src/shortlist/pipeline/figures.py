@@ -11,7 +11,7 @@ import numpy as np
 
 from shortlist._typing import Array, Bools, Columns, Floats, Longs
 from shortlist.features.history import Events
-from shortlist.features.log import Standing
+from shortlist.features.log import Log, Standing
 from shortlist.features.requests import blanked, fill_missing, take_rows
 from shortlist.pipeline.histories import Told
 from shortlist.pipeline.stages import Aggregator, no_aggregates
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from shortlist.features.aggregates import Aggregates, Ready
     from shortlist.features.listed import Listed
     from shortlist.features.persons import Face
-    from shortlist.features.tastes import Story
 
 _LISTED = 8  # candidates of a query from which on it pays to make what depends on the query alone apart
 
@@ -129,9 +128,9 @@ class _Asked:
         user = int(self.at.users[row])
         if self.told is None or not self.told.rows[row]:
             table = listed.ready.everyone.user_table
-            return Asker(user, partial(listed.stories.known, user), partial(Face.of, table, user))
+            return Asker(user, user, None, partial(Face.of, table, user))
         key = user, self.told.key(row), *(self._given(name, row) for name in self.figures.read)
-        return Asker(key, partial(self._story, listed, row), partial(self._face, listed, row))
+        return Asker(key, user, partial(self._log, row), partial(self._face, listed, row))
 
     def _given(self, name: str, row: int) -> Any:
         """What the row itself says of its user."""
@@ -140,11 +139,11 @@ class _Asked:
         value = self.given[name][row] if name in self.given else None
         return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
 
-    def _story(self, listed: Listed, row: int, time: int) -> Story:
+    def _log(self, row: int) -> Log:
+        """What a row tells."""
         assert self.told is not None
-        log, events = self.told[np.array([row])].log, self.figures.events
-        log = log if events is None else events.at_par(log)
-        return listed.stories.told(log, listed.ready.aggregates.mean, time)
+        log, events = self.told.of_row(row), self.figures.events
+        return log if events is None else events.at_par(log)
 
     def _face(self, listed: Listed, row: int) -> Face:
         from shortlist.features.persons import Face

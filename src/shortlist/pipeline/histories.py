@@ -242,6 +242,13 @@ class Told:
             pasts = [self.pasts[row] for row in chosen]
         return Told(self.rows[rows], log, pasts)
 
+    def of_row(self, row: int) -> Log:
+        """What one request tells."""
+        start, stop = int(self.log.indptr[row]), int(self.log.indptr[row + 1])
+        ratings = None if self.log.ratings is None else self.log.ratings[start:stop]
+        own = np.array([0, stop - start])
+        return Log(own, self.log.items[start:stop], self.log.times[start:stop], ratings)
+
     def key(self, row: int) -> bytes:
         """Of what one request tells: the same for equal histories only."""
         past = self.pasts[row] if self.pasts else None
