@@ -222,7 +222,7 @@ async def main():
             await writer.append([event(number)])
             number += 1
     except StoreError as error:
-        print(number, "|", error, "|", error.hint)
+        print(number, "|", error, "|", error.hint, "|", type(error).__name__)
     assert store.count() == number, (store.count(), number)
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, soft))
     await writer.append([event(number)])
@@ -244,8 +244,8 @@ def test_a_disk_without_room(tmp_path: Path, limit: int) -> None:
     )
     assert done.returncode == 0, done.stderr
     failed, then = done.stdout.splitlines()
-    number, said, hint = failed.split(" | ")
-    assert int(number) > 4
+    number, said, hint, kind = failed.split(" | ")
+    assert int(number) > 4 and kind == "StoreFull", kind
     assert str(path) in said and ("disk" in said or "room" in said), said
     assert "what was acknowledged" in hint
     store = SqliteStore(path)

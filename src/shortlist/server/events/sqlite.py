@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -262,10 +263,11 @@ _RESCUE = "restore a copy, or save what can be read: sqlite3 FILE .recover"
 
 
 def _in_our_words(error: sqlite3.Error, path: Path) -> StoreError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    exactly = getattr(error, "sqlite_errorcode", 0)
+    code = exactly & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreCorrupted(f"{path} is damaged, or is no store of events: {error}", hint=_RESCUE)
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (exactly in _UNWRITTEN and _limited()):
         return StoreFull(
             f"{path}: no room left: none of the events given was kept",
             hint="make room; what was acknowledged is safe",
@@ -277,6 +279,14 @@ def _in_our_words(error: sqlite3.Error, path: Path) -> StoreError:
             f"{path}: cannot be opened for writing: {error}", hint="is there its folder, and may you write?"
         )
     return StoreError(f"{path}: {error}", hint="what was acknowledged before is safe")
+
+
+_UNWRITTEN = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_SHMSIZE)
+
+
+def _limited() -> bool:
+    """Whether files may not grow beyond a size (ulimit -f), which SQLite does not tell from a broken disk."""
+    return resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
 
 
 def _insert(connection: sqlite3.Connection, batch: Batch) -> Outcome:
