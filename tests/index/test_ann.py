@@ -238,3 +238,18 @@ def test_without_faiss_the_extra_is_named(vectors: Floats, monkeypatch: pytest.M
     with pytest.raises(MissingExtra, match="faiss-cpu") as caught:
         build(vectors, "ann")
     assert "[ann]" in caught.value.hint
+
+
+def test_log_sum_exp_does_not_depend_on_what_else_is_asked(ann: AnnIndex, queries: Floats) -> None:
+    """Some drop much, some little; with a sample that holds what is found, which must count once."""
+    rng = np.random.default_rng(3)
+    dropped = [rng.choice(N, size, replace=False) for size in [0, 3, 300, 700] * 10]
+    counts = [len(items) for items in dropped]
+    exclude = Seen.from_pairs(np.repeat(np.arange(40), counts), np.concatenate(dropped), 40)
+    for index in (ann, ann.updated(np.array([5, N]), ann.vectors(np.array([7, 8])))):
+        together = index.search(queries[:40], K, exclude=exclude, log_z=True)
+        assert together.log_z is not None
+        for row in range(40):
+            alone = index.search(queries[[row]], K, exclude=exclude.rows(np.array([row])), log_z=True)
+            assert alone.positions[0].tolist() == together.positions[row].tolist()
+            np.testing.assert_allclose(alone.log_z, together.log_z[row], atol=1e-4)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from shortlist.errors import BundleError, RequestError
 from shortlist.features.schema import Schema
+from shortlist.index.build import build
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.stages import Utility
 
@@ -232,3 +233,27 @@ def test_saving_is_up_to_the_writer(joint: Recommender, tmp_path: Any) -> None:
     rec = replace(joint, writer=lambda r, path: written.append((r, path)))
     rec.save(str(tmp_path))
     assert written == [(rec, tmp_path)]
+
+
+def test_the_nearest_items_do_not_depend_on_how_long_vectors_are(joint: Recommender) -> None:
+    """Beside an approximate index of few items all cosines are computed, too."""
+    pytest.importorskip("faiss")
+    right, vectors = joint.similar_items("i07", 6), np.asarray(joint.item_vectors)
+    for size in (1e20, 1e-20):
+        other = replace(joint, item_vectors=vectors * np.float32(size))
+        table = other.similar_items("i07", 6)
+        assert table["item_id"].tolist() == right["item_id"].tolist()
+        np.testing.assert_allclose(table["score"], right["score"], atol=1e-6)
+    rng = np.random.default_rng(0)
+    uneven = (vectors * rng.lognormal(0, 2, (len(vectors), 1))).astype(np.float32)
+    other = replace(joint, item_vectors=uneven, index=build(uneven, "ann"))
+    for item in ITEM_IDS[::5]:
+        table, right = (made.similar_items(item, 1) for made in (other, joint))
+        np.testing.assert_allclose(table["score"], right["score"], atol=1e-6)
+
+
+def test_rows_are_scored_where_every_item_is_removed(joint: Recommender) -> None:
+    assert joint.searcher is not None
+    rows = [{"user_id": "u1", "item_id": "i07"}]
+    gone = replace(joint, index=joint.searcher.without(np.arange(NUM_ITEMS)))
+    assert np.isfinite(gone.score(rows)["log_p"]).all()

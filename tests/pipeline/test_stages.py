@@ -175,3 +175,21 @@ def test_utility() -> None:
     np.testing.assert_allclose(Utility()(log_p, {}), log_p)
     with pytest.raises(RequestError, match="the head 'stars'"):
         Utility(1.0, "stars")(log_p, rating)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
+def test_what_is_no_number_comes_last_in_a_batch_too(share: float) -> None:
+    rng = np.random.default_rng(5)
+    scores = rng.standard_normal((4, 20))
+    scores[:3][rng.random((3, 20)) < share] = np.nan
+    positions = np.arange(80, dtype=np.int32).reshape(4, 20)  # another query's item is told by its number
+    plain = np.zeros((4, 20), np.float32)
+    for k in (1, 5, 18, 20, 30):
+        got = order(Candidates(positions, plain, np.zeros(4, bool)), scores, k)
+        for row in range(4):
+            alone = order(Candidates(positions[[row]], plain[[row]], np.zeros(1, bool)), scores[[row]], k)
+            assert got.positions[row].tolist() == alone.positions[0].tolist()
+            whole = sorted(range(20), key=lambda at: (np.isnan(scores[row, at]), -scores[row, at], at))
+            if not np.isnan(scores[row]).any():
+                assert (got.positions[row] - 20 * row).tolist() == whole[:k]
+            assert (got.positions[row] // 20 == row).all()

@@ -18,8 +18,8 @@ import numpy as np
 from shortlist._typing import Array, Bools, Doubles, Floats, Found, Ints, Longs, Relation
 from shortlist.index.exact import ExactIndex, require_search
 from shortlist.index.ivf import Lists, bits_of, cleared
-from shortlist.index.rows import blocks
-from shortlist.index.ties import best, products
+from shortlist.index.rows import Rows, blocks
+from shortlist.index.ties import best, products, slack_for
 from shortlist.index.top import top_of_pairs
 from shortlist.state.seen import Seen
 from shortlist.state.storage import save_array, save_json
@@ -98,6 +98,7 @@ class AnnIndex:
         self._known["there"] = np.setdiff1d(self.fresh, rows.removed)
         left = np.isin(self.sample, gone, invert=True)
         self._known["sample"] = rows.vectors(self.sample[left])
+        self._known["longest sampled"] = Rows.of(self._known["sample"]).longest
         self._known["log weights"] = np.log(self.stands_for[left]).astype(np.float32)
 
     @property
@@ -309,7 +310,8 @@ class AnnIndex:
         """Positions [b, f] the lists give, enough of them for what the query drops."""
         dropped = np.bincount(asked.item_rows, minlength=len(asked.queries))
         light = dropped <= _HEAVY
-        fetch = k + max(8, k // 10) + int(dropped[light].max(initial=0))
+        wide = k + max(8, k // 10) + np.where(light, dropped, 0)
+        fetch = int(wide.max(initial=0))
         near = np.full((len(asked.queries), fetch), -1, np.int64)
         if light.any():
             near[light] = self.lists.probe(
@@ -322,6 +324,8 @@ class AnnIndex:
             near[row] = self.lists.probe(
                 asked.queries[row : row + 1], fetch, nprobe, bits, wanted.open_lists
             )[0]
+        if (wide < fetch).any():  # what another query drops is nothing to this one
+            near[np.arange(fetch) >= wide[:, None]] = -1
         return near
 
     def _scored(self, queries: Floats, near: Longs) -> tuple[Longs, Floats]:
@@ -340,7 +344,9 @@ class AnnIndex:
         listed = np.ascontiguousarray(scores)
         least = np.where(near < 0, np.float32(np.inf), listed).min(axis=1, initial=np.inf)
         rest = queries @ self._known["sample"].T
-        found = rest >= least[:, None]
+        # products of one pair differ by their last bits, and what was found must not count again
+        slack = slack_for(queries, self._known["longest sampled"])
+        found = rest >= (least - slack)[:, None]
         rest += self._known["log weights"]
         rest[found] = -np.inf
         fresh = queries @ self._known["fresh"].T

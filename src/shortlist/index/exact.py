@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from shortlist._typing import Bools, Floats, Found, Ints, Longs, Relation
 from shortlist.errors import DataError, RequestError
 from shortlist.index.rows import Rows, blocks, log_sum_exp, pairs
-from shortlist.index.ties import Again, best, favoured, products
+from shortlist.index.ties import Again, best, favoured, products, slack_for, slack_of_one
 from shortlist.index.top import top_k as top_k
 from shortlist.state.seen import Seen
 from shortlist.state.storage import save_array, save_json
@@ -88,8 +88,8 @@ class ExactIndex:
                 row, item = pairs(exclude, part)
                 scores.reshape(-1)[row * scores.shape[1] + item] = -np.inf  # half the time of two indices
             if len(self):
-                again = self._again(queries[part], part, bonus)
-                positions[part], found[part] = best(scores, min(k, len(self)), again, mask)
+                again, slack = self._again(queries[part], part, bonus), self._slack(queries[part], bonus)
+                positions[part], found[part] = best(scores, min(k, len(self)), again, mask, slack)
         return Found(positions, found, total)
 
     def among(
@@ -113,8 +113,11 @@ class ExactIndex:
             if exclude is not None:
                 row, column = _columns(exclude, part, places)
                 scores[row, column] = -np.inf
-            again = self._again(queries[part], part, bonus, places)
-            columns, found[part, :width] = best(scores, width, again)
+            again, slack = (
+                self._again(queries[part], part, bonus, places),
+                self._slack(queries[part], bonus, vectors),
+            )
+            columns, found[part, :width] = best(scores, width, again, slack=slack)
             positions[part, :width] = np.where(columns >= 0, places[columns], -1)
         return positions, found
 
@@ -185,6 +188,15 @@ class ExactIndex:
             return scores
 
         return again
+
+    def _slack(
+        self, queries: Floats, bonus: tuple[Relation, float] | None, among: Floats | None = None
+    ) -> Floats | float:
+        longest = self.rows.longest if among is None else self.rows.longest_of(among)
+        much = 0.0 if bonus is None else bonus[1]
+        return (
+            slack_of_one(queries, longest, much) if len(queries) == 1 else slack_for(queries, longest, much)
+        )
 
     def _present(self, places: Longs) -> Longs:
         removed = self.rows.removed

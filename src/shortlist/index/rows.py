@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -36,6 +37,7 @@ class Rows:
     fresh: Floats = field(repr=False)
     places: Longs = field(default_factory=_none, repr=False)
     removed: Longs = field(default_factory=_none, repr=False)
+    _longest: list[float] = field(default_factory=list, repr=False)  # of the base, once it is known
 
     @classmethod
     def of(cls, vectors: Floats) -> Rows:
@@ -51,6 +53,17 @@ class Rows:
     def width(self) -> int:
         """Numbers a vector."""
         return int(self.base.shape[1])
+
+    @cached_property
+    def longest(self) -> float:
+        """Length of the longest vector, of those that have been replaced too; 0 of none."""
+        if not self._longest:  # snapshots share it: the base is read once
+            self._longest.append(_longest(self.base))
+        return max(self._longest[0], _longest(self.fresh))
+
+    def longest_of(self, vectors: Floats) -> float:
+        """At least the length of the longest of some of the vectors: all are read for it only once."""
+        return self.longest if self._longest else _longest(vectors)
 
     # As NumPy sees it
 
@@ -137,6 +150,16 @@ class Rows:
         mask = np.ones(len(self), np.bool_) if allow is None else allow.copy()
         mask[self.removed] = False
         return mask
+
+
+def _longest(vectors: Floats) -> float:
+    """Length of the longest vector [n, d], whatever its size; those that are not finite do not count."""
+    most = 0.0
+    for part in blocks(len(vectors), _TILE):
+        wide = vectors[part].astype(np.float64)
+        squares = np.einsum("nd,nd->n", wide, wide)
+        most = max(most, float(squares.max(initial=0, where=np.isfinite(squares))))
+    return float(most**0.5)
 
 
 def _require_inside(at: Longs, size: int) -> None:

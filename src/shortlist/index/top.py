@@ -88,9 +88,9 @@ def _maxima(scores: Floats, groups: int) -> Floats:
 
 def _of_one(scores: Floats, edge: float, k: int) -> tuple[Ints, Floats]:
     """The best of one row among the scores that reach the bound."""
-    at = np.flatnonzero(scores >= edge)
+    at = (scores >= edge).nonzero()[0]
     values = scores[at]
-    order = np.argsort(-values, kind="stable")[:k]
+    order = (-values).argsort(kind="stable")[:k]
     if len(order) == k:
         return at[order].astype(np.int32)[None], values[order][None]
     positions, best = np.full((1, k), -1, np.int32), np.full((1, k), -np.inf, np.float32)

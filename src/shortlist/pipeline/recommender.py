@@ -35,7 +35,7 @@ from shortlist.pipeline.questions import (
     request_times,
     require_k,
 )
-from shortlist.pipeline.scoring import score, similar_items
+from shortlist.pipeline.scoring import lengths_of, score, similar_items
 from shortlist.pipeline.shortlists import Asked, asked_columns, shortlists, vectors_of
 from shortlist.pipeline.slate import Slate, Table
 from shortlist.pipeline.stages import Aggregator, Popular, Utility, no_aggregates
@@ -301,11 +301,10 @@ class Recommender:
         if vectors is None:
             raise RequestError("this recommender has no item vectors to compare")
         parts = [
-            np.linalg.norm(np.asarray(vectors[start : start + _LISTED]), axis=1)
+            lengths_of(np.asarray(vectors[start : start + _LISTED]))
             for start in range(0, len(vectors), _LISTED)
         ]
-        lengths: Floats = np.maximum(np.concatenate(parts), np.float32(1e-12))
-        return lengths
+        return np.concatenate(parts)
 
     @cached_property
     def encoded(self) -> Encoded:

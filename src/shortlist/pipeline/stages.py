@@ -253,6 +253,8 @@ def _best(scores: Doubles, places: Ints, k: int) -> Longs:
     at = np.flatnonzero(scores >= edge)
     bounds = np.searchsorted(at, np.arange(num_rows + 1) * count)
     counts = np.diff(bounds)
+    if counts.min() < k:  # NaN was taken for the best; it is the last
+        return np.lexsort((places, -scores), axis=1)[:, :k]
     kept = np.full((num_rows, int(counts.max())), -1)
     kept.reshape(-1)[flat_places(counts, kept.shape[1])] = at
     none = kept < 0  # they stand last in their row, and stay there
