@@ -247,7 +247,7 @@ def test_leaving_an_item_out_and_having_the_seen_ones(visit: Any, server: Any, s
         page.locator(".list-row").first.get_by_role("button", name=re.compile("Leave .* out")).click()
     assert body["exclude"] == [first] and listed(page)[0] == second
     with asked(page, settled) as body:
-        page.get_by_label("Also what they had").check()
+        page.get_by_label("Include items they had").check()
     assert body["filter_seen"] is False
     require_list(page, server, body)
     assert set(listed(page)) & {row["item_id"] for row in past(server, USER)}
@@ -319,11 +319,23 @@ def test_why_is_what_direct_calls_answer(visit: Any, server: Any, settled: Any) 
     for button in page.locator(".why").get_by_role("button", name=re.compile("weaker")).all():
         button.click()
     shown: list[tuple[float, float, int | None]] = []
+    drawn: list[tuple[float, float]] = []
     for table in page.locator(".why-bars table").all():
         lines = [line.locator("th, td").all_inner_texts() for line in table.locator("tbody tr").all()]
         own = [(number(line[2]), number(line[3]), rank_told(line[4])) for line in lines]
         assert [line[0] for line in own] == sorted((line[0] for line in own), reverse=True)
+        # All bars have one scale, whatever they stand under.
+        bars = table.locator("tbody .bars-track").all()
+        drawn += [
+            (bar.evaluate("one => Number(one.style.getPropertyValue('--length'))"), line[0])
+            for bar, line in zip(bars, own, strict=True)
+        ]
+        apart = [line.locator("th, td").all_inner_texts() for line in table.locator("tfoot tr").all()]
+        own += [(number(line[2]), number(line[3]), rank_told(line[4])) for line in apart]
         shown += own
+    longest = max(abs(value) for _, value in drawn)
+    for length, value in drawn:
+        assert length * longest == pytest.approx(abs(value), abs=0.011)
     want = [
         (-one["score_change"], one["score"], one["rank"])
         for one in item["why"]

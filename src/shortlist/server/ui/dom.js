@@ -39,16 +39,26 @@ export function mayMove() {
   return !window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
-/** `fn`, once nothing has called it for so many milliseconds. `.now()` calls it at once, `.cancel()` not at all. */
+/**
+ * `fn`, once nothing has called it for so many milliseconds. `.now()` calls it at once, `.cancel()` not at all;
+ * `.waits()`: whether it is going to be called.
+ */
 export function debounce(fn, wait = 250) {
   let timer = 0;
   const later = (...given) => {
     clearTimeout(timer);
-    timer = setTimeout(() => fn(...given), wait);
+    timer = setTimeout(() => {
+      timer = 0;
+      fn(...given);
+    }, wait);
   };
-  later.cancel = () => clearTimeout(timer);
-  later.now = (...given) => {
+  later.waits = () => timer !== 0;
+  later.cancel = () => {
     clearTimeout(timer);
+    timer = 0;
+  };
+  later.now = (...given) => {
+    later.cancel();
     fn(...given);
   };
   return later;

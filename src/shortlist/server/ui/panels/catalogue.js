@@ -9,7 +9,7 @@ import { itemLink, numeric, shown } from "./values.js";
 
 export const title = "Catalogue";
 
-declare({ catQ: "", catWhere: "", catOrder: "", catHide: [], catSize: "20" });
+declare({ catQ: "", catWhere: "", catOrder: "", catHide: [], catSize: "20", catPages: "" });
 
 const SIZES = ["20", "50", "100"];
 const FURTHER = 50; // requests after one that found nothing yet
@@ -18,27 +18,27 @@ export async function mount(element, context) {
   const run = latest(context.signal);
   const place = h("div", { class: "catalogue-rows" });
   const view = stateful(place, "items");
-  const form = makeForm(context, () => load([0]));
-  let starts = [0]; // where each page up to this one begins
+  const form = makeForm(context);
+  let loaded = null;
 
-  async function load(pages) {
-    starts = pages;
+  async function load() {
     const { catQ, catWhere, catOrder, catSize, side } = context.state;
+    const starts = startsOf(context.state);
     view.loading({ rows: 10 });
     form.wrong(null);
     try {
       const asked = { q: catQ, where: catWhere, order: catOrder, after: starts.at(-1), limit: catSize, side };
       const page = await run((signal) => search(asked, signal));
-      if (page !== undefined) show(page);
+      if (page !== undefined) show(page, starts);
     } catch (error) {
       if (error.pointer === "/where") {
         form.wrong(error);
         view.empty("No items are listed", "The filter above cannot be read.");
-      } else view.error(error, () => load(starts));
+      } else view.error(error, () => (loaded = load()));
     }
   }
 
-  function show(page) {
+  function show(page, starts) {
     if (!page.rows.length && starts.length === 1) {
       const { catQ, catWhere } = context.state;
       const text = catQ && catWhere ? "Search for less, or filter less." : catWhere ? "Filter less." : "Search for less.";
@@ -46,23 +46,35 @@ export async function mount(element, context) {
       context.announce("No items found");
       return;
     }
-    view.show(columnsOf(page.rows, context, () => show(page)), table(page, context), pager(page, starts, load));
+    view.show(columnsOf(page.rows, context, () => show(page, starts)), table(page, context), pager(page, starts, turn));
     context.announce(`Page ${starts.length}: ${page.rows.length} items`);
+  }
+
+  /** To another page, which is in the address too. */
+  function turn(starts) {
+    context.set({ catPages: starts.slice(1).join(".") }, { push: true });
+    return loaded;
   }
 
   element.append(h("div", { class: "panel stack" }, form.element, place));
   const stop = context.subscribe((_, changed) => {
-    if (changed.has("side")) load([0]);
-    else if (["catQ", "catWhere", "catOrder", "catSize"].some((name) => changed.has(name))) {
-      form.follow();
-      load([0]);
-    }
+    const other = ["side", "catQ", "catWhere", "catOrder", "catSize"].some((name) => changed.has(name));
+    if (!other && !changed.has("catPages")) return;
+    form.follow();
+    // Pages begin where they do in one list only: another begins with its first.
+    if (other && context.state.catPages && !changed.has("catPages")) context.set({ catPages: "" });
+    else loaded = load();
   });
-  load([0]);
+  load();
   return () => {
     form.stop();
     stop();
   };
+}
+
+/** Where each page up to this one begins: "20.40" of the address, after 0. */
+function startsOf(state) {
+  return [0, ...state.catPages.split(".").filter((text) => /^\d+$/.test(text)).map(Number)];
 }
 
 // In a large catalogue a search reads so many rows at a time: it may find none of them, and go on.
@@ -83,15 +95,18 @@ function makeForm(context) {
   const whereInput = h("input", { id: where, class: "input mono", type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "off", maxlength: 4000, placeholder: example(context) });
   const orderSelect = h("select", { id: order, class: "select" }, h("option", { value: "" }, "As stored"), h("option", { value: "popular" }, "Most popular first"));
   const sizeSelect = h("select", { id: size, class: "select" }, SIZES.map((n) => h("option", { value: n }, n)));
-  const typed = debounce(() => context.set({ catQ: searchInput.value }), 300);
-  const filter = () => context.set({ catWhere: whereInput.value.trim() });
+  const ask = () => {
+    typed.cancel();
+    context.set({ catQ: searchInput.value, catWhere: whereInput.value.trim() });
+  };
+  const typed = debounce(ask, 300);
   searchInput.addEventListener("input", () => typed());
-  whereInput.addEventListener("change", filter);
+  whereInput.addEventListener("change", ask);
   orderSelect.addEventListener("change", () => context.set({ catOrder: orderSelect.value }));
   sizeSelect.addEventListener("change", () => context.set({ catSize: sizeSelect.value }));
 
   const follow = () => {
-    if (document.activeElement !== searchInput) searchInput.value = context.state.catQ;
+    if (document.activeElement !== searchInput && !typed.waits()) searchInput.value = context.state.catQ;
     if (document.activeElement !== whereInput) whereInput.value = context.state.catWhere;
     orderSelect.value = context.state.catOrder;
     sizeSelect.value = SIZES.includes(context.state.catSize) ? context.state.catSize : SIZES[0];
@@ -101,15 +116,14 @@ function makeForm(context) {
   const field = (id, label, input, ...more) => h("div", { class: "field" }, h("label", { for: id }, label), input, more);
   const submit = (event) => {
     event.preventDefault();
-    typed.now();
-    filter();
+    ask();
   };
   return {
     element: h(
       "form",
       { class: "catalogue-form", role: "search", "aria-label": "Items", onsubmit: submit },
       field(search, "Search by id or name", searchInput),
-      field(where, "Filter by columns", whereInput, trouble),
+      (itemColumns(context).length > 0 || context.state.catWhere) && field(where, "Filter by columns", whereInput, trouble),
       field(order, "Order", orderSelect),
       field(size, "A page has", sizeSelect),
       h("button", { type: "submit", class: "button" }, "Show"),

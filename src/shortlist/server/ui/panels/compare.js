@@ -18,7 +18,7 @@ export async function mount(element, context) {
   const askPerson = latest(context.signal);
   const askLists = latest(context.signal);
   const who = whoCard(context);
-  const controls = controlsCard(context);
+  const controls = controlsCard(context, [first, second]);
   const body = h("div", {});
   const view = stateful(body, "both shortlists");
   const card = h("section", { class: "panel compare", "aria-label": "Both shortlists" }, body);
@@ -53,7 +53,7 @@ export async function mount(element, context) {
       const found = await askLists((signal) => Promise.all([ask(first, signal), ask(second, signal)]));
       await known;
       if (found === undefined) return;
-      controls.accept();
+      controls.accept(found);
       const { node, said } = sides(context, [first, second], found);
       view.show(node);
       context.announce(said);

@@ -8,6 +8,7 @@ import { stateful } from "../states.js";
 import { declare } from "../store.js";
 import { intervals } from "./charts/intervals.js";
 import { lines } from "./charts/lines.js";
+import { inWords } from "./charts/wording.js";
 
 export const title = "Evaluation";
 
@@ -101,14 +102,19 @@ function figures(report, context) {
     group("Ratings and more", names.filter((name) => !/^(filtered|raw) /.test(name) && !report.headline.includes(name))),
   );
   select.value = chosen;
-  const draw = (name) => replace(place, metric(report.entries.map((entry) => [entry, entry.figures[name]]), name, caption(name)));
+  const meaning = h("p", { class: "muted", id: uid("meaning") });
+  select.setAttribute("aria-describedby", meaning.id);
+  const draw = (name) => {
+    replace(meaning, inWords(name));
+    replace(place, metric(report.entries.map((entry) => [entry, entry.figures[name]]), name, caption(name)));
+  };
   select.addEventListener("change", () => {
     context.set({ evMetric: select.value === report.headline[0] ? "" : select.value });
     draw(select.value);
     context.announce(`Figures of ${select.value}`);
   });
   draw(chosen);
-  return card("Beside the baselines", h("div", { class: "field evaluation-choice" }, h("label", { for: select.id }, "Figure"), select), place);
+  return card("Beside the baselines", h("div", { class: "field evaluation-choice" }, h("label", { for: select.id }, "Figure"), select), meaning, place);
 }
 
 function group(label, names) {

@@ -54,7 +54,7 @@ export async function mount(element, context) {
         "div",
         { class: "row" },
         bundle.has?.map !== false && h("a", { class: "button", href: context.link("map", { item: row.item_id }) }, "Show on the map"),
-        h("a", { class: "button", href: context.link("shortlist", { user: "", with: [row.item_id], rated: [], without: [] }) }, "A shortlist for who had only this"),
+        h("a", { class: "button", href: context.link("shortlist", { user: "", with: [row.item_id], rated: [], without: [] }) }, "Shortlist of somebody who had only this"),
       ),
     );
   }

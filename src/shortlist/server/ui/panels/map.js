@@ -3,7 +3,7 @@
 
 import { get, latest } from "../api.js";
 import { debounce, h, replace, uid } from "../dom.js";
-import { whole } from "../format.js";
+import { score, whole } from "../format.js";
 import { stateful } from "../states.js";
 import { declare } from "../store.js";
 import { combobox } from "../widgets/combobox.js";
@@ -222,7 +222,7 @@ function table(points, found, groups, hidden, camera, context) {
     "table",
     { class: "table" },
     h("caption", null, `${whole(rows.length)} of ${whole(seen.length)} items in view, from the middle outwards`),
-    h("thead", null, h("tr", null, h("th", { scope: "col" }, "Item"), found.by && h("th", { scope: "col" }, found.by), h("th", { scope: "col", class: "number" }, "Right"), h("th", { scope: "col", class: "number" }, "Up"))),
+    h("thead", null, h("tr", null, h("th", { scope: "col" }, "Item"), found.by && h("th", { scope: "col" }, found.by), h("th", { scope: "col", class: "number map-coordinate" }, "Right"), h("th", { scope: "col", class: "number map-coordinate" }, "Up"))),
     h(
       "tbody",
       null,
@@ -232,8 +232,8 @@ function table(points, found, groups, hidden, camera, context) {
           null,
           h("th", { scope: "row" }, itemLink(context, points.ids[n], points.names[n])),
           found.by && h("td", null, plain(found.values[n])),
-          h("td", { class: "number" }, points.x[n].toFixed(2)),
-          h("td", { class: "number" }, points.y[n].toFixed(2)),
+          h("td", { class: "number map-coordinate" }, score(points.x[n])),
+          h("td", { class: "number map-coordinate" }, score(points.y[n])),
         ),
       ),
     ),

@@ -70,7 +70,7 @@ function people(context) {
       const found = await askList((signal) => post("v1/recommend", body, { signal }));
       if (found === undefined) return;
       answer = found;
-      controls.accept();
+      controls.accept([answer]);
       list.show(answer);
       explain();
     } catch (error) {

@@ -4,6 +4,7 @@
 import { h, svg } from "../../dom.js";
 import { count, score } from "../../format.js";
 import { itemCell } from "../../widgets/item.js";
+import { moved } from "../../widgets/move.js";
 
 const ROW = 56; // pixels; compare.css has the same
 const GAP = 96; // between the lists
@@ -60,7 +61,7 @@ function list(context, bundles, answers, places, n) {
           { class: "compare-row", dataset: { id: item.item_id } },
           h("td", { class: "number" }, item.rank),
           h("th", { scope: "row" }, itemCell(context, item, bundle)),
-          h("td", { class: "number" }, elsewhere(item, places[1 - n], n, places[n])),
+          h("td", { class: "number" }, elsewhere(item, places[1 - n], places[n])),
           h("td", { class: "number" }, score(item.score), typeof item[head] === "number" && h("span", { class: "muted small compare-rated" }, `${head} ${score(item[head])}`)),
         ),
       ),
@@ -68,12 +69,10 @@ function list(context, bundles, answers, places, n) {
   );
 }
 
-function elsewhere(item, there, n, here) {
+function elsewhere(item, there, here) {
   const at = there.get(item.item_id);
   if (at === undefined) return h("span", { class: "badge" }, "only here");
-  const up = at - here.get(item.item_id);
-  if (up === 0) return [at + 1, h("span", { class: "muted" }, " =")];
-  return [at + 1, h("span", { class: up < 0 ? "move-up" : "move-down", "aria-hidden": "true" }, up < 0 ? " ▲" : " ▼")];
+  return h("span", { class: "move" }, h("span", { class: "move-from" }, at + 1), moved(here.get(item.item_id) - at));
 }
 
 /** From each item's place on the left to its place on the right. */

@@ -6,13 +6,16 @@ import { day, nameOf, plain, score } from "../../format.js";
 import { itemsByIds } from "../../items.js";
 import { aboutFields } from "./about.js";
 
-/** Returns the card with `show(person)`, `refuse(error)` (true where a field is to blame), `accept()`. */
-export function controlsCard(context) {
+/**
+ * Returns the card with `show(person)`, `refuse(error)` (true where a field is to blame), `accept(answers)`.
+ * bundles: those that answer, where it is not one alone.
+ */
+export function controlsCard(context, bundles = [context.bundle()]) {
   const bundle = context.bundle();
   const fields = {
     k: kField(context, bundle),
-    where: whereField(context, bundle),
-    weight: bundle.utility?.adjustable === false ? null : weightField(context, bundle),
+    where: bundle.item_columns.length > 0 || context.state.where ? whereField(context, bundle) : null,
+    weight: weightField(context, bundles.filter((one) => one.utility?.adjustable !== false), bundles.length),
     at: (bundle.context ?? []).some((one) => one.name === "timestamp") ? timeField(context) : null,
   };
   const seen = h("input", { type: "checkbox", onchange: () => context.set({ seen: seen.checked ? "1" : "" }) });
@@ -28,7 +31,7 @@ export function controlsCard(context) {
     h(
       "div",
       { class: "controls-more" },
-      h("label", { class: "check" }, seen, "Also what they had"),
+      h("label", { class: "check" }, seen, "Include items they had"),
       excluded,
       about?.element,
       reset,
@@ -56,9 +59,11 @@ export function controlsCard(context) {
     replace(excluded, state.exclude.length > 0 && excludedTags(context, names));
   }
 
-  function accept() {
+  function accept(answers = []) {
     for (const field of Object.values(fields)) field?.say(null);
     about?.say(null);
+    const items = answers.flatMap((answer) => answer.items);
+    if (items.length > 0) fields.weight?.matters(items.some((item) => item.source !== "popular"));
   }
 
   function refuse(error) {
@@ -116,26 +121,49 @@ function whereField(context, bundle) {
   const later = debounce(() => context.set({ where: input.value }), 350);
   const input = h("input", { class: "input mono", type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false", oninput: later, onchange: () => later.now() });
   input.placeholder = exampleOf(bundle);
-  const note = `Columns: ${bundle.item_columns.join(", ")}`;
+  const note = bundle.item_columns.length > 0 ? `Columns: ${bundle.item_columns.join(", ")}` : "This catalogue has no columns.";
   const field = fieldOf({ label: "Only where", control: input, note, size: "field-wide" });
-  return { ...field, show: (state) => keep(input, state.where) };
+  return { ...field, show: (state) => later.waits() || (input.value = state.where) };
 }
 
-function weightField(context, bundle) {
-  const own = bundle.utility?.rating_weight ?? 0;
-  const head = bundle.utility?.head ?? "rating";
+/** bundles: those whose order can be weighed, of so many that answer; null where there are none. */
+function weightField(context, bundles, many) {
+  if (bundles.length === 0) return null;
+  const owns = bundles.map((one) => one.utility?.rating_weight ?? 0);
+  const [own] = owns;
+  const agreed = owns.every((one) => one === own);
+  const head = bundles[0].utility?.head ?? "rating";
   const told = h("output", {});
-  const later = debounce(() => context.set({ weight: Number(input.value) === own ? "" : input.value }), 120);
-  const input = h("input", { type: "range", min: 0, max: Math.max(5, Math.ceil(2 * own)), step: 0.1, oninput: () => (draw(), later()) });
-  const draw = () => replace(told, score(Number(input.value), 1), Number(input.value) === own ? " (the bundle's)" : ` (the bundle's is ${score(own, 1)})`);
+  let heard = true;
+  const later = debounce(() => context.set({ weight: agreed && Number(input.value) === own ? "" : input.value }), 120);
+  const input = h("input", { type: "range", min: 0, max: Math.max(5, ...owns.map((one) => Math.ceil(2 * one))), step: 0.1, oninput: () => (draw(true), later()) });
+  const draw = (set) => replace(told, heard ? saidOf(bundles, many, set ? Number(input.value) : null) : "No effect now: the model is not asked about this person, who gets popular items.");
   const field = fieldOf({ label: `Weight of the ${head}`, control: input, note: told });
   return {
     ...field,
     show(state) {
-      keep(input, state.weight === "" ? own : state.weight);
-      draw();
+      if (!later.waits()) input.value = state.weight === "" ? own : state.weight;
+      draw(later.waits() || state.weight !== "");
+    },
+    /** Whether the model was asked: else there is nothing to weigh. */
+    matters(yes) {
+      heard = yes;
+      input.disabled = !yes;
+      draw(context.state.weight !== "");
     },
   };
+}
+
+/** weight: what was chosen for all of the bundles; null: each has its own. */
+function saidOf(bundles, many, weight) {
+  const owns = bundles.map((one) => one.utility?.rating_weight ?? 0);
+  const agreed = owns.every((one) => one === owns[0]);
+  const whose = many === 1 ? "the bundle's" : bundles.length < many ? `bundle ${bundles[0].side}'s` : "both bundles'";
+  const each = bundles.map((one, n) => `${one.side} ${score(owns[n], 1)}`).join(", ");
+  const only = bundles.length < many ? `; of bundle ${bundles[0].side} alone` : "";
+  if (weight === null) return agreed ? `${score(owns[0], 1)} (${whose} own)` : `each bundle's own: ${each}`;
+  if (agreed && weight === owns[0]) return `${score(weight, 1)} (${whose} own)`;
+  return agreed ? `${score(weight, 1)} (${whose} own is ${score(owns[0], 1)})${only}` : `${score(weight, 1)} for both (their own: ${each})`;
 }
 
 function timeField(context) {

@@ -11,6 +11,7 @@ import { addedTo, isChanged, secondsOf } from "./asking.js";
 import { popularPicker } from "./picking.js";
 import { strip } from "./strip.js";
 
+const UNREAD = "This model reads no history: what is added or taken out here only decides what the list leaves out.";
 const FIRST = 25; // items that are drawn at first, and by every "Show more"
 
 /** Returns the card and `show(person)`, `loading()`, `error(error, retry)`. */
@@ -114,7 +115,8 @@ export function historyCard(context) {
   }
 
   function nothing() {
-    const text = person.id ? "Add items to see what it would change." : "Pick items this person likes, and see the list change.";
+    const picking = person.id ? "Add items to see what it would change." : "Pick items this person likes, and see the list change.";
+    const text = context.bundle().reads_history ? picking : UNREAD;
     const focus = focused(body);
     view.show(h("p", { class: "muted history-note" }, text), picker());
     refocus(body, focus);
@@ -131,8 +133,8 @@ export function historyCard(context) {
     const more = rows.length - shown;
     const late = state.at ? rows.filter((row) => row.timestamp >= until).length : 0;
     view.show(
-      late > 0 && h("p", { class: "note" }, `${count(late, "item")} ${late === 1 ? "is" : "are"} later than the query and not used.`),
-      !bundle.reads_history && h("p", { class: "note" }, "This model reads no history: what is changed here decides only what is left out."),
+      late > 0 && bundle.reads_history && h("p", { class: "note" }, tooLate(late, late === rows.length && person.total <= rows.length)),
+      !bundle.reads_history && h("p", { class: "note" }, UNREAD),
       strip(rows, { gone, scale: bundle.rating_scale }),
       added.length > 0 && group("Added here", added.map(line)),
       [...days].map(([name, some]) => group(days.size > 1 || added.length || name !== "Stored" ? name : "", some.map(line))),
@@ -150,6 +152,11 @@ export function historyCard(context) {
     loading: () => view.loading({ rows: 10 }),
     error: (error, retry) => view.error(error, retry),
   };
+}
+
+function tooLate(late, all) {
+  if (all) return "The date of the query is before all of this history: none of it is used.";
+  return `${count(late, "item")} ${late === 1 ? "is" : "are"} later than the query and not used.`;
 }
 
 function group(name, lines) {

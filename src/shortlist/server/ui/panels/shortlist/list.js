@@ -5,6 +5,7 @@ import { h, mayMove } from "../../dom.js";
 import { count, nameOf, score } from "../../format.js";
 import { stateful } from "../../states.js";
 import { itemCell } from "../../widgets/item.js";
+import { moved } from "../../widgets/move.js";
 
 /**
  * Returns the card with `show(answer)`, `loading()`, `stale()`, `error(error, retry)`.
@@ -62,15 +63,15 @@ function table(answer, bundle, { context, onwhy, whyOf }) {
   const head = bundle.utility?.head ?? "rating";
   const scale = bundle.rating_scale ?? bundle.heads?.find((one) => one.column === head)?.scale;
   const rated = items.some((item) => typeof item[head] === "number");
-  const ranked = items.some((item) => item.retrieval_rank !== undefined && item.source !== "popular");
-  const span = (name) => [Math.min(...items.map((item) => item[name])), Math.max(...items.map((item) => item[name]))];
+  // Without a second stage the order, the rank and the score are retrieval's own: once is enough.
+  const ranked = bundle.stages?.ranking !== false && items.some((item) => item.retrieval_rank !== undefined && item.source !== "popular");
   const columns = [
     { head: "#", label: "Rank", class: "number list-rank", cell: (item) => item.rank },
     { head: "Item", class: "list-item", cell: (item) => itemCell(context, item, bundle), row: true },
     ranked && { head: "Retrieved", label: "Rank by retrieval alone, and how far ranking moved it", class: "list-move", short: "Retrieved", cell: movement },
-    rated && { head: `Predicted ${head}`, class: "number list-rated", short: head[0].toUpperCase() + head.slice(1), cell: (item) => metered(item[head], scale ?? span(head)) },
-    { head: "Score", class: "number list-score", short: "Score", cell: (item) => metered(item.score, span("score")) },
-    { head: "Retrieval", label: "Score of retrieval", class: "number list-retrieval", cell: (item) => metered(item.retrieval_score, span("retrieval_score")) },
+    rated && { head: `Predicted ${head}`, class: "number list-rated", short: head[0].toUpperCase() + head.slice(1), cell: (item) => metered(item[head], scale) },
+    { head: "Score", class: "number list-score", short: "Score", cell: (item) => score(item.score) },
+    ranked && { head: "Retrieval", label: "Score of retrieval", class: "number list-retrieval", cell: (item) => score(item.retrieval_score) },
     { head: "Source", class: "list-source", cell: (item) => h("span", { class: item.source === "popular" ? "badge badge-warn" : "badge" }, item.source) },
     { head: "", label: "Actions", class: "list-actions", cell: (item) => actions(item, bundle, { context, onwhy, open: whyOf(item) !== null }) },
   ].filter(Boolean);
@@ -105,21 +106,15 @@ function heading(column) {
 
 function movement(item) {
   if (!item.retrieval_rank) return "–";
-  const up = item.retrieval_rank - item.rank;
-  const way = up > 0 ? ["move-up", `▲ ${up}`, `up ${up}`] : up < 0 ? ["move-down", `▼ ${-up}`, `down ${-up}`] : ["move-none", "=", "no change"];
-  return h(
-    "span",
-    { class: "move" },
-    h("span", { class: "move-from" }, item.retrieval_rank),
-    h("span", { class: way[0], "aria-hidden": "true" }, way[1]),
-    h("span", { class: "visually-hidden" }, `, ${way[2]}`),
-  );
+  return h("span", { class: "move" }, h("span", { class: "move-from" }, item.retrieval_rank), moved(item.retrieval_rank - item.rank));
 }
 
-function metered(value, [least, most]) {
+/** A figure, with a bar where it has a scale of its own; what has none is no length. */
+function metered(value, scale) {
   if (typeof value !== "number") return "–";
-  const part = most > least ? (value - least) / (most - least) : 1;
-  return [score(value), h("span", { class: "meter", "aria-hidden": "true", style: { "--value": 0.04 + 0.96 * Math.max(0, Math.min(1, part)) } })];
+  if (!scale || scale[1] <= scale[0]) return score(value);
+  const part = (value - scale[0]) / (scale[1] - scale[0]);
+  return [score(value), h("span", { class: "meter", "aria-hidden": "true", style: { "--value": 0.08 + 0.92 * Math.max(0, Math.min(1, part)) } })];
 }
 
 function actions(item, bundle, { context, onwhy, open }) {

@@ -57,17 +57,23 @@ export function whoCard(context) {
       );
       replace(
         facts,
-        h("p", { class: "muted" }, "Nobody the model knows."),
+        h("p", { class: "muted" }, newcomer(context.bundle())),
         links.length > 0 && h("p", { class: "row small muted" }, "Or look at", links),
       );
     } else if (!person.known) {
-      const told = "This id is not in the bundle: popular items, unless there is a history.";
+      const unless = context.bundle().reads_history ? ", unless there is a history" : "";
+      const told = `This id is not in the bundle: popular items${unless}.`;
       replace(facts, h("p", { class: "row" }, h("span", { class: "badge badge-warn" }, "unknown"), h("span", { class: "muted" }, told)));
     } else {
       replace(facts, h("p", {}, aboutLine(person.user) || h("span", { class: "muted" }, "Known by the id alone.")));
     }
   }
   return { element, show };
+}
+
+function newcomer(bundle) {
+  if (bundle.reads_history) return "A person without a history: popular items, until you add some to it.";
+  return "A person the model has never met gets popular items.";
 }
 
 function aboutLine(row) {

@@ -6,13 +6,17 @@ import { h, replace } from "../../dom.js";
 import { change as signed, day, nameOf, plain, score } from "../../format.js";
 import { stateful } from "../../states.js";
 import { bars } from "../../widgets/bars.js";
+import { moved } from "../../widgets/move.js";
 
 const FIRST = 6;
 const GROUPS = [
-  ["What the person did", (change) => change.kind === "history" && change.item_id !== null],
-  ["What else is known of the person", (change) => change.kind === "query" || (change.kind === "history" && change.item_id === null)],
+  ["What the person did", (change) => change.kind === "history"],
+  ["What else is known of the person", (change) => change.kind === "query"],
   ["What is known of the item", (change) => change.kind === "item"],
 ];
+
+/** All of a history at once weighs more than any one thing: it is told in figures, and not drawn. */
+const isWhole = (row) => row.of.kind === "history" && row.of.item_id === null;
 
 /** The explanation of one item. bodyOf(): the request that the shortlist answers, as it is now. */
 export function whyCard(context, { bodyOf }) {
@@ -54,7 +58,7 @@ export function whyCard(context, { bodyOf }) {
       told.length === 0 && h("p", {}, "Nothing that can be taken away alone changes this item’s score."),
       GROUPS.map(([caption, holds]) => {
         const some = told.filter((row) => holds(row.of)).sort((one, other) => one.score_change - other.score_change);
-        return some.length > 0 && reasons(caption, some, item, bundle);
+        return some.length > 0 && reasons(caption, some, told, item, bundle);
       }),
       unasked.length > 0 && h("p", { class: "small" }, "Without ", names(unasked), " the model would not be asked: popular items would stand here."),
       still.length > 0 && h("p", { class: "small muted" }, "No effect: ", names(still), "."),
@@ -77,10 +81,13 @@ function sum(item, bundle, weight) {
   );
 }
 
-/** The reasons of a group, the strongest first; those beyond the first few when asked for. */
-function reasons(caption, rows, item, bundle) {
+/** The reasons of a group, the strongest first; those beyond the first few when asked for. told: of all groups. */
+function reasons(caption, all, told, item, bundle) {
+  const rows = all.filter((row) => !isWhole(row));
   const draw = (some) =>
     bars(some, {
+      scale: told.filter((row) => !isWhole(row)),
+      apart: all.filter(isWhole),
       caption,
       shown: true,
       heads: ["Without", "Speaks for it, or against it"],
@@ -94,19 +101,18 @@ function reasons(caption, rows, item, bundle) {
     });
   if (rows.length <= FIRST + 1) return h("div", { class: "why-bars" }, draw(rows));
   const box = h("div", { class: "why-bars" });
-  const all = h("button", { type: "button", class: "button button-small", onclick: () => replace(box, draw(rows)) }, `${rows.length - FIRST} weaker ones`);
-  return replace(box, draw(rows.slice(0, FIRST)), all);
+  const rest = h("button", { type: "button", class: "button button-small", onclick: () => replace(box, draw(rows)) }, `${rows.length - FIRST} weaker ones`);
+  return replace(box, draw(rows.slice(0, FIRST)), rest);
 }
 
 function rankThen(row, item) {
   if (row.rank === null) return h("span", { class: "move-down" }, "gone", h("span", { class: "visually-hidden" }, ": not retrieved"));
   if (row.rank === item.rank) return row.rank;
-  const worse = row.rank > item.rank;
-  return [h("span", { class: worse ? "move-down" : "move-up", "aria-hidden": "true" }, worse ? "▼ " : "▲ "), row.rank];
+  return h("span", { class: "move" }, h("span", { class: "move-from" }, row.rank), moved(item.rank - row.rank));
 }
 
 function labelOf(change, item, bundle) {
-  if (change.kind === "history" && change.item_id === null) return "the whole history";
+  if (change.kind === "history" && change.item_id === null) return "all of the history at once";
   if (change.kind === "history") {
     const rated = typeof change.rating === "number" ? `rated ${change.rating}` : "";
     return [nameOf(change, bundle), rated && h("span", { class: "muted small" }, ` ${rated}`)];
