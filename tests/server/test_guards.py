@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from shortlist.errors import ShortlistError
-from shortlist.server.guards import ADMIN, Keys, add_key
+from shortlist.server.guards import ADMIN, USE, Guard, Keys, add_key
+from shortlist.server.problems import Trouble
 from shortlist.server.running import require_safe
 from shortlist.server.settings import Settings
 
@@ -65,6 +66,39 @@ def test_a_page_elsewhere_cannot_ask(client: Any) -> None:
     assert (
         "access-control-allow-origin" not in client.get("/v1/items", headers={"origin": "http://x"}).headers
     )
+
+
+def test_a_host_is_a_name_and_perhaps_a_port() -> None:
+    guard = Guard(Settings(sides=()))
+    for host in (b"localhost", b"LOCALHOST:80", b"127.0.0.1:8000", b"localhost:", b"[::1]", b"[::1]:8000"):
+        guard.require({b"host": host}, USE)
+    for host in (
+        *(
+            b"localhost:80@evil.com",
+            b"localhost:evil.com",
+            b"localhost@evil.com",
+            b"evil.com:80",
+            b"evil.com",
+        ),
+        *(
+            b"[127.0.0.1]evil",
+            b"[::1]evil:80",
+            b"[::1",
+            b"::1",
+            b"::1:80",
+            b"[localhost]",
+            b"localhost:80:80",
+        ),
+        *(b"127.0.0.1:80:evil", b"localhost/evil", b"localhost\xa0", b" localhost", b"", b":80", b"[]"),
+        *(b"localhost\n", b"localhost.evil.com", b"localhost,evil.com", b"localhost:\xb2"),
+    ):
+        with pytest.raises(Trouble) as refused:
+            guard.require({b"host": host}, USE)
+        assert refused.value.status == 421, host
+    guard = Guard(Settings(sides=(), hosts=("shop_1.Example",)))
+    guard.require({b"host": b"shop_1.example:443"}, USE)
+    with pytest.raises(Trouble, match="this server is not 'localhost'"):
+        guard.require({b"host": b"localhost:80"}, USE)
 
 
 def test_named_pages_may_ask(serve: Any) -> None:

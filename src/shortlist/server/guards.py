@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ _CLOSE = ((b"connection", b"close"),)
 _FORWARDED = frozenset(
     {b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip"}
 )  # a proxy brought it from elsewhere
+_HOST = re.compile(rb"(?:\[([0-9a-f]*:[0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]*)?")
 _HELD = 64  # bodies of the greatest length that may be on their way at one time
 
 
@@ -120,8 +122,9 @@ class Guard:
 
     def require(self, headers: Headers, role: str) -> None:
         """Trouble where whoever sent these headers may not do what needs a role ("": anybody may)."""
-        if self.hosts and (host := _host(headers.get(b"host", b""))) not in self.hosts:
-            raise Trouble(421, f"this server is not {host!r}", hint="shortlist serve --allow-host NAME")
+        if self.hosts and (host := _host(given := headers.get(b"host", b""))) not in self.hosts:
+            name = host or given.decode("latin-1")
+            raise Trouble(421, f"this server is not {name!r}", hint="shortlist serve --allow-host NAME")
         if not role or self.keys is None:
             own = self.settings.local and not self.settings.open and not _FORWARDED & headers.keys()
             if role == ADMIN and not own:
@@ -185,8 +188,6 @@ class Guard:
 
 
 def _host(given: bytes) -> str:
-    """The name of a Host header, without the port."""
-    text = given.decode("latin-1").lower()
-    if text.startswith("["):
-        return text[1:].split("]")[0]
-    return text.rsplit(":", 1)[0] if text.count(":") == 1 else text
+    """The name of a Host header, without the port; "" of what is no name with or without a port."""
+    found = _HOST.fullmatch(given.lower())
+    return (found[1] or found[2]).decode() if found else ""
