@@ -137,6 +137,32 @@ def test_every_change_is_a_direct_call(pulled: sl.Recommender, weights: Utility 
     np.testing.assert_allclose(found.score_changes, found.scores - base, **CLOSE)
 
 
+@pytest.mark.parametrize("shift", [5_000, -500], ids=["later than stored", "earlier than stored"])
+def test_an_unknown_user_asks_at_the_same_time(reads: sl.Recommender, shift: int) -> None:
+    """The changed call stands where the told history does, not at the time stored of the user."""
+    user = reads.users.vocabulary.values[3]
+    stored = int(reads.users.columns["timestamp"][3])
+    told = {
+        "user_id": user,
+        "history": reads.items.ids[[4, 2]].tolist(),
+        "history_timestamp": [stored + shift, stored + shift - 9],
+    }
+    found = reads.explain(told, 3, filter_seen=False)
+    named = reads.explain(told | {"timestamp": stored + shift + 1}, 3, filter_seen=False)
+    place, same = (index_of(one, name="user_id") for one in (found, named))
+    np.testing.assert_allclose(found.scores[place], named.scores[same], **CLOSE)
+    assert found.ranks[place].tolist() == named.ranks[same].tolist()
+
+
+def test_what_is_left_out_stays_left_out_in_changed_calls(pulled: sl.Recommender) -> None:
+    free = pulled.explain({"user_id": "u0"}, 3, latest=3)
+    gone = free.slate["item_id"][0]
+    found = pulled.explain({"user_id": "u0"}, 3, latest=3, exclude=[gone])
+    assert gone not in found.slate["item_id"] and (found.ranks <= found.candidates).all()
+    alone = pulled.recommend([{"user_id": "u0"}], 3, exclude=[[gone]])
+    assert found.slate["item_id"].tolist() == alone["item_id"].tolist()
+
+
 def test_what_is_missing_cannot_be_taken_away(pulled: sl.Recommender) -> None:
     found = pulled.explain({"user_id": "u1"}, 2)
     assert not [change for change in found.changes if change.name == "age"]

@@ -245,6 +245,10 @@ def _stored(call: _Call) -> dict[str, Any]:
         vector = own.ndim == 2 and own.dtype.kind == "f" and name not in recommender.schema.query
         if name not in given and not vector and not is_missing(own)[0]:
             [stored[name]] = plain_values(own)
+    if "timestamp" in stored and recommender.events is not None:
+        stored["timestamp"] = int(
+            call.asked.times[0]
+        )  # what was asked about may be later than what is stored
     return stored
 
 
