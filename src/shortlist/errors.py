@@ -23,6 +23,7 @@ prints both.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -135,3 +136,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     start = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
     return f"{start}known: {shown}" if names else start.strip()
+
+
+_REFUSED = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room: no more may be written in your name",
+    errno.EFBIG: "the system allows no file of this size here (ulimit -f)",
+    errno.EACCES: "may you write there?",
+    errno.EROFS: "may you write there?",
+}
+
+
+def what_to_do(error: OSError) -> str:
+    """What to do where the system refuses to write, or "" where that is not known."""
+    return _REFUSED.get(error.errno or 0, "" if error.errno else "is there room on the disk?")

@@ -116,6 +116,19 @@ def test_an_interrupted_save_leaves_the_old_bundle(copy: Path, monkeypatch: pyte
     assert os.listdir(copy.parent) == ["copy"]
 
 
+def test_what_the_system_refuses_is_told_with_the_path(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(27, "File too large")  # as a write says it: of which file, it does not
+
+    before = (copy / "manifest.json").read_bytes()
+    monkeypatch.setattr("shortlist.bundle.writing.save_array", full)
+    with pytest.raises(BundleError, match=rf"cannot write {copy}: File too large") as said:
+        bundle.load(copy).save(copy)
+    assert "no file of this size" in said.value.hint
+    assert (copy / "manifest.json").read_bytes() == before
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+
+
 def test_parts_have_names(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="has the part 'model'"):
         bundle.save(bundle.load(saved), {"models": Part({}, None)}, tmp_path / "x")  # type: ignore[arg-type]

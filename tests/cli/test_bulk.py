@@ -95,6 +95,19 @@ def test_what_is_there_stays(cli: Cli, run: Path, tmp_path: Path, refused: Calla
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
 
 
+def test_what_one_user_is_or_did_is_not_everybodys(
+    cli: Cli, run: Path, tmp_path: Path, refused: Callable[..., None]
+) -> None:
+    path = tmp_path / "x.csv"
+    for words in (("--all-users",), ("--users", tmp_path / "some.txt")):
+        (tmp_path / "some.txt").write_text("4\n7\n")
+        said = cli("recommend", run, *words, "--context", "user_id=7", "-o", path)
+        refused(said, "user_id cannot be the same for all users", "--users FILE")
+        said = cli("recommend", run, *words, "--context", "history=1|2", "-o", path)
+        refused(said, "history is what one user did")
+    assert not path.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -35,6 +35,11 @@ def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException, *flags: str) ->
     [
         (DataError("a row is wrong", hint="repair it"), 1, ["error: a row is wrong", "hint: repair it"]),
         (PermissionError(13, "Permission denied", "there"), 1, ["error: there: Permission denied"]),
+        (
+            OSError(27, "File too large", "there"),
+            1,
+            ["error: there: File too large", "hint: the system allows"],
+        ),
         (MemoryError(), 1, ["out of memory"]),
         (ModuleNotFoundError("no jax", name="jax.numpy"), 1, ["'jax'", "pip install '.[train]'"]),
         (ModuleNotFoundError("no implicit", name="implicit"), 1, ["'.[baselines]'"]),

@@ -11,7 +11,7 @@ import pytest
 
 from shortlist import bundle
 from shortlist.bundle.live import open_live
-from shortlist.cli.index import about
+from shortlist.cli.index import _kept, about
 
 Cli = Callable[..., Any]
 
@@ -107,6 +107,12 @@ def test_the_command_line_is_told_its_own_words(
         said = cli("index", "remove", used, "--item", "4")
         refused(said, "is being changed", "recommend, score and index stats work now")
         assert "open_live" not in said.err
+
+
+def test_one_item_is_one_item() -> None:
+    facts = {"removed": 0, "version": 1, "operations": 1, "stored_bytes": 5}
+    said = [dict(_kept({**facts, "delta": count}))["since built"] for count in (0, 1, 2)]
+    assert [line.split(" new")[0] for line in said] == ["0 items", "1 item", "2 items"]
 
 
 def test_stats_are_lines_to_read(cli: Cli, used: Path, new: Path) -> None:

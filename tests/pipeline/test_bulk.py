@@ -6,7 +6,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,6 @@ from shortlist.errors import DataError, RequestError
 from shortlist.index.exact import ExactIndex
 from shortlist.pipeline import bulk
 from shortlist.pipeline.bulk import (
-    fingerprint,
     in_order,
     recommend_all,
     shortlists,
@@ -136,6 +135,57 @@ def test_what_cannot_be_asked(joint: Recommender, tmp_path: Path) -> None:
     assert not (tmp_path / "x.parquet").exists()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"context": {"user_id": "u7"}}, "user_id cannot be the same for all users"),
+        ({"context": {"history": ["i00"]}}, "history is what one user did"),
+        ({"context": {"timestamp": 7, "history_rating": [1.0]}}, "history_rating is what one user did"),
+        ({"context": [("timestamp", 7)]}, "context must be columns by name"),
+        ({"block": -5}, "block must be a whole number, 0 or more, got -5"),
+        ({"block": True}, "block must be a whole number"),
+        ({"threads": -1}, "threads must be a whole number, 0 or more, got -1"),
+        ({"threads": 1.5}, "threads must be a whole number"),
+        ({"users": "u7"}, "users must be a list of user ids, got 'u7'"),
+        ({"users": 7}, "users must be a list"),
+        ({"users": ["u7", None]}, r"users\[1\]: expected a user id, got None"),
+        ({"users": ["u7", "a\ud800"]}, r"users\[1\]: 'a\\ud800' is no text.* stands at 1"),
+        ({"where": ["year > 1", "year < 9"]}, "where is one predicate for all users"),
+        ({"only": [["i00"], ["i01"]]}, r"only\[0\] is \['i00'\], but only holds for all users"),
+        ({"exclude": ["i00", None]}, r"exclude\[1\] is None"),
+        ({"exclude": [1.5]}, r"exclude\[0\]: expected an item id"),
+    ],
+)
+def test_what_cannot_hold_for_all_users(
+    joint: Recommender, tmp_path: Path, wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RequestError, match=said):
+        recommend_all(joint, tmp_path / "x.csv", **{"k": 3, "block": 2, **wrong})
+    with pytest.raises(RequestError, match=said):
+        list(shortlists(joint, **{"k": 3, "block": 2, **wrong}))
+    if {"block", "threads"} & wrong.keys():
+        with pytest.raises(RequestError, match=said):
+            similar_all(joint, tmp_path / "x.csv", **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ids_are_texts_or_numbers_out_of_anything(joint: Recommender, tmp_path: Path) -> None:
+    recommend_all(joint, tmp_path / "x.parquet", 1, users=iter([7, np.int64(8), "é"]), only=iter(ITEM_IDS))  # type: ignore[arg-type]
+    assert [row["user_id"] for row in table(tmp_path / "x.parquet")] == ["7", "8", "é"]
+    recommend_all(joint, tmp_path / "y.parquet", 1, exclude="i00", context={"timestamp": float("nan")})
+
+
+@pytest.mark.parametrize("approximate", [False, True])
+def test_no_items_make_a_table_of_names(joint: Recommender, tmp_path: Path, approximate: bool) -> None:
+    if approximate:
+        joint = replace(joint, index=Nearly.of(np.asarray(joint.item_vectors)))
+    none = joint.remove_items(ITEM_IDS)
+    assert similar_all(none, tmp_path / "x.csv", 3)[:2] == (0, 0)
+    assert (tmp_path / "x.csv").read_text() == "item_id,neighbour_id,rank,score\n"
+    assert similar_all(none, tmp_path / "x.parquet", 3).rows == 0
+    assert pl.read_parquet(tmp_path / "x.parquet").columns == ["item_id", "neighbour_id", "rank", "score"]
+
+
 @pytest.mark.parametrize("k", [1, 4, 40])
 def test_neighbours_are_those_of_each_item(joint: Recommender, tmp_path: Path, k: int) -> None:
     done = similar_all(joint, tmp_path / "x.parquet", k, block=7)
@@ -166,12 +216,17 @@ class Nearly(ExactIndex):
     """An index that says it is approximate, and counts what it was asked."""
 
     asked = 0
+    looked_at: ClassVar[set[int]] = set()
 
     @property
     def kind(self) -> str:
         return "ann"
 
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "exact_below": 0, "recall_k": 0}
+
     def search(self, *given: Any, **more: Any) -> Any:
+        Nearly.looked_at.add(given[1])
         Nearly.asked += 1
         return super().search(*given, **more)
 
@@ -181,10 +236,13 @@ def test_neighbours_come_out_of_an_approximate_index(joint: Recommender, tmp_pat
     near = replace(joint, index=Nearly.of(joint.item_vectors))
     similar_all(near, tmp_path / "x.parquet", 2)
     assert Nearly.asked > 0
+    Nearly.looked_at.clear()
     found = pl.read_parquet(tmp_path / "x.parquet")
     for item in ITEM_IDS:
         alone, mine = near.similar_items(item, 2), found.filter(item_id=item)
         assert mine["score"].to_list() == pytest.approx(alone["score"].tolist(), abs=1e-6)
+    similar_all(near, tmp_path / "y.csv", 2)
+    assert len(Nearly.looked_at) == 1  # one at a time and all at once look at as many
 
 
 def test_neighbours_without_vectors(ranker_only: Recommender, tmp_path: Path) -> None:
@@ -198,18 +256,6 @@ def test_seconds_are_those_of_a_slice(joint: Recommender, monkeypatch: pytest.Mo
     monkeypatch.setattr(bulk, "_SLICE", 3)
     monkeypatch.setattr(bulk, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert similar_seconds(joint, 2, threads=2) == pytest.approx(1.25 * len(ITEM_IDS) / 6)
-
-
-def test_a_fingerprint_tells_recommenders_apart(joint: Recommender) -> None:
-    seen = replace(joint.users, seen=joint.users.seen.rows(np.arange(len(USER_IDS))[::-1]))
-    others = [
-        replace(joint, utility=Utility(0.7)),
-        replace(joint, users=seen),
-        replace(joint, item_vectors=np.asarray(joint.item_vectors) + 1),
-        replace(joint, provenance={"seconds": 1.5}),
-    ]
-    assert len({fingerprint(joint), *map(fingerprint, others)}) == 5
-    assert fingerprint(joint) == fingerprint(replace(joint))
 
 
 def test_few_blocks_are_begun_ahead() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -164,6 +165,76 @@ def test_what_is_damaged_is_made_again(whole: tuple[str, bytes], tmp_path: Path,
     assert asked.path.read_bytes() == whole[1]
 
 
+def lines_of(asked: Target) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in asked.journal.read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize("field", ["answers", "rows", "end", "crc"])
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("value", [-1, 0, 1, 2, 5, 12, 23, 24, 10**6, 2**63, 10**30, None, "4", 4.5])
+def test_a_line_that_was_altered_is_done_again(tmp_path: Path, field: str, number: int, value: Any) -> None:
+    asked = target(tmp_path, ".csv")
+    interrupted(asked)
+    lines = lines_of(asked)
+    if lines[number][field] == value:
+        return
+    lines[number][field] = value
+    asked.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = write(asked, blocks)
+    found = pl.read_csv(asked.path)["score"].to_list()
+    assert found == pytest.approx([0.1 * n for n in range(TOTAL) for _ in range(n % 3)], abs=1e-6)
+    assert done == Written(TOTAL, len(found), asked.path.stat().st_size, EACH * (number - 1))
+
+
+def test_lines_of_another_order_or_run_are_done_again(tmp_path: Path) -> None:
+    asked, other = target(tmp_path, ".jsonl"), target(tmp_path, ".jsonl", where="x")
+    for change in (
+        lambda ls: [ls[0], ls[2], ls[1]],
+        lambda ls: [ls[0], ls[2]],
+        lambda ls: [ls[0], ls[1], ls[1]],
+    ):
+        interrupted(asked)
+        lines = asked.journal.read_bytes().splitlines()
+        asked.journal.write_bytes(b"\n".join(change(lines)) + b"\n")
+        assert write(asked, blocks).resumed in (0, EACH)
+        asked.path.unlink()
+    interrupted(other)
+    head = json.dumps({"question": dict(asked.question)}).encode()
+    other.journal.write_bytes(b"\n".join([head, *other.journal.read_bytes().splitlines()[1:]]) + b"\n")
+    assert write(asked, blocks).resumed == 0
+
+
+@pytest.mark.parametrize("said", [b"[22,", b"[23,1,", b'{"answers":23}', b"[null,"])
+def test_an_end_that_was_altered_is_not_believed(tmp_path: Path, said: bytes) -> None:
+    asked = target(tmp_path, ".csv")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(resumable, "_clear", dies)
+        with pytest.raises(Killed):
+            write(asked, blocks)
+    kept = asked.journal.read_bytes()
+    asked.journal.write_bytes(kept.replace(b'"whole":[23,', b'"whole":' + said))
+    assert asked.journal.read_bytes() != kept
+    with pytest.raises(DataError, match="exists already"):
+        write(asked, blocks)
+    asked.journal.write_bytes(kept)
+    assert write(asked, blocks).resumed == TOTAL
+
+
+def test_a_run_that_is_stopped_at_its_first_journal_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resumable, "_append", lambda *_: dies(0))
+    with pytest.raises(Killed):
+        write(target(tmp_path), blocks)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_question_with_no_number_is_the_same_again(tmp_path: Path) -> None:
+    asked = target(tmp_path, ".csv", context={"age": float("nan")})
+    interrupted(asked)
+    assert write(asked, blocks).resumed > 0
+
+
 def test_what_was_asked_otherwise_is_refused(whole: tuple[str, bytes], tmp_path: Path) -> None:
     interrupted(target(tmp_path, whole[0]))
     kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -189,7 +260,7 @@ def test_what_is_there_is_kept_unless_forced(whole: tuple[str, bytes], tmp_path:
     assert asked.path.read_bytes() == whole[1]
 
 
-def dies(done: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def dies(_: object) -> Iterator[tuple[int, dict[str, Any]]]:
     raise Killed
 
 

@@ -101,8 +101,9 @@ def test_what_could_not_be_written_is_not_there(
         return real(*given)
 
     monkeypatch.setattr(os, call, full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as said:
         journal.append(b"lost")
+    assert said.value.filename == str(path)  # which the system does not say
     assert path.read_bytes() == whole
     assert journal.append(b"kept") == 12
     assert [record.payload for record in read(path).records[-2:]] == [PAYLOADS[-1], b"kept"]

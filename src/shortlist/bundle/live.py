@@ -14,7 +14,7 @@ from pathlib import Path
 
 from shortlist.bundle.journals import JOURNAL, LOCK, head_of, journal_of, misplaced
 from shortlist.bundle.moments import identity, of_one_moment
-from shortlist.bundle.placing import written
+from shortlist.bundle.placing import Refused, written
 from shortlist.bundle.reading import folder_of, inspect, load
 from shortlist.errors import BundleError, ShortlistError
 from shortlist.pipeline.live import Live, Store, Version, replayed
@@ -139,11 +139,12 @@ def _compacted(folder: Path, close: Callable[[], None], version: Version) -> tup
     except BaseException as error:
         for lock in locks:
             lock.release()
-        if isinstance(error, OSError):
+        refused = error.error if isinstance(error, Refused) else error
+        if isinstance(refused, OSError):
             raise BundleError(
-                f"{folder} cannot be written anew: {error}",
+                f"{folder} cannot be written anew: {refused.strerror or refused}",
                 hint="all operations are kept; make room on the disk, if that is why, and open it again",
-            ) from error
+            ) from refused
         raise
     return opened.now, opened.store
 

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from shortlist.errors import BundleError, what_to_do
+
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
@@ -18,8 +20,24 @@ def written(path: Path, write: Callable[[Path], None]) -> None:
     """Write a folder beside `path`, then put it there; what was there is gone.
 
     Whoever is interrupted, or killed, leaves what was there before; of several who write at once the last
-    one stays.
+    one stays. Raises BundleError where the system refuses to write.
     """
+    try:
+        _written(path, write)
+    except (OSError, Refused) as error:
+        refused = error.error if isinstance(error, Refused) else error  # of a folder within this one
+        raise Refused(path, refused) from refused
+
+
+class Refused(BundleError):
+    """The system refuses to write."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"cannot write {path}: {error.strerror or error}", hint=what_to_do(error))
+        self.error = error
+
+
+def _written(path: Path, write: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:

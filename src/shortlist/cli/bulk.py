@@ -44,9 +44,10 @@ def require_output(output: Path | None) -> None:
 def foretell(recommender: Recommender, k: int, threads: int, *, quiet: bool) -> None:
     """Say how long the neighbours of every item will take, where it is long: each is compared with all."""
     from shortlist.pipeline.bulk import similar_seconds
+    from shortlist.pipeline.scoring import all_compared
 
-    index, items = recommender.index, len(recommender.items)
-    if quiet or items < _MANY or (index is not None and index.kind != "exact"):
+    items = len(recommender.items)
+    if quiet or items < _MANY or not all_compared(recommender.index):
         return
     seconds = similar_seconds(recommender, k, threads=threads)
     note(

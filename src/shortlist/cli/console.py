@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import sys
@@ -14,7 +13,7 @@ from unicodedata import bidirectional, category
 import typer
 from typer.core import TyperGroup
 
-from shortlist.errors import MissingExtra, ShortlistError
+from shortlist.errors import MissingExtra, ShortlistError, what_to_do
 
 OK, PROBLEM, USAGE, FOUND, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 EXIT_CODES = f"""\b
@@ -94,8 +93,7 @@ def _say(error: BaseException) -> int:
         fail(str(error), _in_a_shell(error.hint))
     elif isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        hints = {errno.ENOSPC: "make room on the disk", errno.EACCES: "may you write there?"}
-        fail(f"{place}{error.strerror or error}", hints.get(error.errno or 0, ""))
+        fail(f"{place}{error.strerror or error}", what_to_do(error))
     return PROBLEM
 
 

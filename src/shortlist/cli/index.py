@@ -220,10 +220,9 @@ def about(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _kept(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What became of the items since."""
-    yield (
-        "since built",
-        f"{facts.get('delta', 0):,} items new or changed, {facts.get('removed', 0):,} removed",
-    )
+    changed = facts.get("delta", 0)
+    items = "item" if changed == 1 else "items"
+    yield "since built", f"{changed:,} {items} new or changed, {facts.get('removed', 0):,} removed"
     yield "version", f"{facts['version']:,}; operations in the journal: {facts['operations']:,}"
     yield "files", f"{_amount(facts['stored_bytes'])} of vectors, index and journal"
 

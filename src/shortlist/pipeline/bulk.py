@@ -24,11 +24,14 @@ from shortlist._typing import Array, Floats, Ints, Longs
 from shortlist.data.blocks import Columns, Texts, require_ending
 from shortlist.errors import RequestError
 from shortlist.pipeline.blas import one_thread
+from shortlist.pipeline.histories import TOLD
+from shortlist.pipeline.identity import fingerprint
 from shortlist.pipeline.neighbours import nearest
-from shortlist.pipeline.questions import Ids, require_k
+from shortlist.pipeline.questions import Ids, id_list, is_list, require_k
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.resumable import Target, Tell, Written, write
-from shortlist.pipeline.scoring import NEAR
+from shortlist.pipeline.scoring import NEAR, all_compared
+from shortlist.pipeline.scoring import unit as at_length_one
 from shortlist.pipeline.slate import Slate
 from shortlist.state.seen import Seen
 
@@ -59,23 +62,36 @@ def shortlists(
 
     Args:
         users: ids; all that the recommender knows where None.
-        k, filters: as in `Recommender.recommend`; they hold for all users.
-        context: columns of the query by name, the same value for all, such as timestamp.
+        k, filters: as in `Recommender.recommend`; they hold for all users, so none is a list of one each.
+        context: columns of the query by name, the same value for all, such as timestamp: not user_id, nor
+            what tells a history.
         threads: blocks worked on at a time (0: as many as there are processors, 8 at most).
         block: users a block (0: as many as give a table of moderate size).
 
     Raises RequestError as `Recommender.recommend` does.
     """
     require_k(k)
-    ids = _known(recommender) if users is None else users
+    _require_counts(threads=threads, block=block)
+    ids = _known(recommender) if users is None else _user_ids(users)
     size = block or _users_each(recommender, len(ids), k)
+    yield from _slates(recommender, ids, k, _shared(context), threads, size, _for_all(filters))
 
+
+def _slates(
+    recommender: Recommender,
+    ids: Sequence[str],
+    k: int,
+    context: Mapping[str, Any],
+    threads: int,
+    size: int,
+    filters: Mapping[str, Any],
+) -> Iterator[Slate]:
     def answer(start: int) -> Slate:
         asked = ids[start : start + size]
-        shared = {name: [value] * len(asked) for name, value in (context or {}).items()}
+        shared = {name: [value] * len(asked) for name, value in context.items()}
         return recommender.recommend({"user_id": list(asked), **shared}, k, **filters)
 
-    yield from in_order(answer, range(0, len(ids), size), threads)
+    return in_order(answer, range(0, len(ids), size), threads)
 
 
 def recommend_all(
@@ -112,12 +128,14 @@ def recommend_all(
     and where there are no users.
     """
     require_k(k)
+    _require_counts(threads=threads, block=block)
     require_ending(Path(path))
-    ids = _known(recommender) if users is None else users
+    ids = _known(recommender) if users is None else _user_ids(users)
     if not ids:
         raise RequestError("there are no users to recommend to", hint="give their ids in users")
-    lists = {"exclude": _listed(exclude), "only": _listed(only)}
-    filters = {**lists, "where": where, "filter_seen": filter_seen}
+    shared = _shared(context)
+    lists = _for_all({"exclude": exclude, "only": only})
+    filters = {**lists, **_for_all({"where": where}), "filter_seen": filter_seen}
     size = block or _users_each(recommender, len(ids), k)
     question = {
         "answers": "shortlists",
@@ -126,12 +144,12 @@ def recommend_all(
         "filter_seen": filter_seen,
         **{name: _digest(listed) for name, listed in lists.items() if listed is not None},
         "where": where,
-        "context": json.loads(json.dumps(dict(context or {}), default=str)),
+        "context": json.loads(json.dumps(shared, default=str)),
     }
 
     def blocks(done: int) -> Iterator[tuple[int, Columns]]:
         left = ids[done:]
-        slates = shortlists(recommender, left, k, context=context, threads=threads, block=size, **filters)
+        slates = _slates(recommender, left, k, shared, threads, size, filters)
         for start, slate in zip(range(0, len(left), size), slates, strict=True):
             asked = left[start : start + size]
             yield len(asked), _shortlist_columns(slate, asked)
@@ -155,6 +173,7 @@ def similar_all(
     What `Recommender.similar_items` says of each item. Arguments and errors are those of `recommend_all`.
     """
     require_k(k)
+    _require_counts(threads=threads, block=block)
     require_ending(Path(path))
     near, looked_at = _nearest(recommender, k)
     items = _compared(recommender)
@@ -162,7 +181,7 @@ def similar_all(
     question = {"answers": "neighbours", **_asked(recommender, path, identity, k, size)}
 
     def blocks(done: int) -> Iterator[tuple[int, Columns]]:
-        starts = range(done, len(items), size)
+        starts = range(done, max(1, len(items)), size)  # of no items one block, which has the columns' names
         found = in_order(lambda at: _neighbours(recommender, near, items[at : at + size], k), starts, threads)
         for start, columns in zip(starts, found, strict=True):
             yield len(items[start : start + size]), columns
@@ -281,10 +300,9 @@ def _nearest(recommender: Recommender, k: int) -> tuple[Near, int]:
     if stored is None:
         raise RequestError("this recommender has no item vectors to compare")
     vectors = np.asarray(stored)
-    lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
-    unit = np.asarray(vectors / lengths, np.float32)
+    unit = at_length_one(vectors)
     compared = _compared(recommender)
-    if index is None or index.kind == "exact":
+    if index is None or all_compared(index):
         left = unit if retired is None else unit[compared]
 
         def exact(items: Longs) -> tuple[Floats, Ints]:
@@ -292,13 +310,10 @@ def _nearest(recommender: Recommender, k: int) -> tuple[Near, int]:
             return unit, np.where(found >= 0, compared[found], -1).astype(np.int32)
 
         return exact, len(left)
-    allow = None if retired is None else ~retired
 
-    def approximate(items: Longs) -> tuple[Floats, Ints]:
+    def approximate(items: Longs) -> tuple[Floats, Ints]:  # looks at what `similar_items` does
         itself = Seen(np.arange(len(items) + 1), items.astype(np.int32))
-        return unit, index.search(
-            vectors[items], min(NEAR * k, len(unit)), allow=allow, exclude=itself
-        ).positions
+        return unit, index.search(index.vectors(items), min(NEAR * k, len(unit)), exclude=itself).positions
 
     return approximate, len(unit) // 16
 
@@ -317,28 +332,80 @@ def _asked(recommender: Recommender, path: str | Path, identity: str, k: int, bl
     }
 
 
-def fingerprint(recommender: Recommender) -> str:
-    """A hash of what decides a recommender's answers: items, users, vectors, graphs, order."""
-    digest = hashlib.sha256(json.dumps(recommender.provenance, sort_keys=True, default=str).encode())
-    digest.update(repr((recommender.utility, recommender.num_retrieved, recommender.seen_bonus)).encode())
-    for ids in (recommender.items.vocabulary.values, recommender.users.vocabulary.values):
-        digest.update(_digest(ids).encode())
-    seen, retired = recommender.users.seen, recommender.items.retired
-    arrays = (recommender.item_vectors, recommender.item_representations, seen.indptr, seen.indices, retired)
-    for array in arrays:
-        digest.update(b"-" if array is None else np.ascontiguousarray(np.asarray(array)).data)
-    return digest.hexdigest()
-
-
 def _digest(ids: Sequence[Any]) -> str:
     """How many ids, and which: a short hash of their texts."""
     digest = hashlib.sha256()
     for start in range(0, len(ids), _ROWS):
-        digest.update("".join(f"{name}\0" for name in ids[start : start + _ROWS]).encode())
+        digest.update(json.dumps(list(map(str, ids[start : start + _ROWS]))).encode())
     return f"{len(ids)} ids {digest.hexdigest()[:16]}"
 
 
-def _listed(ids: Ids | None) -> list[Any] | None:
-    if ids is None:
-        return None
-    return [ids] if isinstance(ids, str | int) else list(ids)
+# What may be asked of all users at once
+
+
+def _require_counts(**counts: object) -> None:
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
+            raise RequestError(
+                f"{name} must be a whole number, 0 or more, got {count!r}",
+                hint="0, or none given, lets the machine decide",
+            )
+
+
+def _user_ids(users: Any) -> list[str]:
+    if not is_list(users):
+        raise RequestError(
+            f"users must be a list of user ids, got {users!r} ({type(users).__name__})",
+            hint="one user alone is users=[id]",
+        )
+    return [_user_id(row, value) for row, value in enumerate(users)]
+
+
+def _user_id(row: int, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
+        raise RequestError(f"users[{row}]: expected a user id, got {value!r} ({type(value).__name__})")
+    text = str(value)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise RequestError(
+                f"users[{row}]: {text!r} is no text: half of a pair of signs stands at {error.start}",
+                hint="read the ids as UTF-8",
+            ) from None
+    return text
+
+
+def _shared(context: Any) -> dict[str, Any]:
+    """The columns that all users share. RequestError for one that says who somebody is, or what they did."""
+    if context is not None and not isinstance(context, Mapping):
+        raise RequestError(f"context must be columns by name, got {context!r}")
+    shared = dict(context or {})
+    if "user_id" in shared:
+        raise RequestError(
+            "user_id cannot be the same for all users: each would get the shortlist of one",
+            hint="give ids in users (--users FILE)",
+        )
+    if told := [name for name in shared if name in TOLD]:
+        raise RequestError(
+            f"{told[0]} is what one user did, so it cannot be the same for all users",
+            hint="ask Recommender.recommend, with a history for each",
+        )
+    return shared
+
+
+def _for_all(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Filters that hold for all users, ids as lists: blocks of users would take lists of one each anew."""
+    hint = "to give each user their own, ask Recommender.recommend for some users at a time"
+    out = dict(filters)
+    for name in {"exclude", "only"} & {name for name, given in filters.items() if given is not None}:
+        listed = list(out[name]) if is_list(out[name]) else [out[name]]
+        if each := [row for row, value in enumerate(listed) if value is None or is_list(value)]:
+            raise RequestError(
+                f"{name}[{each[0]}] is {listed[each[0]]!r}, but {name} holds for all users: a list of ids",
+                hint=hint,
+            )
+        out[name] = id_list(name, listed).tolist()
+    if not isinstance(out.get("where") or "", str):
+        raise RequestError(f"where is one predicate for all users, got {out['where']!r}", hint=hint)
+    return out

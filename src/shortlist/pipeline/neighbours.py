@@ -12,7 +12,7 @@ import numpy as np
 
 from shortlist._typing import Floats, Ints, Longs
 from shortlist.index.ties import best as best_of
-from shortlist.index.ties import products, slack_of
+from shortlist.index.ties import products, slack_for
 
 _QUERIES, _TILE = 64, 8192  # 2 MiB of scores
 
@@ -31,16 +31,17 @@ def nearest(unit: Floats, asked: Longs, k: int) -> Ints:
 
 def _among_all(unit: Floats, asked: Longs, k: int) -> Ints:
     queries, row = unit[asked], np.arange(len(asked))
+    slack = slack_for(queries, 1.0)
     places, best = np.full((len(asked), k), -1, np.int32), np.full((len(asked), k), -np.inf, np.float32)
     for start in range(0, len(unit), _TILE):
         scores = queries @ unit[start : start + _TILE].T
         own = (asked >= start) & (asked < start + _TILE)
         scores[row[own], asked[own] - start] = -np.inf
-        enough = best[:, -1] - np.nan_to_num(slack_of(places, best))
+        enough = best[:, -1] - slack
         better = np.flatnonzero(scores.max(1) > enough)
         if len(better):
             again = partial(_again, queries[better], unit, start)
-            among, score = best_of(scores[better], k, again)
+            among, score = best_of(scores[better], k, again, slack=slack[better])
             near = np.nonzero(among >= 0)
             score[near] = again(near[0], among[near].astype(np.int64))
             places[better], best[better] = _merged(places[better], best[better], among + start, score)

@@ -4,10 +4,11 @@ Beside `out.parquet` a run keeps
 
     .out.parquet.partial      the blocks so far
     .out.parquet.journal      what was asked for, then a line a whole block: how many answers and rows, where
-                              the block ends, its checksum
+                              the block ends, and a checksum of all of that and of the block
     .out.parquet.made         the table that is made of the blocks at the end, for Parquet alone
 
-A block counts once its line stands in the journal; what follows the last such block is cut off. When all is
+A block counts once its line stands in the journal, while neither has changed; what follows the last such
+block is cut off. When all is
 written the partial file, or what is made of it, takes the name asked for, so that nothing half-written is
 ever seen under it. The same blocks give the same bytes, however often the run was interrupted.
 """
@@ -35,15 +36,25 @@ Tell = Callable[[int, int], None]
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """A whole block: how many answers and rows there are with it, where it ends, the CRC-32 of its bytes."""
+    """A whole block: how many answers and rows there are with it, where it ends, the CRC-32 of that and of
+    its bytes, which goes on from that of the line before."""
 
     answers: int
     rows: int
     end: int
     crc: int
 
+    @classmethod
+    def of(cls, last: _Line, answers: int, rows: int, block: bytes) -> _Line:
+        """The line of a block with so many answers and rows more."""
+        answers, rows, end = last.answers + answers, last.rows + rows, last.end + len(block)
+        said = zlib.crc32(f"{answers} {rows} {end}".encode(), last.crc)
+        return cls(answers, rows, end, zlib.crc32(block, said))
 
-_NOTHING = _Line(0, 0, 0, 0)
+
+def _nothing(head: bytes) -> _Line:
+    """What stands before the first block of a journal."""
+    return _Line(0, 0, 0, zlib.crc32(head))
 
 
 class Written(NamedTuple):
@@ -53,6 +64,17 @@ class Written(NamedTuple):
     rows: int
     bytes: int
     resumed: int
+
+
+class _Whole(msgspec.Struct, frozen=True):
+    """The end of a journal: all is written. crc: of the journal before it and of what it says."""
+
+    whole: Written
+    crc: int
+
+    @classmethod
+    def of(cls, done: Written, before: bytes) -> _Whole:
+        return cls(done, zlib.crc32(repr(tuple(done)).encode(), zlib.crc32(before)))
 
 
 @dataclass(frozen=True)
@@ -98,16 +120,15 @@ def write(target: Target, blocks: Blocks, *, force: bool = False, tell: Tell = l
 
 def _write(target: Target, file: BinaryIO, blocks: Blocks, force: bool, tell: Tell) -> Written:
     ending = require_ending(target.path)
-    lines = _begun(target, file, force=force)
-    last = lines[-1] if lines else _NOTHING
+    head, lines = _begun(target, file, force=force)
+    last = lines[-1] if lines else _nothing(head)
     resumed = last.answers
     with target.journal.open("ab") as journal:
         tell(resumed, target.total)
-        for count, columns in blocks(resumed) if resumed < target.total else ():
+        for count, columns in blocks(resumed) if resumed < target.total or not lines else ():
             block = encode(ending, columns, first=not lines)
             _append(file, block)
-            rows = last.rows + num_rows(columns)
-            last = _Line(last.answers + count, rows, last.end + len(block), zlib.crc32(block))
+            last = _Line.of(last, count, num_rows(columns), block)
             lines.append(last)
             _append(journal, msgspec.json.encode(last) + b"\n")
             tell(last.answers, target.total)
@@ -116,7 +137,7 @@ def _write(target: Target, file: BinaryIO, blocks: Blocks, force: bool, tell: Te
         else:
             write_parquet(target.partial, [line.end for line in lines], target.made)
         done = Written(target.total, last.rows, target.made.stat().st_size, resumed)
-        _append(journal, msgspec.json.encode({"whole": done._asdict()}) + b"\n")
+        _append(journal, msgspec.json.encode(_Whole.of(done, target.journal.read_bytes())) + b"\n")
     if os.name == "nt":
         file.close()
     os.replace(target.made, target.path)
@@ -126,7 +147,7 @@ def _write(target: Target, file: BinaryIO, blocks: Blocks, force: bool, tell: Te
 
 def _clear(target: Target) -> None:
     """Remove what a run keeps; the journal goes last, since it says that the rest is not needed any more."""
-    for path in (target.made, target.partial, target.journal):
+    for path in (target.made, target.partial, _fresh(target.journal), target.journal):
         path.unlink(missing_ok=True)
 
 
@@ -167,8 +188,9 @@ def _lock(target: Target, file: BinaryIO) -> None:
         raise busy  # it ended in this moment, and this file is its result
 
 
-def _begun(target: Target, file: BinaryIO, *, force: bool) -> list[_Line]:
-    """The whole blocks of an interrupted run, all else cut off; else a journal that has just been begun."""
+def _begun(target: Target, file: BinaryIO, *, force: bool) -> tuple[bytes, list[_Line]]:
+    """The head of the journal and the whole blocks of an interrupted run, all else cut off; else a journal
+    that has just been begun."""
     if not target.journal.exists():
         if file.seek(0, os.SEEK_END) and not force:
             raise DataError(
@@ -178,7 +200,7 @@ def _begun(target: Target, file: BinaryIO, *, force: bool) -> list[_Line]:
         return _begin(target, file)
     head, *told = target.journal.read_bytes().split(b"\n")[:-1] or [b""]
     differing = _differing(_decoded(head), target.question)
-    lines = _whole(told, file)
+    lines = _whole(head, told, file, target.total)
     if differing and os.fstat(file.fileno()).st_size and not force:
         raise DataError(
             f"{target.journal} is of an interrupted run that was asked something else: {differing}",
@@ -190,29 +212,34 @@ def _begun(target: Target, file: BinaryIO, *, force: bool) -> list[_Line]:
     file.seek(lines[-1].end)
     kept = [head, *(msgspec.json.encode(line) for line in lines)]
     _replace(target.journal, b"\n".join(kept) + b"\n")
-    return lines
+    return head, lines
 
 
-def _begin(target: Target, file: BinaryIO) -> list[_Line]:
+def _begin(target: Target, file: BinaryIO) -> tuple[bytes, list[_Line]]:
     file.truncate(0)
     file.seek(0)
-    _replace(target.journal, json.dumps({"question": dict(target.question)}).encode() + b"\n")
-    return []
+    head = json.dumps({"question": dict(target.question)}).encode()
+    _replace(target.journal, head + b"\n")
+    return head, []
 
 
-def _whole(told: Iterable[bytes], file: BinaryIO) -> list[_Line]:
-    """The lines whose blocks stand in the file as they were written, up to the first that does not."""
+def _whole(head: bytes, told: Iterable[bytes], file: BinaryIO, total: int) -> list[_Line]:
+    """The lines that stand as they were written, their blocks too, up to the first that does not."""
     lines: list[_Line] = []
+    last, size = _nothing(head), file.seek(0, os.SEEK_END)
     file.seek(0)
     for text in told:
         try:
             line = msgspec.json.decode(text, type=_Line)
         except msgspec.MsgspecError:
             break
-        block = file.read(line.end - (lines[-1].end if lines else 0))
-        if zlib.crc32(block) != line.crc:
+        if not (last.answers <= line.answers <= total and last.end <= line.end <= size):
+            break
+        block = file.read(line.end - last.end)
+        if line != _Line.of(last, line.answers - last.answers, line.rows - last.rows, block):
             break
         lines.append(line)
+        last = line
     return lines
 
 
@@ -220,12 +247,16 @@ def _finished(target: Target) -> Written | None:
     """What a run has written that was killed when all was done but for removing its journal."""
     if target.made.exists() or not (target.journal.exists() and target.path.is_file()):
         return None
-    lines = target.journal.read_bytes().split(b"\n")
-    whole = _decoded(lines[-2]).get("whole") if len(lines) > 2 else None
-    if whole is None or _differing(_decoded(lines[0]), target.question):
+    head, *told = target.journal.read_bytes().split(b"\n")[:-1] or [b""]
+    if not told or _differing(_decoded(head), target.question):
         return None
-    done = Written(**whole)
-    if done.bytes != target.path.stat().st_size:
+    try:
+        found = msgspec.json.decode(told[-1], type=_Whole)
+    except msgspec.MsgspecError:
+        return None
+    done = found.whole
+    before = b"".join(line + b"\n" for line in (head, *told[:-1]))
+    if found != _Whole.of(done, before) or done.bytes != target.path.stat().st_size:
         return None
     _clear(target)
     return done._replace(resumed=done.answers)
@@ -245,7 +276,8 @@ def _differing(asked: Mapping[str, Any], question: Mapping[str, Any]) -> str:
     if not isinstance(before, dict):
         return "its journal cannot be read"
     now = json.loads(json.dumps(dict(question)))
-    names = [name for name in (*now, *before) if before.get(name) != now.get(name)]
+    said = [{name: json.dumps(value) for name, value in of.items()} for of in (before, now)]  # NaN is NaN
+    names = [name for name in (*now, *before) if said[0].get(name) != said[1].get(name)]
     return ", ".join(
         f"{name} was {before.get(name)!r} and is {now.get(name)!r} now" for name in dict.fromkeys(names)
     )
@@ -262,11 +294,15 @@ def _append(file: BinaryIO, data: bytes) -> None:
 
 def _replace(path: Path, data: bytes) -> None:
     """Write a file whole; only the run that holds the lock does, so the name beside it may be fixed."""
-    fresh = path.with_name(f"{path.name}.new")
+    fresh = _fresh(path)
     with fresh.open("wb") as file:
         _append(file, data)
         os.fsync(file.fileno())
     os.replace(fresh, path)
+
+
+def _fresh(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
 
 
 def _said(target: Target, error: OSError) -> DataError:

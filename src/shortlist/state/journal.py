@@ -134,11 +134,17 @@ def _later(data: bytes, at: int) -> bool:
 def create(path: Path, number: int, about: bytes) -> None:
     """Write a journal without operations that goes on after this number, whole or not at all."""
     fresh = path.with_name(f".{path.name}.new")
-    with fresh.open("wb") as file:
-        file.write(framed(number, about))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
+    try:
+        with fresh.open("wb") as file:
+            file.write(framed(number, about))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except BaseException as error:
+        fresh.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        raise
     sync_folder(path.parent)
 
 
@@ -189,6 +195,8 @@ class Journal:
             os.fsync(self.handle)
         except BaseException as error:
             self._put_back(error)
+            if isinstance(error, OSError):  # the system does not say of which file it speaks
+                error.filename = str(self.path)
             raise
         self.number, self.end = self.number + 1, at
         return self.number
