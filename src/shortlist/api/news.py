@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -13,12 +13,14 @@ from shortlist.api.merging import Merged, in_types, merged, require_same_clock
 from shortlist.api.sources import read_tables
 from shortlist.data import tables
 from shortlist.data.dataset import Dataset, covering
-from shortlist.data.reading import Source
+from shortlist.data.reading import Source, read_table
 from shortlist.data.splits import Split
 from shortlist.errors import DataError, did_you_mean
+from shortlist.specs.models import Model
 from shortlist.specs.recipe import DataSource
 
 LEAKS = "unknown: its rows were chosen by whoever gave them"
+_ASIDE = "rating_given"
 MOST_NAMED = 5
 """Columns named in a note."""
 
@@ -52,10 +54,12 @@ def news_of(
         given, users, items = events.interactions, events.users, events.items
     else:
         given = tables.interactions(events)
+    if "rating" not in given.columns and not learns_ratings(start.model):
+        given = given.with_columns(rating=pl.lit(None, pl.Float64))
     more_users = None if users is None else canonical(tables.users(users))
     more_items = None if items is None else canonical(tables.items(items))
     wanted = columns_read(start.model, start.rows.columns)
-    extra = [name for name in given.columns if name not in wanted]
+    extra = [name for name in given.columns if name not in (*wanted, "rating")]
     new = _typed(given, start.rows.select(wanted))
     fresh = _unknown(new, start.rows.select(wanted))
     known_users, known_items = start.users["user_id"], start.items["item_id"]
@@ -90,15 +94,53 @@ def news_of(
     return News(whole, start.rows.height, tuple(note for note in notes if note))
 
 
-def named_as(roles: DataSource | None, events: Path, items: Path | None, users: Path | None) -> Dataset:
-    """Files read as a recipe's data is: the same names of columns, units of time and types of events."""
+def named_as(
+    roles: DataSource | None,
+    events: Path,
+    items: Path | None,
+    users: Path | None,
+    rows: pl.DataFrame | None = None,
+) -> Dataset:
+    """Files read as a recipe's data is: the same names of columns, units of time and types of events. rows:
+    what is to be read of the events, in place of the file."""
     own = DataSource(interactions=str(events)) if roles is None or roles.dataset else roles
     files = {
         "interactions": str(events),
         "items": "" if items is None else str(items),
         "users": "" if users is None else str(users),
     }
-    return read_tables(msgspec.structs.replace(own, **files))
+    return read_tables(msgspec.structs.replace(own, **files), rows)
+
+
+def learns_ratings(model: Model) -> bool:
+    """Whether ratings are a label, so that every row needs one."""
+    return any(head.label == "rating" for head in model.heads)
+
+
+def rated_as_needed(
+    model: Model, roles: DataSource | None, events: Path, items: Path | None, users: Path | None
+) -> tuple[Dataset, str]:
+    """`named_as`, of events of which some have no rating: these are left out, which a note says, where the
+    model learns ratings; else they are kept, their rating missing."""
+    own = DataSource(interactions=str(events)) if roles is None or roles.dataset else roles
+    name = own.rating or "rating"
+    frame = read_table(events, strings={own.user, own.item}, delimiter=own.delimiter)
+    if name not in frame.columns or not (empty := frame[name].null_count()):
+        return named_as(roles, events, items, users), ""
+    if learns_ratings(model):
+        kept = frame.filter(pl.col(name).is_not_null())
+        if not kept.height:
+            raise DataError(
+                f"{events}: no event has a rating, which this model learns",
+                hint="a recipe that only retrieves needs none",
+            )
+        note = f"{empty:,} events without a rating were left out: this model learns ratings"
+        return named_as(roles, events, items, users, kept), note
+    aside = frame.rename({name: _ASIDE})
+    bare = None if roles is None else msgspec.structs.replace(roles, rating="")
+    data = named_as(bare, events, items, users, aside)
+    ratings = pl.col(_ASIDE).cast(pl.Float64).alias("rating")
+    return replace(data, interactions=data.interactions.with_columns(ratings).drop(_ASIDE)), ""
 
 
 def _typed(given: pl.DataFrame, old: pl.DataFrame) -> pl.DataFrame:

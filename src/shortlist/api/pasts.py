@@ -67,7 +67,12 @@ def events_of(
         )
     ratings = None
     if "rating" in split.train.columns:
-        ratings = split.train["rating"].cast(pl.Float64).to_numpy()
+        ratings = split.train["rating"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        unrated = np.isnan(ratings)
+        if unrated.all():
+            ratings = None
+        elif unrated.any():  # the mean says nothing of anybody's taste
+            ratings = np.where(unrated, ratings[~unrated].mean(), ratings)
     rated = any(getattr(f, "rated", False) for side in SIDES for f in model.features(side))
     if ratings is None and (rated or any(head.aggregates for head in model.heads)):
         raise DataError(

@@ -10,6 +10,7 @@ import msgspec
 
 from shortlist.data.dataset import Dataset, from_tables
 from shortlist.data.movielens import movielens
+from shortlist.data.reading import Source
 from shortlist.data.splits import Split, parse_rule
 from shortlist.errors import DataError
 from shortlist.specs.recipe import DataSource, Outline, Recipe, SplitRule
@@ -29,10 +30,10 @@ def read_data(recipe: Recipe) -> Dataset:
     return read_tables(source)
 
 
-def read_tables(source: DataSource) -> Dataset:
-    """The files a source names, read as it says: nothing is guessed."""
+def read_tables(source: DataSource, interactions: Source | None = None) -> Dataset:
+    """The files a source names, read as it says: nothing is guessed. interactions: in place of its own."""
     return from_tables(
-        source.interactions,
+        source.interactions if interactions is None else interactions,
         users=source.users or None,
         items=source.items or None,
         name=Path(source.interactions).stem,

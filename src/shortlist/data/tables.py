@@ -184,6 +184,8 @@ def _numbers(column: pl.Series, place: str) -> pl.Series:
     bad = numbers.is_null() | ~numbers.is_finite().fill_null(False)
     commas = column.dtype == pl.String and column.filter(bad).str.contains(r"^\s*\d+,\d+\s*$").any()
     hint = "write decimal points, not commas" if commas else "drop or repair these rows"
+    if role == "rating" and bool(column.is_null().any()):
+        hint = "leave out rows without a rating; shortlist events export --rated does"
     _refuse(frame, bad, role, place, "a finite number", hint=hint)
     return numbers
 

@@ -13,7 +13,7 @@ import polars as pl
 from shortlist import bundle
 from shortlist.api.comparing import compare
 from shortlist.api.fitting import Fitted, Progress
-from shortlist.api.news import named_as
+from shortlist.api.news import rated_as_needed
 from shortlist.api.warming import EPOCHS, RATE, REPLAY, warm_start
 from shortlist.data.dataset import Dataset
 from shortlist.data.fingerprint import fingerprint
@@ -92,7 +92,7 @@ def warm_run(
             hint="in Python: shortlist.warm_start(path, events)",
         )
     recipe = changed(Recipe.from_dict(plain), _of_data(settings or {}))
-    data = named_as(recipe.data, events, items, users)
+    data, left_out = rated_as_needed(recipe.model, recipe.data, events, items, users)
     held = None
     if hold_out:
         data, held = _held_out(data, hold_out)
@@ -111,6 +111,8 @@ def warm_run(
         num_retrieved=before.num_retrieved,
         provenance=_provenance(before, recipe, fitted, data, bundle.inspect(start)["digest"]),
     )
+    if left_out:
+        fitted = replace(fitted, notes=(left_out, *fitted.notes))
     comparison = None
     if held is not None:
         tell("comparing", 0, 1)
