@@ -205,8 +205,9 @@ class Recommender:
     def similar_items(self, item_id: str | int, k: int = 10) -> Table:
         """The k items whose vectors have the highest cosine with an item's: item_id, score, rank.
 
-        Vectors are retrieval's, or the ranker's representations where there is no retrieval. Raises
-        RequestError for an unknown or removed item and k < 1.
+        Vectors are retrieval's, or the ranker's representations where there is no retrieval. An approximate
+        index of more items than it searches exactly finds 4 k by inner product, of which the cosines choose;
+        else all are compared. Raises RequestError for an unknown or removed item and k < 1.
         """
         return similar_items(self, item_id, k)
 
