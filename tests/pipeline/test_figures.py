@@ -164,6 +164,25 @@ def test_later_events_change_nothing() -> None:
     np.testing.assert_allclose(found[0], found[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_an_event_added_is_as_all_of_them_anew(seed: int) -> None:
+    grows, rng = figures_of(QUICK, seed), np.random.default_rng(seed)
+    catalogue = Items.of([f"i{n}" for n in range(NUM_ITEMS)], {}, np.ones(NUM_ITEMS))
+    items, ratings = rng.integers(0, NUM_ITEMS, 70).astype(np.int32), rng.integers(1, 6, 70)
+    seconds = np.sort(rng.integers(0, LAST, 70))
+    users, lists = np.array([2, -1]), np.tile(np.arange(NUM_ITEMS), 2)
+    for count in range(1, 71):  # more often than sums are added to
+        past = Past(items[:count], seconds[:count], ratings[:count].astype(np.float32))
+        times = np.full(2, seconds[count - 1] + 1)
+        at, told = Standing.of(users, times), Told.of({}, catalogue, times, [past, past])
+        rows = np.repeat(np.arange(2), NUM_ITEMS)
+        found = grows.aggregator(at, told, {}, {})(rows, lists)["rating"]
+        if count % 9 and count < 64:
+            continue
+        anew = figures_of(QUICK, seed).aggregator(at, told, {}, {})(rows, lists)["rating"]
+        np.testing.assert_allclose(found, anew, atol=1e-6, err_msg=str(count))
+
+
 def test_without_ratings_and_with_a_process() -> None:
     counts = [
         spec for spec in QUICK if isinstance(spec, Context) or getattr(spec, "statistic", "") == "count"

@@ -18,7 +18,7 @@ import numpy as np
 from shortlist._typing import Array, Bools, Floats, Ints, Longs
 from shortlist.specs.features import AsOf
 
-_FEW = 24  # ranges, up to which each is searched by itself, which is quicker
+_FEW = 56  # ranges, up to which each is searched by itself, which is quicker
 NOWHERE = -1
 """Place of a row that is no event of the log; user of a row whose user the log does not know."""
 
