@@ -76,10 +76,32 @@ def test_pages_follow_each_other(visit: Any, server: Any, settled: Any) -> None:
     settled(page)
     second = names(page)
     assert len(second) == 20 and not set(first) & set(second)
+    page.reload()
+    settled(page)
+    assert names(page) == second  # the page is in the address
     page.get_by_role("button", name="Previous page").click()
     page.get_by_text("Page 1", exact=True).wait_for()
     settled(page)
     assert names(page) == first
+    page.go_back()
+    page.get_by_text("Page 2", exact=True).wait_for()
+    settled(page)
+    assert names(page) == second
+    page.get_by_label("A page has").select_option("50")
+    page.until("document.querySelectorAll('.catalogue-table tbody tr').length === 50")
+    page.get_by_text("Page 1", exact=True).wait_for()  # another list begins with its first page
+
+
+def test_a_cleared_search_is_cleared(visit: Any, server: Any, settled: Any) -> None:
+    page = visit(server, "#/catalogue?catQ=star%20trek")
+    settled(page)
+    page.get_by_label("Search by id or name").fill("")
+    page.get_by_label("Filter by columns").fill("year >= 1990")
+    page.keyboard.press("Enter")
+    page.until("document.querySelectorAll('.catalogue-table tbody tr').length === 20")
+    settled(page)
+    kept = server.ask("/v1/items?where=year%20%3E%3D%201990&limit=20")["rows"]
+    assert names(page) == [row["title"] for row in kept] and "catQ" not in page.url
 
 
 def test_columns_can_be_hidden(visit: Any, server: Any, settled: Any) -> None:

@@ -73,7 +73,8 @@ export function whoCard(context) {
 
 function newcomer(bundle) {
   if (bundle.reads_history) return "A person without a history: popular items, until you add some to it.";
-  return "A person the model has never met gets popular items.";
+  const told = (bundle.context ?? []).some((one) => one.name !== "timestamp");
+  return told ? "A person the model has never met." : "A person the model has never met gets popular items.";
 }
 
 function aboutLine(row) {
