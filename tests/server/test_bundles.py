@@ -88,6 +88,42 @@ def test_reload_over_http(serve: Any, own_bundle: Path) -> None:
     assert "shortlist_reloads_total 1.0" in counts and "shortlist_reloads_refused_total 1.0" in counts
 
 
+def test_a_reload_of_what_is_in_use_keeps_what_was_before(serve: Any, own_bundle: Path) -> None:
+    client = serve(path=own_bundle)
+    [first] = client.get("/v1/bundles").json()["bundles"]
+    refused = client.post("/v1/admin/rollback", json={})
+    assert refused.status_code == 409 and "no other bundle to return to" in refused.json()["detail"]
+    assert client.post("/v1/admin/reload", json={}).status_code == 200
+    assert client.get("/v1/bundles").json()["bundles"][0]["before"] is None
+    assert client.post("/v1/admin/rollback", json={}).status_code == 409, "it would change nothing"
+    exchange(own_bundle, "50")
+    for _ in range(2):
+        assert client.post("/v1/admin/reload", json={}).status_code == 200
+        [row] = client.get("/v1/bundles").json()["bundles"]
+        assert row["before"] == first["version"] != row["version"]
+    assert client.post("/v1/admin/rollback", json={}).json()["bundles"] == {"a": first["version"]}
+
+
+def test_reloads_that_wait_are_done_at_one_time(
+    serve: Any, own_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(path=own_bundle)
+    verified: list[Path] = []
+    plain = bundles.verify
+    monkeypatch.setattr(bundles, "verify", lambda path: verified.append(path) or plain(path))
+
+    async def ask() -> set[int]:
+        asked = [client.client.post("/v1/admin/reload", json={}) for _ in range(8)]
+        return {answer.status_code for answer in await asyncio.gather(*asked)}
+
+    assert client.loop.run_until_complete(ask()) == {200}
+    assert 1 <= len(verified) <= 2
+    (own_bundle / "manifest.json").write_text("{}")
+    verified.clear()
+    assert client.loop.run_until_complete(ask()) == {409}
+    assert 1 <= len(verified) <= 2
+
+
 def test_items_that_come_and_go_are_read_alone(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = variants(own_bundle)
     [variant] = some.all

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import pytest
 import shortlist as sl
 
 pytestmark = pytest.mark.slow
+needs_proc = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads /proc")
 RUN = "from shortlist.cli import main; main()"
 
 
@@ -194,6 +196,77 @@ def test_no_request_is_lost_while_bundles_are_exchanged(own_bundle: Path, worker
         assert made.stop() == 0
 
 
+def versions(made: Server, num: int = 24) -> set[str]:
+    """What workers say they have: each request has a connection of its own, which any of them may take."""
+    return {httpx.get(f"{made.url}/health/ready").json()["bundles"]["a"] for _ in range(num)}
+
+
+def told(made: Server, what: str) -> str:
+    answer = httpx.post(f"{made.url}/v1/admin/{what}", json={}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    version: str = answer.json()["bundles"]["a"]
+    return version
+
+
+def test_workers_have_the_same_when_an_exchange_is_answered(own_bundle: Path) -> None:
+    """Whichever worker is asked, and however fast one exchange follows another."""
+    with server(own_bundle, "--workers", "2", "--watch", "0") as made:
+        made.said('"ready"', 2)
+        [first] = versions(made)
+        sl.load(own_bundle).remove_items(["50"]).save(own_bundle)
+        second = told(made, "reload")
+        assert second != first and versions(made) == {second}
+        for _ in range(4):
+            assert told(made, "rollback") == first
+            assert told(made, "reload") == second
+        assert told(made, "reload") == second  # what is in use
+        assert told(made, "rollback") == first
+        assert versions(made) == {first}
+        assert told(made, "rollback") == second
+        assert versions(made) == {second}
+        made.process.send_signal(signal.SIGHUP)
+        made.said('"reloads"', 6)
+        assert told(made, "rollback") == first
+        assert versions(made) == {first}
+        assert made.stop() == 0
+
+
+@needs_proc
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_fresh_worker_has_what_the_others_returned_to(
+    own_bundle: Path, tmp_path: Path, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though something else is on disk; where no copy of it can be kept, all have what is on disk."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    with server(own_bundle, "--workers", "2") as made:
+        made.said('"ready"', 2)
+        [first] = versions(made)
+        sl.load(own_bundle).remove_items(["50"]).save(own_bundle)
+        second = told(made, "reload")
+        assert told(made, "rollback") == first
+        assert len(list(scratch.iterdir())) == 1, made.lines
+        if not kept:
+            shutil.rmtree(next(scratch.iterdir()))
+        os.kill(children(made.process.pid)[0], signal.SIGKILL)
+        made.said('"ready"', 3)
+        if kept:
+            assert versions(made) == {first}
+            assert "50" in str(httpx.get(f"{made.url}/v1/items/50").json())
+            assert told(made, "rollback") == second
+            assert versions(made) == {second}
+            assert told(made, "rollback") == first
+        else:
+            made.said(f"{first} cannot be read any more")
+            until = time.monotonic() + 10
+            while versions(made) != {second}:
+                assert time.monotonic() < until, "workers differ"
+            assert httpx.post(f"{made.url}/v1/admin/rollback", json={}).status_code == 409
+        assert made.stop() == 0
+    assert not list(scratch.iterdir()), "what was kept is removed"
+
+
 def children(process: int) -> list[int]:
     found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return [int(one) for one in found]
@@ -203,9 +276,6 @@ def memory(process: int) -> dict[str, float]:
     """MB of a process by kind."""
     rows = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
     return {row.split(":")[0]: int(row.split()[1]) / 1024 for row in rows}
-
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads /proc")
 
 
 @needs_proc

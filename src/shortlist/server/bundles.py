@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -17,9 +17,11 @@ from shortlist.errors import BundleError, ShortlistError
 from shortlist.pipeline.live import Live
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.slate import FIXED, head_column
+from shortlist.server.agreeing import Agreed
 from shortlist.server.browsing import Browser
 from shortlist.server.events.overlay import Overlay
 from shortlist.server.events.recent import Recent
+from shortlist.server.keeping import Kept
 from shortlist.server.mapping import Axes, axes_of
 from shortlist.server.settings import Settings, Side
 
@@ -29,7 +31,8 @@ Signature = tuple[tuple[int, ...] | None, ...]
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A bundle as it answers. version: of what is in it; overlay: what users did since, if that is kept."""
+    """A bundle as it answers. version: of what is in it; overlay: what users did since, if that is kept;
+    folder: where it was read from; files: those of that moment, where they are kept."""
 
     side: str
     version: str
@@ -37,6 +40,8 @@ class Loaded:
     overlay: Overlay | None
     since: float
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)
+    folder: Path = Path()
+    files: Kept | None = field(default=None, repr=False)
 
     @cached_property
     def items(self) -> Browser:
@@ -74,7 +79,8 @@ class Loaded:
 @dataclass(eq=False)
 class Variant:
     """One side: what answers now, and what answered before. live: what was last read from disk, and follows
-    what is added there; of_live: what was made of it; of: what the bundle's signature was."""
+    what is added there; of_live: what was made of it; of: what the bundle's signature was; copy: a folder
+    with what answers, for processes to come."""
 
     side: Side
     now: Loaded
@@ -83,13 +89,15 @@ class Variant:
     of_live: Loaded | None = field(default=None, repr=False)
     of: Signature = ()
     before: Loaded | None = None
+    copy: str = ""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Variants:
     """All sides of a server. Which of them a user has is decided here alone.
 
-    told: called with what happened ("reloads", "reloads_refused", "rollbacks"), the side, and why.
+    told: called with what happened ("reloads", "reloads_refused", "rollbacks", "followed"), the side, and
+    why.
     """
 
     def __init__(
@@ -99,7 +107,7 @@ class Variants:
         told: Callable[[str, str, str], None] = lambda what, side, why: None,
     ) -> None:
         self._salt, self._recent, self._ignored = settings.salt, recent, settings.ignored
-        self._told = told
+        self._told, self._keeps = told, settings.workers > 1
         self.all: list[Variant] = []
         for side in settings.sides:
             seen = _signature(side.path)
@@ -147,26 +155,87 @@ class Variants:
                 if isinstance(error, ShortlistError):
                     raise
                 raise BundleError(str(error)) from error
-            if more is None or variant.now is not variant.of_live:  # else the one before stays what it was
+            if loaded.version != variant.now.version and (
+                more is None or variant.now is not variant.of_live  # else the one before stays what it was
+            ):
                 variant.before = variant.now
+            if loaded.version != variant.now.version:
+                variant.copy = ""
             variant.now = variant.of_live = loaded
             variant.live, variant.of = live, seen[:1]
             self._told("reloads", variant.side.name, loaded.version)
             return True
 
+    def changed(self, variant: Variant) -> bool:
+        """Whether there is something on disk that was not tried."""
+        return _signature(variant.side.path) != variant.seen
+
     def roll_back(self, variant: Variant) -> None:
         """Return to what answered before; what is on disk waits until it changes. BundleError where there is
         nothing before."""
-        if variant.before is None:
-            raise BundleError(f"side {variant.side.name!r} has had no other bundle since the start")
-        variant.before, variant.now = variant.now, variant.before
+        require_before(variant)
+        assert variant.before is not None
+        variant.before, variant.now, variant.copy = variant.now, variant.before, ""
         self._told("rollbacks", variant.side.name, variant.now.version)
+
+    def agreed(self, variant: Variant) -> Agreed:
+        """What a side has now, for the other processes of this server."""
+        before = variant.before
+        return Agreed(
+            *(variant.now.version, str(variant.now.folder)),
+            *(("", "") if before is None else (before.version, str(before.folder))),
+            variant.seen,
+            variant.copy,
+        )
+
+    async def follow(self, variant: Variant, agreed: Agreed) -> bool:
+        """Take what another process has, from memory or from disk; False where there is no such version any
+        more. Nothing is counted as refused: who agreed on it has verified it."""
+        async with variant.lock:
+            now = await self._found(variant, agreed.version, agreed.folder, agreed.copy)
+            if now is None:
+                return False
+            before = None
+            if agreed.before:
+                before = await self._found(variant, agreed.before, agreed.before_folder)
+            changed = now.version != variant.now.version
+            variant.now, variant.before = now, before
+            variant.seen, variant.copy = agreed.seen, agreed.copy
+            if changed:
+                self._told("followed", variant.side.name, now.version)
+            return True
+
+    async def _found(self, variant: Variant, version: str, folder: str, copy: str = "") -> Loaded | None:
+        for held in (variant.now, variant.of_live, variant.before):
+            if held is not None and held.version == version:
+                return held
+        try:
+            return await asyncio.to_thread(self._fetched, variant, version, Path(copy or folder))
+        except (ShortlistError, OSError):
+            return None
+
+    def _fetched(self, variant: Variant, version: str, folder: Path) -> Loaded | None:
+        """A version that is not in memory, from where others read it. What is at the side's own place is kept
+        to be followed."""
+        if folder != folder_of(variant.side.path):
+            if not version.startswith(str(inspect(folder)["digest"])[:12]):
+                return None
+            loaded, _ = self._load(replace(variant.side, path=folder))
+            return loaded if loaded.version == version else None
+        seen = _signature(folder)
+        more = self._more(variant) if seen[:1] == variant.of else None
+        if more is None and not version.startswith(str(inspect(folder)["digest"])[:12]):
+            return None
+        loaded, variant.live = more or self._load(variant.side)
+        variant.of_live, variant.of = loaded, seen[:1]
+        return loaded if loaded.version == version else None
 
     def _load(self, side: Side, check: bool = True) -> tuple[Loaded, Live]:
         if check:
             verify(side.path)
+        files = Kept(folder_of(side.path)) if self._keeps else None
         live = open_live(side.path, write=False)
-        loaded = self._made(side, live, inspect(folder_of(side.path)))
+        loaded = self._made(side, live, inspect(folder_of(side.path)), files)
         warm_up(loaded)
         return loaded, live
 
@@ -178,18 +247,26 @@ class Variants:
         live.refresh()
         if _signature(variant.side.path)[:1] != variant.of:  # replaced meanwhile: it is to be verified
             return None
-        loaded = self._made(variant.side, live, last.manifest)
+        loaded = self._made(variant.side, live, last.manifest, last.files)
         if loaded.recommender.users is last.recommender.users and "users" in last.__dict__:
             loaded.__dict__["users"] = last.users  # with the text of their names
         warm_up(loaded)
         return loaded, live
 
-    def _made(self, side: Side, live: Live, manifest: dict[str, Any]) -> Loaded:
+    def _made(self, side: Side, live: Live, manifest: dict[str, Any], files: Kept | None) -> Loaded:
         digest = str(manifest["digest"])[:12]
         now = live.now
         version = f"{digest}+{now.number}" if now.number else digest
         overlay = None if self._recent is None else Overlay(self._recent, now.recommender, self._ignored)
-        return Loaded(side.name, version, now.recommender, overlay, time(), manifest)
+        return Loaded(
+            side.name, version, now.recommender, overlay, time(), manifest, folder_of(side.path), files
+        )
+
+
+def require_before(variant: Variant) -> None:
+    """BundleError where a rollback would change nothing."""
+    if variant.before is None:
+        raise BundleError(f"side {variant.side.name!r} has no other bundle to return to: nothing was changed")
 
 
 def heads_of(recommender: Recommender) -> dict[str, str]:

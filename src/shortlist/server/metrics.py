@@ -14,6 +14,8 @@ import numpy as np
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from shortlist.server.agreeing import Agreement
+
 BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds of the times of answers, in seconds."""
 _CLASSES = ("2xx", "3xx", "4xx", "5xx")
@@ -32,8 +34,6 @@ OF_VARIANT = {
     "variant_items": "Items in them",
     "variant_popular": "Shortlists of popular items, where the model was not asked",
 }
-SHARED = ("reload_asked", "rollback_asked")
-"""What one process of a server is told and the others do too."""
 
 
 class Board:
@@ -44,16 +44,17 @@ class Board:
         width = len(BOUNDS) + 1 + 1 + len(_CLASSES)  # buckets, sum of seconds, answers by class
         self._route = {name: n * width for n, name in enumerate(self.routes)}
         start = len(self.routes) * width
-        names = [*COUNTS, *(f"{n}:{v}" for v in self.variants for n in (*OF_VARIANT, *SHARED))]
+        names = [*COUNTS, *(f"{n}:{v}" for v in self.variants for n in OF_VARIANT)]
         self._cell = {name: start + n for n, name in enumerate(names)}
         size = start + len(names)
         self._memory = mmap.mmap(-1, max(1, workers * size * 8))
         self.cells = np.frombuffer(self._memory, np.float64)[: workers * size].reshape(workers, size)
+        self.agreement = Agreement(self.variants, workers)
         self.use(0)
 
     def use(self, worker: int) -> None:
         """Write the row of this process from now on."""
-        self.worker = worker
+        self.worker = self.agreement.worker = worker
         self._own = memoryview(self.cells[worker]).cast("B").cast("d")
 
     def answered(self, route: str, status: int, seconds: float) -> None:
@@ -70,11 +71,6 @@ class Board:
     def total(self, name: str) -> float:
         """Of all processes."""
         return float(self.cells[:, self._cell[name]].sum())
-
-    def elsewhere(self, name: str) -> float:
-        """Of all processes but this one."""
-        at = self._cell[name]
-        return float(self.cells[:, at].sum() - self.cells[self.worker, at])
 
     def render(self, gauges: Mapping[str, tuple[str, float]], info: Mapping[str, Mapping[str, str]]) -> bytes:
         """The text Prometheus reads. gauges: name -> (help, value) of this process; info: name -> labels."""

@@ -44,7 +44,7 @@ def serve(settings: Settings) -> int:
     """
     require_safe(settings)
     begin(ids=settings.log_ids)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to load anew
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # waits until there is something to load anew
     signal.signal(signal.SIGTERM, lambda sig, frame: os._exit(0))  # the kernel's own way is not for process 1
     board = make_board(settings)
     listening = listen(settings)
@@ -53,9 +53,14 @@ def serve(settings: Settings) -> int:
         return _work(settings, board, worker, listening, parent)
 
     try:
-        return work(0) if settings.workers == 1 else supervise(settings.workers, work, listening)
+        if settings.workers == 1:
+            return work(0)
+        return supervise(
+            settings.workers, work, listening, lambda number: board.agreement.serve(number, False)
+        )
     finally:
         listening.close()
+        board.agreement.forget()
 
 
 def require_safe(settings: Settings) -> None:
@@ -237,6 +242,7 @@ async def _running(server: _Server, limits: Limits, listening: socket.socket, pa
         server.handle_exit(signal.SIGTERM, None)
 
     loop.add_signal_handler(signal.SIGHUP, reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     if parent is not None:
         loop.add_reader(parent, orphaned)
     await server.serve(sockets=[listening])

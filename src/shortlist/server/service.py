@@ -11,7 +11,6 @@ from itertools import count
 from time import time
 from typing import Any
 
-from shortlist.errors import ShortlistError
 from shortlist.server.batching import Batcher
 from shortlist.server.bundles import Loaded, Variants
 from shortlist.server.endpoint import Reply
@@ -19,15 +18,13 @@ from shortlist.server.events.event import Impression
 from shortlist.server.events.opening import open_store
 from shortlist.server.events.recent import Recent
 from shortlist.server.events.writer import Writer
+from shortlist.server.exchanging import POLL, Exchanger
 from shortlist.server.explaining import Explainer
 from shortlist.server.guards import Guard, Keys
 from shortlist.server.logs import LOG
-from shortlist.server.memory import give_back
-from shortlist.server.metrics import SHARED, Board
+from shortlist.server.metrics import COUNTS, Board
 from shortlist.server.settings import Settings
 from shortlist.server.wire import Query, Shortlist
-
-_POLL = 0.2  # seconds between looks at what other processes of this server were told
 
 
 class Service:
@@ -41,6 +38,7 @@ class Service:
         distant = settings.events.startswith("postgres")
         self.recent = None if self.store is None else Recent(self.store, every=0.2 if distant else 0.0)
         self.variants = Variants(settings, self.recent, self.happened)
+        self.exchanger = Exchanger(self.variants, board.agreement, self.happened)
         self.batcher = Batcher(settings.batch, settings.seconds, self.refresh, self._called)
         self.explainer = Explainer(settings.seconds)
         self.draining = False
@@ -86,8 +84,9 @@ class Service:
 
     def happened(self, what: str, side: str, why: str) -> None:
         """A bundle was exchanged, or refused."""
-        self.board.add(what)
-        level = logging.WARNING if what == "reloads_refused" else logging.INFO
+        if what in COUNTS:
+            self.board.add(what)
+        level = logging.WARNING if what in ("reloads_refused", "lost") else logging.INFO
         LOG.log(level, json.dumps({"event": what, "side": side, "detail": why}))
 
     def logged(self, route: str, scope: Any, reply: Reply, seconds: float, request_id: str) -> None:
@@ -125,6 +124,7 @@ class Service:
 
     async def stop(self) -> None:
         """Write what waits, and let go of the store."""
+        self.exchanger.agreement.serve(self.board.worker, False)
         if self._watching is not None:
             self._watching.cancel()
         if self.writer is not None:
@@ -132,43 +132,21 @@ class Service:
         if self.store is not None and hasattr(self.store, "close"):
             self.store.close()
 
-    async def reload(self, side: str = "", *, force: bool = True) -> bool:
-        """Take what is on disk into use, of one side or all. Raises ShortlistError; others are tried."""
-        variants = [self.variants.named(side)] if side else self.variants.all
-        changed, problem = False, None
-        for variant in variants:
-            try:
-                changed |= await self.variants.reload(variant, force=force)
-            except ShortlistError as error:
-                problem = error
-        if changed:
-            give_back()  # of the bundle before the one before, which may hold on to itself
-        if problem is not None:
-            raise problem
-        return changed
+    async def reload(self, side: str = "") -> None:
+        """Take what is on disk into use, of one side or all, here and in the other processes. Raises
+        ShortlistError; other sides are tried."""
+        await self.exchanger.reload(side)
 
     async def _watch(self) -> None:
-        """Look for bundles that changed on disk, and for what another process of this server was told."""
-        names = [f"{what}:{side}" for what in SHARED for side in self.board.variants]
-        heard = {name: self.board.elsewhere(name) for name in names}
+        """Look for what the processes of this server agreed on, and for bundles that changed on disk."""
         waited = 0.0
         while True:
-            await asyncio.sleep(_POLL)
-            waited += _POLL
-            told = {name: self.board.elsewhere(name) for name in names}
+            await asyncio.sleep(POLL)
+            waited += POLL
             try:
-                for name in names:
-                    if told[name] != heard[name]:
-                        await self._do(*name.split(":", 1))
+                await self.exchanger.follow()
                 if self.settings.watch and waited >= self.settings.watch:
                     waited = 0.0
-                    await self.reload(force=False)
+                    await self.exchanger.look()
             except Exception as error:  # what is in use stays; the watch goes on
                 LOG.warning(json.dumps({"event": "watch", "detail": str(error)}))
-            heard = told
-
-    async def _do(self, what: str, side: str) -> None:
-        if what == "reload_asked":
-            await self.reload(side)
-        else:
-            self.variants.roll_back(self.variants.named(side))

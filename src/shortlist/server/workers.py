@@ -29,9 +29,16 @@ class _Worker:
     since: float
 
 
-def supervise(num: int, work: Callable[[int, int], int], listening: socket.socket) -> int:
+def supervise(
+    num: int,
+    work: Callable[[int, int], int],
+    listening: socket.socket,
+    ended: Callable[[int], None] = lambda number: None,
+) -> int:
     """Run `work(number, pipe)` in processes of their own until told to stop; the exit code. The pipe ends
-    when this process does. Signals are waited for one by one, so that none comes between two steps.
+    when this process does. Signals are waited for one by one, so that none comes between two steps. A worker
+    has SIGHUP blocked until it is ready for it, so that none is lost. ended: called with the number of a
+    worker that ended.
 
     1: one of the first could not begin, and the others were stopped.
     """
@@ -62,6 +69,7 @@ def supervise(num: int, work: Callable[[int, int], int], listening: socket.socke
             stop()
         for process, status in _ended():
             worker = workers.pop(process)
+            ended(worker.number)
             if stopping:
                 continue
             LOG.warning(json.dumps({"event": "worker ended", "process": process, "code": status}))
@@ -95,8 +103,8 @@ def _fork(number: int, attempt: int, work: Callable[[int, int], int], pipe: tupl
     try:
         os.close(pipe[1])
         for sig in _HEARD:
-            signal.signal(sig, signal.SIG_IGN if sig == signal.SIGHUP else signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
+            signal.signal(sig, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGHUP})
         if attempt > 1:
             time.sleep(min(_LONGEST, 0.25 * 2**attempt))
         code = work(number, pipe[0])

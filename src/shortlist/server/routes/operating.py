@@ -8,13 +8,9 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from shortlist.server.about import plain
-from shortlist.server.bundles import Variant
 from shortlist.server.endpoint import Call, Reply
-from shortlist.server.metrics import SHARED
 from shortlist.server.problems import Trouble
 from shortlist.server.wire import ENCODE
-
-RELOAD, ROLLBACK = SHARED
 
 
 class Which(msgspec.Struct, forbid_unknown_fields=True):
@@ -68,33 +64,27 @@ async def reload(call: Call) -> Reply:
     """Verify what is on disk and take it into use; 409 where it is no good, and what was in use stays."""
     side = _which(call)
     await call.service.reload(side)
-    _tell(call, RELOAD, side)
-    return Reply(ENCODE({"status": "reloaded", "bundles": _versions(call)}))
+    return await _done(call, side, "reloaded")
 
 
 async def rollback(call: Call) -> Reply:
-    """Return to what answered before."""
+    """Return to what answered before; 409 where there is nothing else."""
     side = _which(call)
-    for variant in _variants(call, side):
-        call.service.variants.roll_back(variant)
-    _tell(call, ROLLBACK, side)
-    return Reply(ENCODE({"status": "rolled back", "bundles": _versions(call)}))
+    await call.service.exchanger.roll_back(side)
+    return await _done(call, side, "rolled back")
+
+
+async def _done(call: Call, side: str, what: str) -> Reply:
+    """Said once all processes of this server have it; 202 where one takes too long."""
+    late = await call.service.exchanger.settled(side)
+    if late:
+        what += f", but not yet by {len(late)} of {call.service.settings.workers} workers"
+    return Reply(ENCODE({"status": what, "bundles": _versions(call)}), 202 if late else 200)
 
 
 def _which(call: Call) -> str:
     which: Which = call.json(_WHICH)
     return which.side
-
-
-def _variants(call: Call, side: str) -> list[Variant]:
-    variants = call.service.variants
-    return [variants.named(side)] if side else variants.all
-
-
-def _tell(call: Call, what: str, side: str) -> None:
-    """The other processes of this server."""
-    for variant in _variants(call, side):
-        call.service.board.add(f"{what}:{variant.side.name}")
 
 
 def _versions(call: Call) -> dict[str, str]:
