@@ -72,6 +72,26 @@ def test_only_what_is_new_is_encoded() -> None:
         np.testing.assert_array_equal(representations[:, :2], vectors)
 
 
+def test_histories_of_one_user_and_time_are_apart() -> None:
+    """Nothing but what is told differs: whether anything is, and which items."""
+    recommender, counting = made()
+    then: dict[str, Any] = {"user_id": "ann", "timestamp": 6}
+    questions = [
+        then,
+        {**then, "history": ["i4"], "history_timestamp": [3]},
+        {**then, "history": ["i3"], "history_timestamp": [3]},
+        {**then, "history": ["i4", "i3"], "history_timestamp": [3, 2]},
+    ]
+    for count, question in enumerate(questions, 1):
+        alone = made()[0].query_vectors(question)
+        for _ in range(2):
+            found = recommender.encoded.of(recommender, "retriever", recommender.read([question]))[1]
+            np.testing.assert_array_equal(found, alone)
+            assert sum(counting.rows) == count
+    together, _ = recommender.encoded.of(recommender, "retriever", recommender.read(questions))
+    assert len(np.unique(together, axis=0)) == len(questions) == sum(counting.rows)
+
+
 def test_pasts_are_told_as_histories_are() -> None:
     recommender, counting = made()
     times = np.array([3, 9])
