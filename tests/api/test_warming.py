@@ -16,13 +16,14 @@ from shortlist import bundle
 from shortlist.api import warming
 from shortlist.api.fitting import Fitted, fit
 from shortlist.api.keeping import Start
-from shortlist.api.news import News, _unknown
+from shortlist.api.news import News, _unknown, rated_as_needed
+from shortlist.api.pasts import events_of
 from shortlist.api.warming import FADE, SMALLEST, chosen, rows_learned, warm_start
 from shortlist.data.dataset import from_tables
 from shortlist.data.splits import Split
 from shortlist.errors import BundleCorrupted, BundleError, DataError, SpecError, TrainingError
 from shortlist.specs.features import Bag, Category, Id
-from shortlist.specs.models import MultiTask, Tower
+from shortlist.specs.models import MultiTask, Tower, TwoTower
 from shortlist.specs.tasks import Rating, Retrieval
 from shortlist.specs.training import Training
 
@@ -293,3 +294,28 @@ def test_rows_with_nothing_in_a_column_are_known_again() -> None:
 def test_the_mean_of_the_log_is_that_of_the_bundle(saved: Path, first: Fitted) -> None:
     mean = first.prepared.events.mean  # type: ignore[union-attr]
     assert mean > 1 and Start.of(saved).kept.mean == pytest.approx(mean)
+
+
+def test_events_without_a_rating(tmp_path: Path) -> None:
+    """Where ratings are learned they are left out, and a note says so; else they are learned from."""
+    path = tmp_path / "events.parquet"
+    mixed = NEWS.with_columns(rating=pl.when(pl.col("item_id") == "fresh").then(None).otherwise("rating"))
+    mixed.write_parquet(path)
+    data, note = rated_as_needed(MODEL, None, path, None, None)
+    count = mixed["rating"].null_count()
+    assert data.interactions.height == mixed.height - count and note.startswith(f"{count} events without")
+    alone = TwoTower(MODEL.query, MODEL.candidate)
+    data, note = rated_as_needed(alone, None, path, None, None)
+    assert data.interactions["rating"].to_list() == mixed["rating"].to_list() and not note
+    known = from_tables(OLD, items=CATALOGUE)
+    nothing = known.interactions.clear()
+    split = Split(known.interactions, nothing, nothing, known.users, known.items, "all")
+    start = fit(alone, split, training=TRAINING)
+    found = warm_start(start, data, epochs=0)
+    assert found.split.train["rating"].null_count() == count
+    bare = from_tables(NEWS.drop("rating"), items=CATALOGUE)
+    assert warm_start(start, bare, epochs=0).split.train["rating"].null_count() == NEWS.height
+    rows = found.split.train
+    none = np.zeros(rows.height, np.int32)
+    log = events_of(alone, found.split, none, none, rows["timestamp"].to_numpy(), 1)[0].log
+    assert log.ratings is not None and np.isfinite(log.ratings).all()

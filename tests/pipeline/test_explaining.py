@@ -163,6 +163,23 @@ def test_what_is_left_out_stays_left_out_in_changed_calls(pulled: sl.Recommender
     assert found.slate["item_id"].tolist() == alone["item_id"].tolist()
 
 
+def test_a_history_of_nothing(pulled: sl.Recommender) -> None:
+    """An empty list is told, and is not what is stored; None is."""
+    row = {"user_id": "u0", "timestamp": 1_005}
+    nothing, stored, nobody = (
+        pulled.recommend([row | {"history": told}], 3, filter_seen=False) for told in ([], None, ["none"])
+    )
+    np.testing.assert_array_equal(nothing["score"], nobody["score"])
+    np.testing.assert_array_equal(stored["score"], pulled.recommend([row], 3, filter_seen=False)["score"])
+    assert not np.allclose(nothing["score"], stored["score"])
+    both = pulled.recommend([row | {"history": []}, row], 3, filter_seen=False)
+    np.testing.assert_array_equal(both["score"], [*nothing["score"], *stored["score"]])
+    found = pulled.explain(row | {"history": []}, 3)
+    assert not [change for change in found.changes if change.kind == "history"]
+    table = pulled.recommend({"user_id": ["u0"], "timestamp": [1_005], "history": [[]]}, 3, filter_seen=False)
+    np.testing.assert_array_equal(table["score"], nothing["score"])
+
+
 def test_what_is_missing_cannot_be_taken_away(pulled: sl.Recommender) -> None:
     found = pulled.explain({"user_id": "u1"}, 2)
     assert not [change for change in found.changes if change.name == "age"]

@@ -19,6 +19,8 @@ from shortlist.features.columns import ColumnType
 Request = Any
 """One id; a dict (one row); a list of ids or dicts; a dict of lists; a polars or pandas DataFrame."""
 
+NOBODY = "\0"
+"""An id that no catalogue has: a history of it alone is told, and empty."""
 _BOUND = 2**63
 
 
@@ -38,6 +40,7 @@ def read_request(
             None, NaN and "" are missing; dates become seconds since 1970 (UTC where they name no zone).
         sizes: numbers in each "vector" column.
         whole: columns of lists in which nothing may be missing; from others missing texts are left out.
+            Texts that are an empty list are there, as [NOBODY]; None is missing.
 
     Raises RequestError naming row, column, index in a list, value and what was expected; for an unknown
     column; for no rows.
@@ -259,6 +262,8 @@ def _lists(name: str, values: Sequence[Any], kind: ColumnType, *, whole: bool) -
     for row, value in enumerate(values):
         if not (_is_nothing(value) or isinstance(value, list | tuple | set | frozenset | np.ndarray)):
             raise _wrong(name, row, value, kind)
+        if whole and kind == "strings" and not _is_nothing(value) and not len(value):
+            value = [NOBODY]
         found = []
         for index, one in enumerate([] if _is_nothing(value) else value):
             if whole and (_is_nothing(one) or (isinstance(one, str) and not one)):

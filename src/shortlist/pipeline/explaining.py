@@ -16,7 +16,7 @@ from shortlist._typing import Array, Bools, Columns, Doubles, Floats, Longs
 from shortlist.errors import RequestError
 from shortlist.features.history import DERIVED, LISTS
 from shortlist.features.log import Standing
-from shortlist.features.requests import blanked, is_missing, take_rows
+from shortlist.features.requests import NOBODY, blanked, is_missing, take_rows
 from shortlist.pipeline.filters import Chosen, Group
 from shortlist.pipeline.histories import TOLD
 from shortlist.pipeline.questions import Ids, Where, candidate_columns, require_k
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 MOST, LATEST = 50, 20
 """Items that are explained at once; items of a history that are taken away, one at a time."""
-_NOBODY = "\0"  # an id that no catalogue has: a history of it alone is told and empty
 
 NO_HISTORY = "this model reads no history: what a user did only decides what is left out"
 NOT_ASKED = "the model was not asked: a user it does not know gets what is popular"
@@ -142,7 +141,7 @@ def _explained(call: _Call, whole: Slate, slate: Slate, latest: int) -> Explanat
     told, left_out = _in_full(call), 0
     rows, changes, unknown = [told], [], {}
     if recommender.users.past is not None:
-        ids = list(dict.fromkeys(map(str, told["history"]))) if told["history"] != [_NOBODY] else []
+        ids = list(dict.fromkeys(map(str, told["history"]))) if told["history"] != [NOBODY] else []
         left_out = max(0, len(ids) - latest)
         for change, row in _without_history(told, ids[:latest]):
             changes.append(change)
@@ -185,12 +184,12 @@ def _in_full(call: _Call) -> dict[str, Any]:
         return row
     now, user = int(asked.times[0]), int(asked.users[0])
     if asked.told is not None:
-        row["history"] = list(row["history"])
+        row["history"] = list(row["history"]) or [NOBODY]
     else:
         start, stop = (0, 0) if user < 0 else (int(past.log.indptr[user]), int(past.log.indptr[user + 1]))
         kept = np.flatnonzero(past.log.times[start:stop] < now)[::-1] + start if past.timed else None
         kept = np.arange(start, stop)[::-1] if kept is None else kept
-        row["history"] = recommender.items.ids[past.log.items[kept]].tolist() or [_NOBODY]
+        row["history"] = recommender.items.ids[past.log.items[kept]].tolist() or [NOBODY]
         if past.timed and len(kept):
             row["history_timestamp"] = past.log.times[kept].tolist()
         if past.log.ratings is not None and len(kept):
@@ -206,14 +205,14 @@ def _without_history(told: dict[str, Any], ids: list[str]) -> Iterator[tuple[Cha
     beside = [name for name in TOLD if name != "history" and told.get(name) is not None]
     for one in ids:
         kept = [n for n, text in enumerate(texts) if text != one]
-        row = {**told, "history": [texts[n] for n in kept] or [_NOBODY]}
+        row = {**told, "history": [texts[n] for n in kept] or [NOBODY]}
         for name in beside:
             row[name] = [told[name][n] for n in kept] or None
         first = texts.index(one)
         when, rating = (told[name][first] if name in beside else None for name in list(TOLD)[1:])
         yield Change("history", "removed", item_id=one, timestamp=when, rating=rating), row
     if ids:
-        yield Change("history", "removed"), {**told, "history": [_NOBODY], **dict.fromkeys(beside)}
+        yield Change("history", "removed"), {**told, "history": [NOBODY], **dict.fromkeys(beside)}
 
 
 def _without_columns(call: _Call, told: dict[str, Any]) -> Iterator[tuple[Change, dict[str, Any]]]:

@@ -141,7 +141,9 @@ def _fault_of_text(text: str) -> str:
 
 
 def _fault_of_time(seconds: int, now: float) -> str:
-    if abs(seconds) > FARTHEST_SECOND:
+    if seconds < 0:
+        return f"expected seconds since 1970, at least 0, got {seconds}"
+    if seconds > FARTHEST_SECOND:
         return f"expected seconds since 1970, got {seconds}: divide milliseconds by 1000"
     if seconds > now + AHEAD:
         return (
