@@ -151,6 +151,32 @@ def test_lists_have_the_figures_of_their_pairs(seed: int, told: bool) -> None:
             )
 
 
+def test_a_value_of_zero_is_not_an_unknown_one() -> None:
+    """What is kept of one question must not answer another whose values compare as equal."""
+    figures = figures_of(QUICK, 0)
+    at, history, given = asked(10, told=True)
+    rows, flat = np.repeat(np.arange(9), 9), np.tile(np.arange(9), 9)
+    unknown = {"age": np.ones(9, np.bool_)}
+    first = figures.aggregator(at, history, given, unknown)(rows, flat)["rating"]
+    zero: Columns = {**given, "age": np.zeros(9, np.float32)}
+    found = figures.aggregator(at, history, zero, {})(rows, flat)["rating"]
+    alone = figures_of(QUICK, 0).aggregator(at, history, zero, {})(rows, flat)["rating"]
+    np.testing.assert_array_equal(found, alone)
+    assert not np.allclose(found, first)
+
+
+def test_what_is_kept_of_people_counts_their_tastes() -> None:
+    figures = figures_of(QUICK, 0)
+    listed = figures.listed("rating")
+    assert listed is not None
+    at, history, given = asked(10, told=True)
+    figures.aggregator(at, history, given, {})(np.repeat(np.arange(9), 9), np.tile(np.arange(9), 9))
+    people = [person for person, _ in listed._persons._things.values()]
+    assert people and listed._persons.held >= sum(
+        p.figures.size + p.heights.size + p.taste.size for p in people
+    )
+
+
 def test_later_events_change_nothing() -> None:
     at, _, _ = asked(3, False)
     rows, items = np.repeat(np.arange(9), NUM_ITEMS), np.tile(np.arange(NUM_ITEMS), 9)

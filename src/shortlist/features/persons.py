@@ -35,7 +35,8 @@ class Person(NamedTuple):
 
     @property
     def size(self) -> int:
-        return int(self.figures.size + self.heights.size)
+        """Numbers that are held, the taste's among them, which lives as long as this does."""
+        return int(self.figures.size + self.heights.size) + self.taste.size
 
 
 @dataclass(frozen=True, eq=False)

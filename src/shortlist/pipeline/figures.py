@@ -69,6 +69,9 @@ class Figures:
         return _Asked(self, at, told, given, unknown).numbers if self.over else no_aggregates
 
 
+_UNKNOWN = object()  # equal to no value, as False would be to 0
+
+
 @dataclass(frozen=True, eq=False)
 class _Asked:
     figures: Figures
@@ -135,7 +138,7 @@ class _Asked:
     def _given(self, name: str, row: int) -> Any:
         """What the row itself says of its user."""
         if name in self.unknown and self.unknown[name][row]:
-            return False
+            return _UNKNOWN
         value = self.given[name][row] if name in self.given else None
         return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
 
