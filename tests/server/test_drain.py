@@ -225,7 +225,8 @@ def test_workers_have_the_same_when_an_exchange_is_answered(own_bundle: Path) ->
         assert told(made, "rollback") == second
         assert versions(made) == {second}
         made.process.send_signal(signal.SIGHUP)
-        made.said('"reloads"', 6)
+        made.said('"reloads"', 7)
+        time.sleep(1.0)  # the other worker was told too
         assert told(made, "rollback") == first
         assert versions(made) == {first}
         assert made.stop() == 0
