@@ -81,7 +81,8 @@ def test_reload_over_http(serve: Any, own_bundle: Path) -> None:
     assert client.post("/v1/admin/rollback", json={}).json()["bundles"]["a"] == first
     (own_bundle / "manifest.json").write_text("{}")
     refused = client.post("/v1/admin/reload", json={"side": "a"})
-    assert refused.status_code == 409
+    assert refused.status_code == 409 and str(own_bundle) not in refused.text
+    assert "manifest.json" in refused.json()["detail"]
     assert client.get("/health/ready").json()["bundles"]["a"] == first
     assert client.get("/v1/bundles").json()["bundles"][0]["version"] == first
     counts = client.get("/metrics").text

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from shortlist.bundle import folder_of
+from shortlist.errors import BundleError
 from shortlist.server.about import plain
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.problems import Trouble
@@ -63,7 +65,10 @@ async def bundles(call: Call) -> Reply:
 async def reload(call: Call) -> Reply:
     """Verify what is on disk and take it into use; 409 where it is no good, and what was in use stays."""
     side = _which(call)
-    await call.service.reload(side)
+    try:
+        await call.service.reload(side)
+    except BundleError as error:
+        raise Trouble(409, _without_places(call, str(error)), hint=error.hint) from error
     return await _done(call, side, "reloaded")
 
 
@@ -80,6 +85,16 @@ async def _done(call: Call, side: str, what: str) -> Reply:
     if late:
         what += f", but not yet by {len(late)} of {call.service.settings.workers} workers"
     return Reply(ENCODE({"status": what, "bundles": _versions(call)}), 202 if late else 200)
+
+
+def _without_places(call: Call, text: str) -> str:
+    """Where bundles lie is for the log."""
+    for variant in call.service.variants.all:
+        for place in {folder_of(variant.side.path), variant.side.path.absolute(), variant.side.path}:
+            text = text.replace(f"{place}/", "").replace(
+                str(place), f"the bundle of side {variant.side.name!r}"
+            )
+    return text
 
 
 def _which(call: Call) -> str:
