@@ -1,8 +1,6 @@
 // From what the page shows to what the server is asked: a person's history as it was changed here, and the body of a
 // request for a shortlist. Pure functions.
 
-const NOTHING = "(nothing)"; // an id no catalogue has: the server reads an empty history as "the stored one"
-
 /** Whether the stored history was changed on the page. */
 export function isChanged(state) {
   return state.with.length > 0 || state.without.length > 0;
@@ -80,11 +78,8 @@ function tellHistory(body, person, state, bundle) {
     rows = rows.filter((row) => row.timestamp === undefined || row.timestamp < now);
   }
   rows = rows.slice(0, bundle.limits?.history ?? 2000);
-  if (rows.length === 0) {
-    body.history = [NOTHING];
-    return;
-  }
-  body.history = rows.map((row) => row.item_id);
+  body.history = rows.map((row) => row.item_id); // [] is told too: somebody who did nothing
+  if (rows.length === 0) return;
   if (rows.every((row) => row.timestamp !== undefined)) body.history_timestamp = rows.map((row) => row.timestamp);
   // Without it the query would move to the time of the told history's end, and every score a little with it.
   const stored = person.user.timestamp;
