@@ -14,6 +14,7 @@ from shortlist.errors import RequestError
 from shortlist.features.requests import blanked
 from shortlist.pipeline.explaining import NO_HISTORY, NOT_ASKED, Explanation
 from shortlist.pipeline.stages import Utility
+from shortlist.server.routes.events import _scale as scale_of
 
 CLOSE: Any = {"rtol": 1e-4, "atol": 1e-4}
 
@@ -181,3 +182,11 @@ def test_events_count_in_what_is_explained(serve: Any, tmp_path: Path, recommend
     client.post("/v1/events", json={"event_id": "1", "user_id": user, "item_id": before[0]["item_id"]})
     after = client.post("/v1/recommend", json=asked).json()["items"]
     assert [item["item_id"] for item in after[:2]] == [item["item_id"] for item in before[1:]]
+
+
+def test_the_scale_of_an_events_rating(recommender: sl.Recommender) -> None:
+    """The scale is that of the past, else as the bundle describes its data."""
+    described = {"data": {"described": {"rating": {"min": 1.0, "max": 5.0}}}}
+    users = replace(recommender.users, past=None)
+    assert scale_of(replace(recommender, users=users, provenance=described)) == (1.0, 5.0)
+    assert scale_of(replace(recommender, users=users, provenance={})) is None

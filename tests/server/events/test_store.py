@@ -60,8 +60,14 @@ def kept(store: Store) -> list[Event]:
     return [stored.event for stored in store.since(0)]
 
 
+def test_a_time_before_1970_is_refused(store: Store) -> None:
+    outcome = store.append([event("1", timestamp=-1), event("2", timestamp=0)])
+    [refused] = outcome.rejected
+    assert (outcome.accepted, refused.index, refused.field) == (1, 0, "timestamp") and "-1" in refused.why
+
+
 def test_events_come_back_as_they_were(store: Store) -> None:
-    given_ = [event("1"), event("2", "bob", **EVERY_FIELD), event("3", timestamp=-5, rating=0.0, weight=0.0)]
+    given_ = [event("1"), event("2", "bob", **EVERY_FIELD), event("3", timestamp=0, rating=0.0, weight=0.0)]
     assert store.append(given_) == Outcome(3)
     assert kept(store) == given_
     assert store.count() == 3
