@@ -62,8 +62,8 @@ class Query(Asker, forbid_unknown_fields=True, kw_only=True):
     k: how many items. filter_seen: leave out what the user had. exclude: ids never to return; only: ids to
     choose from; where: a condition on the items' columns. item_columns: columns of items to answer with.
     side: of an experiment, in place of the user's own. utility: the order. explain: also say what each item
-    would be with one thing of the question taken away; a list of ids: of these items alone. shown: false where
-    the user is not going to see it: it is then no impression, and in no side's figures.
+    would be with one thing of the question taken away; a list of ids: of these items alone. shown: false
+    where the user is not going to see it: it is then no impression, and in no side's figures.
     """
 
     k: K = 10
