@@ -52,14 +52,18 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The verdict in words."""
-        gap = self.difference
-        span = "" if np.isnan(gap.low) else f" (95 % interval {gap.low:+.4f} to {gap.high:+.4f})"
-        how = {
-            "wins": f"{self.model} wins against {self.baseline}",
-            "loses": f"{self.model} loses to {self.baseline}",
-            "no difference shown": f"no difference shown between {self.model} and {self.baseline}",
-        }[self.verdict]
-        return f"{self.metric}: {how}, {gap.value:+.4f}{span}"
+        return in_words(self.metric, self.model, self.baseline, self.difference, self.verdict)
+
+
+def in_words(metric: str, one: str, other: str, gap: Estimate, verdict: Verdict) -> str:
+    """What is said of a metric of one minus that of the other."""
+    span = "" if np.isnan(gap.low) else f" (95 % interval {gap.low:+.4f} to {gap.high:+.4f})"
+    how = {
+        "wins": f"{one} wins against {other}",
+        "loses": f"{one} loses to {other}",
+        "no difference shown": f"no difference shown between {one} and {other}",
+    }[verdict]
+    return f"{metric}: {how}, {gap.value:+.4f}{span}"
 
 
 def draws_of_users(num_users: int, resamples: int, seed: int) -> Iterator[Doubles]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from shortlist._typing import Bools, Doubles
 from shortlist.errors import RequestError, did_you_mean
-from shortlist.evaluation.intervals import MIN_USERS, Estimate, Verdict, verdict_on
+from shortlist.evaluation.intervals import MIN_USERS, Estimate, Verdict, in_words, verdict_on
 from shortlist.server.attributing import Exposed
 
 METRICS = {
@@ -51,14 +51,7 @@ class Compared(NamedTuple):
     @property
     def sentence(self) -> str:
         """The verdict in words."""
-        gap = self.difference
-        span = "" if np.isnan(gap.low) else f" (95 % interval {gap.low:+.4f} to {gap.high:+.4f})"
-        how = {
-            "wins": f"{self.side} wins against {self.against}",
-            "loses": f"{self.side} loses to {self.against}",
-            "no difference shown": f"no difference shown between {self.side} and {self.against}",
-        }[self.verdict]
-        return f"{METRICS[self.metric]}: {how}, {gap.value:+.4f}{span}"
+        return in_words(METRICS[self.metric], self.side, self.against, self.difference, self.verdict)
 
 
 @dataclass(frozen=True)
