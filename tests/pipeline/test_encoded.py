@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,21 @@ def test_only_what_is_new_is_encoded() -> None:
         assert vectors is not None
         np.testing.assert_array_equal(vectors, [alone[n] for n in batch])
         np.testing.assert_array_equal(representations[:, :2], vectors)
+
+
+def test_two_scorers_have_answers_of_their_own() -> None:
+    recommender, _ = made()
+
+    class Doubling(Counting):
+        def encode_query(self, columns: Columns) -> tuple[Floats, Floats | None]:
+            return 2 * super().encode_query(columns)[0], None
+
+    ranker: Any = Doubling()
+    both = replace(recommender, ranker=ranker)
+    asked = both.read([{"user_id": "ann"}, {"user_id": "bob"}])
+    first = both.encoded.of(both, "retriever", asked)[0]
+    np.testing.assert_array_equal(both.encoded.of(both, "ranker", asked)[0], 2 * first)
+    np.testing.assert_array_equal(both.encoded.of(both, "retriever", asked)[0], first)
 
 
 def test_histories_of_one_user_and_time_are_apart() -> None:
