@@ -129,12 +129,17 @@ class MissingExtra(ShortlistError):
         )
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """A text as it may stand in a message: its beginning, where it is long."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint naming the nearest of the `known` names, then all of them (at most 20)."""
     names = [str(k) for k in known]
     near = get_close_matches(name, names, n=3, cutoff=0.6)
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    start = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+    shown = ", ".join(map(shortened, names[:20])) + (", ..." if len(names) > 20 else "")
+    start = f"did you mean {' or '.join(repr(shortened(n)) for n in near)}? " if near else ""
     return f"{start}known: {shown}" if names else start.strip()
 
 

@@ -74,7 +74,15 @@ def test_what_is_wrong_is_said(cli: Any, kept: Path, tmp_path: Path) -> None:
         (("--share", "a"), "expected SIDE=N"),
         (("--against", "c"), "no side 'c'"),
         (("--since", "2030-01-01"), "no impressions"),
+        (("--success", "bye"), "no event of type 'bye'"),
+        (("--success", "bye"), "did you mean 'buy'?"),
     ):
         said = cli("ab", "report", kept, *given)
         assert said.code == 1 and words in said.err, said.err
+    some = cli("ab", "report", kept, "--success", "buy", "--success", "veiw", "--json")
+    assert some.code == 0 and [side["successes"] for side in some.json["sides"]] == [10, 30]
+    [warned] = [one for one in some.json["warnings"] if "'veiw'" in one]
+    assert "did you mean 'view'?" in warned
+    never = cli("ab", "report", kept, "--success", "view", "--least-rating", "5")
+    assert never.code == 0 and "no event counts as a success" in never.err
     assert cli("ab", "report", tmp_path / "none.db").code == 1

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shortlist.server.bundles import Variants
+from shortlist.server.events.trouble import StoreError
 from shortlist.server.logs import Lines
 
 JSON = {"content-type": "application/json"}
@@ -31,6 +32,29 @@ def refused(answer: Any, status: int, pointer: str | None = None) -> Any:
     if pointer is not None:
         assert problem["pointer"] == pointer
     return problem
+
+
+def test_where_events_lie_is_for_the_log(
+    serve: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.db"
+    client = serve(events=str(path))
+    client.service.store._writer.execute("PRAGMA max_page_count = 1")
+    event = {"user_id": "1", "item_id": "50", "context": {"text": "x" * 4_000}}
+    events = [{"event_id": str(n)} | event for n in range(9)]
+    with caplog.at_level(logging.INFO, "shortlist.server"):
+        problem = refused(client.post("/v1/events", json={"events": events}), 507)
+    assert "no room" in problem["detail"] and str(tmp_path) not in json.dumps(problem)
+    [line] = [json.loads(one) for one in caplog.messages if '"store"' in one]
+    assert str(path) in line["detail"] and line["request_id"] == problem["request_id"]
+
+    def broken(*_: object) -> None:
+        raise StoreError(f"{path}: disk I/O error")
+
+    monkeypatch.setattr(client.service.store, "version", broken)
+    for ask in (lambda: client.post("/v1/recommend", json={}), lambda: client.get("/v1/users/1")):
+        problem = refused(ask(), 503)
+        assert str(tmp_path) not in json.dumps(problem) and problem["hint"]
 
 
 # Bodies

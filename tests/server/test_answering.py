@@ -143,6 +143,11 @@ def test_anothers_mistake_harms_nobody(client: Any, recommender: sl.Recommender)
     queries[4]["where"] = "'"
     answer = client.post("/v1/recommend", json={"queries": queries})
     assert (answer.status_code, answer.json()["pointer"]) == (422, "/queries/4/where")
+    for wrong in ({"where": "yeer > 1"}, {"only": ["zz"]}):  # a list of queries is none of the caller's
+        for body in (wrong, {"queries": [{}, wrong]}):
+            [argument] = wrong
+            said = client.post("/v1/recommend", json=body).json()["detail"]
+            assert said.startswith(argument) and "[" not in said, said
     assert client.post("/v1/recommend", json={"user_id": users[0]}).status_code == 200
 
 

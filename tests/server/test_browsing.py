@@ -126,8 +126,20 @@ def test_by_popularity_and_by_ids(client: Any, recommender: sl.Recommender) -> N
     some = client.get("/v1/items?ids=181&ids=none&ids=50").json()
     assert [row["item_id"] for row in some["rows"]] == ["181", "50"] and some["unknown"] == ["none"]
     assert client.get("/v1/items?ids=1&q=x").json()["pointer"] == "/q"
+    assert [row["popularity_rank"] for row in some["rows"]] == [order.index(one) + 1 for one in ("181", "50")]
+    for row in some["rows"]:
+        assert client.get(f"/v1/items/{row['item_id']}").json() == row
     user = recommender.users.vocabulary.values[5]
     assert client.get(f"/v1/users?q={user}").json()["rows"][0]["user_id"] == user
+
+
+def test_a_long_id_that_is_not_there_is_not_told_back_in_full(client: Any) -> None:
+    for path in ("/v1/items/", "/v1/recommend/1?only="):
+        problem = client.get(path + "x" * 500).json()
+        assert problem["status"] in (404, 422) and "is not in the catalogue" in problem["detail"]
+        assert len(problem["detail"]) < 150 and len(problem["hint"]) < 300
+    similar = client.get("/v1/items/" + "x" * 500 + "/similar").json()
+    assert similar["status"] == 404 and len(similar["detail"]) < 150
 
 
 def test_a_history_has_names_and_a_bound(client: Any, recommender: sl.Recommender) -> None:

@@ -134,6 +134,10 @@ def test_over_http(client: Any, recommender: sl.Recommender) -> None:
         assert (why[1]["score"], why[1]["source"]) == (None, "popular")
     some = client.post("/v1/recommend", json={**asked, "explain": [answer["items"][1]["item_id"]]}).json()
     assert ["why" in one for one in some["items"]] == [False, True, False, False]
+    assert some["explained"]["not_listed"] == [] == answer["explained"]["not_listed"]
+    wanted = ["no such item", answer["items"][0]["item_id"], 10**9, "no such item"]
+    some = client.post("/v1/recommend", json={**asked, "explain": wanted}).json()
+    assert some["explained"]["not_listed"] == ["no such item", str(10**9)]
     by_get = client.get(f"/v1/recommend/{user}?k=4&explain=true&rating_weight=2").json()
     assert by_get["explained"]["changes"] == changes
 

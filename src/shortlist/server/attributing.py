@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shortlist._typing import Bools, Doubles, Longs
-from shortlist.errors import RequestError
+from shortlist.errors import RequestError, did_you_mean
 from shortlist.server.events.event import Event, Impression
 from shortlist.server.events.store import Store
 
@@ -57,7 +57,8 @@ class Exposed:
     """Users of a store who were shown something. users: int64 [U], which side each had, -1: more than one
     (they are in no comparison); impressions, shown, successes: float64 [U], of each user. sides: names;
     versions: of each side, impressions by version of its bundle; crossed: how many users had more than one
-    side. counted: events that may be successes, whether an item was shown or not."""
+    side. counted: events that may be successes, whether an item was shown or not; notes: what else is to be
+    known of them."""
 
     sides: tuple[str, ...]
     users: Longs
@@ -67,6 +68,7 @@ class Exposed:
     versions: dict[str, dict[str, int]]
     crossed: int
     counted: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -85,7 +87,8 @@ class _Rows:
 
 def exposed(store: Store, success: Success, *, since: int | None = None, until: int | None = None) -> Exposed:
     """What users were shown from `since` to before `until`, and what it led to. Reads the store once, and
-    holds some 30 bytes for every item shown. Raises StoreError, and RequestError where nothing was shown."""
+    holds some 30 bytes for every item shown. Raises StoreError, and RequestError where nothing was shown,
+    and where no event is of a type that counts."""
     rows, sides = _Rows({}, {}), dict[str, int]()
     versions: list[Counter[str]] = []
     of_shown = tuple(array("q") for _ in range(4))  # user, item, time, impression
@@ -108,10 +111,13 @@ def exposed(store: Store, success: Success, *, since: int | None = None, until: 
             f"{store.place} holds no impressions of that time",
             hint="they are kept with: shortlist serve --events STORE --impressions",
         )
-    acted, counted = _events(store, success, rows)
+    acted, counted, kinds = _events(store, success, rows)
+    notes = _notes(store, success, counted, kinds)
     shown = [np.frombuffer(column, np.int64) for column in of_shown]
     hit = credited(shown, acted, success.window)
-    return _of_users(rows, tuple(sides), [*map(dict, versions)], of_impressions, shown[0], hit, counted)
+    return _of_users(
+        rows, tuple(sides), [*map(dict, versions)], of_impressions, shown[0], hit, counted, notes
+    )
 
 
 def _impressions(store: Store, since: int | None, until: int | None) -> Iterator[Impression]:
@@ -124,11 +130,26 @@ def _impressions(store: Store, since: int | None, until: int | None) -> Iterator
         after = page[-1].sequence
 
 
-def _events(store: Store, success: Success, rows: _Rows) -> tuple[list[Longs], int]:
-    """User, item and time of events that may be successes, of what was shown; and how many there are."""
+def _notes(store: Store, success: Success, counted: int, kinds: set[str]) -> tuple[str, ...]:
+    """What is to be known of events that count. RequestError where there is none of any type wanted."""
+    never = [kind for kind in success.kinds if kind not in kinds]
+    told = [f"{store.place} holds no event of type {kind!r}" for kind in never]
+    hints = [did_you_mean(kind, sorted(kinds)) or "it holds no event at all" for kind in never]
+    if never and len(never) == len(success.kinds):
+        raise RequestError(told[0], hint=hints[0])
+    if not counted:
+        return ("no event counts as a success",)
+    return tuple(f"{said}: {hint}" for said, hint in zip(told, hints, strict=True))
+
+
+def _events(store: Store, success: Success, rows: _Rows) -> tuple[list[Longs], int, set[str]]:
+    """User, item and time of events that may be successes, of what was shown; how many there are; and the
+    types of all events."""
     columns, counted, after = tuple(array("q") for _ in range(3)), 0, 0
+    kinds: set[str] = set()
     while page := store.since(after):
         for _, event in page:
+            kinds.add(event.event)
             if not success.counts(event):
                 continue
             counted += 1
@@ -137,7 +158,7 @@ def _events(store: Store, success: Success, rows: _Rows) -> tuple[list[Longs], i
                 for column, value in zip(columns, (user, item, event.timestamp), strict=True):
                     column.append(value)
         after = page[-1].sequence
-    return [np.frombuffer(column, np.int64) for column in columns], counted
+    return [np.frombuffer(column, np.int64) for column in columns], counted, kinds
 
 
 def credited(shown: list[Longs], acted: list[Longs], window: int) -> Bools:
@@ -170,6 +191,7 @@ def _of_users(
     shown: Longs,
     hit: Bools,
     counted: int,
+    notes: tuple[str, ...],
 ) -> Exposed:
     user, side = (np.frombuffer(column, np.int64) for column in impressions)
     num = len(rows.names)
@@ -186,4 +208,5 @@ def _of_users(
         dict(zip(sides, versions, strict=True)),
         int((own < 0).sum()),
         counted,
+        notes,
     )

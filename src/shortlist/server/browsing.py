@@ -101,6 +101,17 @@ class Browser:
         names = (self.id_column, *values)
         return [dict(zip(names, row, strict=True)) for row in zip(ids, *values.values(), strict=True)]
 
+    def rows_with_popularity(self, places: Longs) -> list[dict[str, Any]]:
+        """Rows with `popularity`, each one's share of the training rows (one row is added to every item), and
+        `popularity_rank`, its place from 1 in that order. A stored column of such a name stays what it is."""
+        rows = self.rows(places)
+        if self.log_popularity is not None:
+            shares, ranks = np.exp(self.log_popularity[places]), self._ranks[places] + 1
+            for row, share, rank in zip(rows, shares.tolist(), ranks.tolist(), strict=True):
+                row.setdefault("popularity", share)
+                row.setdefault("popularity_rank", rank)
+        return rows
+
     def column(self, name: str) -> Array:
         """A column by its name. RequestError."""
         if name not in self.columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -109,12 +110,12 @@ class Endpoint:
                 entered = True
             reply = await self.handler(Call(self.service, scope, headers, body, identity))
         except Trouble as trouble:
-            reply = Reply(trouble.body(identity), trouble.status, MEDIA_TYPE, trouble.headers)
+            reply = self._refused(trouble, identity)
         except ShortlistError as error:
             found = of_error(error)
             if found.status == 500:
                 log_fault("request failed", error, route=self.name, request_id=identity)
-            reply = Reply(found.body(identity), found.status, MEDIA_TYPE, found.headers)
+            reply = self._refused(found, identity)
         except ConnectionError:
             return
         except Exception as error:
@@ -127,6 +128,12 @@ class Endpoint:
         seconds = perf_counter() - began
         self.service.board.answered(self.name, reply.status, seconds)
         self.service.logged(self.name, scope, reply, seconds, identity)
+
+    def _refused(self, trouble: Trouble, identity: str) -> Reply:
+        if trouble.private:
+            line = {"event": "store", "detail": trouble.private, "route": self.name, "request_id": identity}
+            LOG.error(json.dumps(line))
+        return Reply(trouble.body(identity), trouble.status, MEDIA_TYPE, trouble.headers)
 
     async def _body(self, scope: Any, headers: Headers, receive: Any) -> bytes:
         """The body, which in most requests has come with the head."""

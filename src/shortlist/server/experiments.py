@@ -267,7 +267,7 @@ def _compared(found: Exposed, metric: str, name: str, against: str, of: Mapping[
 def _warnings(
     found: Exposed, sides: Sequence[Side], shares: Sequence[Shares], same: Same | None
 ) -> list[str]:
-    out = []
+    out = list(found.notes)
     for one in shares:
         if one.suspicious:
             out.append(

@@ -67,14 +67,16 @@ def explained(
         utility=order_of(loaded, query.utility),
     )
     [plain] = answers_of(loaded, [query], found.slate)
-    wanted = None if isinstance(query.explain, bool) else set(map(str, query.explain))
+    wanted = None if isinstance(query.explain, bool) else dict.fromkeys(map(str, query.explain))
     items = []
     for place, item in enumerate(plain.items):
         shown = msgspec.to_builtins(item)
         if wanted is None or item.item_id in wanted:
             shown["why"] = _why(found, place)
         items.append(shown)
+    listed = {item.item_id for item in plain.items}
     about = {
+        "not_listed": [] if wanted is None else [one for one in wanted if one not in listed],
         "changes": _changes(loaded, found.changes),
         "history_left_out": found.left_out,
         "candidates": found.candidates,

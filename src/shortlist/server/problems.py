@@ -9,7 +9,7 @@ import msgspec
 
 from shortlist.errors import BundleError, RequestError, ShortlistError
 from shortlist.server.events.event import Fault
-from shortlist.server.events.trouble import Overloaded, StoreError, StoreFull
+from shortlist.server.events.trouble import Overloaded, Stopping, StoreError, StoreFull
 from shortlist.server.wire import Problem
 
 MEDIA_TYPE = b"application/problem+json"
@@ -18,11 +18,13 @@ _MISSING = re.compile(r"missing required field `(.+?)`", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN = re.compile(r"unknown field `(.*?)`(?: - at |$)", re.DOTALL)
 _CONTEXT = "context."
+_AGAIN = "what was acknowledged is safe; send the rest again later"
 _OWN = frozenset({"user_id", "item_id", "timestamp", "history", "history_timestamp", "history_rating"})
 
 
 class Trouble(Exception):
-    """A request that cannot be answered: the status, what to say, and headers such as Retry-After."""
+    """A request that cannot be answered: the status, what to say, and headers such as Retry-After. private:
+    what is to be known of it by those alone who read the log."""
 
     def __init__(
         self,
@@ -33,8 +35,10 @@ class Trouble(Exception):
         hint: str = "",
         retry_after: int = 0,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        private: str = "",
     ) -> None:
         super().__init__(detail)
+        self.private = private
         self.status, self.detail, self.pointer, self.hint = status, detail, pointer, hint
         after = ((b"retry-after", b"%d" % retry_after),) if retry_after else ()
         self.headers = headers + after
@@ -68,17 +72,27 @@ def of_json(error: Exception) -> Trouble:
 def of_error(error: ShortlistError, inside: str = "", asked: object = None) -> Trouble:
     """Of what the recommender, a store or a bundle says; inside: the path of what was asked, in the request;
     asked: what that is."""
-    if isinstance(error, Overloaded):
-        return Trouble(503, str(error), retry_after=error.retry_after)
-    if isinstance(error, StoreFull):
-        return Trouble(507, str(error), hint=error.hint, retry_after=60)
     if isinstance(error, StoreError):
-        return Trouble(503, str(error), hint=error.hint, retry_after=1)
+        return _of_store(error)
     if isinstance(error, BundleError):
         return Trouble(409, str(error), hint=error.hint)
     if isinstance(error, RequestError):
         return Trouble(422, _plain(error), pointer=inside + _pointer_of(error, asked), hint=error.hint)
-    return Trouble(500, str(error), hint=error.hint)
+    return Trouble(500, "a fault inside the server")  # whose message may show what nobody outside may see
+
+
+def _of_store(error: StoreError) -> Trouble:
+    """Files, hosts and what a database says of them are named in the log alone."""
+    if isinstance(error, Overloaded):
+        return Trouble(503, str(error), retry_after=error.retry_after)
+    if isinstance(error, Stopping):
+        return Trouble(503, str(error), hint=error.hint, retry_after=1)
+    private = f"{error} ({error.hint})" if error.hint else str(error)
+    if isinstance(error, StoreFull):
+        said = "there is no room left for events: none of those given was kept"
+        return Trouble(507, said, hint=_AGAIN, retry_after=60, private=private)
+    said = "events cannot be kept or read just now"
+    return Trouble(503, said, hint=_AGAIN, retry_after=1, private=private)
 
 
 def of_fault(fault: Fault) -> Trouble:
@@ -118,6 +132,9 @@ def _pointer_of(error: RequestError, asked: object) -> str:
 
 
 def _plain(error: RequestError) -> str:
-    """What is said, without the place, which the pointer tells: the row is not one of the caller's."""
+    """What is said, without the place, which the pointer tells: the row is not one of the caller's, nor is
+    the list of queries that were asked together."""
     index = "" if error.index is None else f", index {error.index}"
-    return str(error).removeprefix(f"row 0, column {error.column!r}{index}: ")
+    said = str(error).removeprefix(f"row 0, column {error.column!r}{index}: ")
+    argument = error.argument or ""
+    return said.replace(f"{argument}[0]", argument, 1) if said.startswith(f"{argument}[0]") else said

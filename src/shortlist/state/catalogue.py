@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike
 
 from shortlist._typing import MISSING_INT, Array, Bools, Columns, Doubles, Ints, Longs
 from shortlist.data.vocabulary import Vocabulary
-from shortlist.errors import DataError, RequestError, did_you_mean
+from shortlist.errors import DataError, RequestError, did_you_mean, shortened
 from shortlist.state.growing import Growing, appended
 from shortlist.state.storage import load_array, load_columns, load_json, save_array, save_columns, save_json
 from shortlist.state.texts import Texts
+
+_COMPARED = 100_000  # characters of ids that are compared with one that is not there
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +78,11 @@ class Items:
         """The position of one item; RequestError where there is none."""
         found = int(self.positions([item_id])[0])
         if found < 0:
-            known = map(str, islice(self.vocabulary.values, 5000))
+            asked = str(item_id)
+            some = islice(self.vocabulary.values, min(5_000, _COMPARED // max(1, len(asked))))
+            told = shortened(asked) if isinstance(item_id, str) else item_id
             raise RequestError(
-                f"item {item_id!r} is not in the catalogue", hint=did_you_mean(str(item_id), known)
+                f"item {told!r} is not in the catalogue", hint=did_you_mean(asked, map(str, some))
             )
         return found
 

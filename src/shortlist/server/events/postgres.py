@@ -261,7 +261,10 @@ class PostgresStore:
         try:
             yield
         except self._psycopg.errors.DiskFull as error:
-            raise StoreFull(f"{self.place}: no room left: none of the events given was kept") from error
+            raise StoreFull(
+                f"{self.place}: no room left: none of the events given was kept",
+                hint="make room; what was acknowledged is safe",
+            ) from error
         except self._psycopg.Error as error:
             said = " ".join(str(error).split()) or type(error).__name__
             raise StoreError(

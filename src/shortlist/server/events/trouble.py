@@ -21,6 +21,10 @@ class StoreFull(StoreError):
     """There is no room left for events: none of those given was kept."""
 
 
+class Stopping(StoreError):
+    """Events are no longer taken: those given were not."""
+
+
 class Overloaded(StoreError):
     """Too many events wait to be written: none of those given was taken. retry_after: seconds, at least 1,
     after which there may be room."""

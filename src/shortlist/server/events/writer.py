@@ -17,7 +17,7 @@ from time import monotonic
 
 from shortlist.server.events.event import Event, Impression
 from shortlist.server.events.store import Batch, Outcome, Store, checked, in_batch, require_sound
-from shortlist.server.events.trouble import Overloaded, StoreError
+from shortlist.server.events.trouble import Overloaded, Stopping, StoreError
 
 WAITING = 10_000
 """Events and impressions that may wait."""
@@ -132,7 +132,7 @@ class Writer:
     def _enqueue(self, one: _Waiting, *, wake: bool = True) -> None:
         with self._change:
             if self._closing:
-                raise StoreError("the server is stopping: events are no longer taken", hint="send them again")
+                raise Stopping("the server is stopping: events are no longer taken", hint="send them again")
             if self._held and self._held + len(one.batch) > self.waiting:
                 raise Overloaded(self._held, self.waiting, self._drained_in())
             self._held += len(one.batch)

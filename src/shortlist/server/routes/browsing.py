@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from shortlist._typing import Bools, Longs
+from shortlist._typing import Bools
 from shortlist.errors import RequestError
 from shortlist.features.requests import take_rows
 from shortlist.pipeline.slate import plain_values
@@ -58,7 +58,7 @@ def _by_ids(loaded: Loaded, given: dict[str, list[str]]) -> Reply:
         if name in given:
             raise Trouble(422, f"with 'ids' there is no {name!r} beside them", pointer=f"/{name}")
     places = loaded.recommender.items.positions(ids)
-    rows = _rows(loaded.items, places[places >= 0])
+    rows = loaded.items.rows_with_popularity(places[places >= 0])
     unknown = [one for one, place in zip(ids, places.tolist(), strict=True) if place < 0]
     return Reply(
         ENCODE(Page(rows=rows, next=None, total=len(loaded.items), matched=len(rows), unknown=unknown))
@@ -75,13 +75,10 @@ async def users(call: Call) -> Reply:
 
 
 async def item(call: Call) -> Reply:
-    """All that is stored of an item."""
+    """All that is stored of an item, and how popular it is."""
     loaded = side_of(call, call.query("side")).now
-    try:
-        place = loaded.recommender.items.position(call.identity("/v1/items/"))
-    except RequestError as error:
-        raise Trouble(404, str(error), hint=error.hint) from None
-    return Reply(ENCODE(loaded.items.rows(np.array([place]))[0]))
+    place = _position(loaded, call.identity("/v1/items/"))
+    return Reply(ENCODE(loaded.items.rows_with_popularity(np.array([place]))[0]))
 
 
 async def user(call: Call) -> Reply:
@@ -111,8 +108,7 @@ async def similar(call: Call) -> Reply:
     loaded = side_of(call, given).now
     name = call.identity("/v1/items/", "/similar")
     recommender = loaded.recommender
-    if int(recommender.items.positions([name])[0]) < 0:
-        raise Trouble(404, f"item {name!r} is not in the catalogue")
+    _position(loaded, name)
     rows = recommender.similar_items(name, number(given, "k", 10, 1, MOST_K)).to_dicts()
     places = recommender.items.positions([row["item_id"] for row in rows]) if rows else np.zeros(0, np.int64)
     for column in given.get("item_columns", []):
@@ -120,6 +116,14 @@ async def similar(call: Call) -> Reply:
         for row, value in zip(rows, values, strict=True):
             row[column] = value
     return Reply(ENCODE({"item_id": name, "bundle": loaded.version, "items": rows}))
+
+
+def _position(loaded: Loaded, name: str) -> int:
+    """Where an item is in the catalogue. Trouble where it is not."""
+    try:
+        return loaded.recommender.items.position(name)
+    except RequestError as error:
+        raise Trouble(404, str(error), hint=error.hint) from None
 
 
 def _history(loaded: Loaded, name: str, index: int) -> list[dict[str, Any]]:
@@ -176,20 +180,11 @@ async def _page(
         await asyncio.to_thread(browser.prepare)  # once; others are answered meanwhile
     found = browser.search(text, after, limit, allow, by_popularity=by_popularity, first=first)
     return Page(
-        rows=_rows(browser, found.rows),
+        rows=browser.rows_with_popularity(found.rows),
         next=found.next,
         total=len(browser),
         matched=None if text else browser.num_shown(allow),
     )
-
-
-def _rows(browser: Browser, places: Longs) -> list[dict[str, Any]]:
-    """Rows of a page, with each item's share of the training rows."""
-    rows = browser.rows(places)
-    if browser.log_popularity is not None:
-        for row, share in zip(rows, np.exp(browser.log_popularity[places]).tolist(), strict=True):
-            row.setdefault("popularity", share)
-    return rows
 
 
 def _text(given: dict[str, list[str]]) -> str:
