@@ -418,3 +418,27 @@ def test_a_server_that_stops_says_so_and_closes() -> None:
         assert everything(kept) == b"" and time.monotonic() - began < 2
         kept.close()
         busy.close()
+
+
+def test_who_was_idle_has_a_last_chance_from_when_the_server_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shortlist.server.connections._LAST_CHANCE", 0.3)
+    with listening(Limits(sweep=0.02)) as (port, shared):
+        idle = socket.create_connection(("127.0.0.1", port), timeout=5)
+        time.sleep(0.4)
+        shared.loop.call_soon_threadsafe(next(iter(shared.everyone)).shutdown)
+        time.sleep(0.1)
+        idle.sendall(GET % b"x")
+        status, headers, _ = answer(idle)
+        assert (status, headers[b"connection"]) == (200, b"close")
+        idle.close()
+
+
+def test_what_came_while_the_process_was_held_up_is_answered() -> None:
+    """Timers run before sockets are read, so one that looks at the clock alone would close this."""
+    with listening(Limits(idle_seconds=0.2, sweep=0.02)) as (port, shared):
+        late = socket.create_connection(("127.0.0.1", port), timeout=5)
+        time.sleep(0.05)
+        shared.loop.call_soon_threadsafe(time.sleep, 0.4)
+        late.sendall(GET % b"x")
+        assert answer(late)[0] == 200
+        late.close()

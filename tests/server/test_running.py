@@ -19,7 +19,7 @@ import pytest
 import shortlist as sl
 from shortlist.errors import BundleError, ShortlistError
 from shortlist.server.app import make_board
-from shortlist.server.running import listen
+from shortlist.server.running import _close_door, _open_door, _waiting, listen
 from shortlist.server.service import Service
 from shortlist.server.settings import Settings, Side
 
@@ -144,3 +144,27 @@ def test_rude_clients_are_answered_or_left_and_others_served(bundle: Path) -> No
         assert process.stderr is not None
         said = process.stderr.read()
         assert "Traceback" not in said, said[said.index("Traceback") :]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a filter of Linux")
+def test_a_closed_door_lets_in_who_has_knocked_and_nobody_else() -> None:
+    settings = Settings(sides=(), port=0)
+    with ExitStack() as stack:
+        listening = stack.enter_context(listen(settings))
+        address = listening.getsockname()
+        _open_door(listening)
+        before = stack.enter_context(socket.create_connection(address, timeout=5))
+        _close_door(listening)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(address, timeout=0.1)
+        before.sendall(b"said")
+        [made] = _waiting(listening)
+        stack.enter_context(made)
+        made.setblocking(True)
+        made.settimeout(5)
+        assert made.recv(4) == b"said"
+        _open_door(listening)
+        stack.enter_context(socket.create_connection(address, timeout=5))
+        time.sleep(0.05)
+        [again] = _waiting(listening)
+        again.close()

@@ -63,6 +63,7 @@ class Connections:
         self.stuck: dict[Connection, tuple[float, int]] = {}
         self.date = _date()
         self._sweeping: asyncio.TimerHandle | None = None
+        self._looked = 0.0  # when the last sweep was
 
     def enter(self, connection: Connection) -> bool:
         """Let a connection in; False where there is no place for it."""
@@ -70,7 +71,7 @@ class Connections:
             return False
         self.everyone.add(connection)
         if self._sweeping is None:
-            self.date = _date()
+            self.date, self._looked = _date(), self.loop.time()
             self._sweeping = self.loop.call_later(self.limits.sweep, self._sweep)
         return True
 
@@ -79,6 +80,12 @@ class Connections:
         self.everyone.discard(connection)
         for waiting in (self.idle, self.heads, self.leaving, self.stuck):
             waiting.pop(connection, None)
+
+    def stop(self) -> None:
+        """Answers say that the connection closes; who is idle has a last chance from now on."""
+        if not self.stopping:
+            self.draining = self.stopping = True
+            self.idle = dict.fromkeys(self.idle, self.loop.time())
 
     def _make_room(self) -> bool:
         longest = next(iter(self.idle), None)
@@ -89,8 +96,10 @@ class Connections:
         return True
 
     def _sweep(self) -> None:
-        """End what has waited too long."""
-        now, limits = self.loop.time(), self.limits
+        """End what had waited too long when this was last looked at: what has come since has been read by
+        now, also where this process was held up, while timers run before sockets are read."""
+        limits = self.limits
+        now, self._looked = self._looked, self.loop.time()
         idle = min(_LAST_CHANCE, limits.idle_seconds) if self.stopping else limits.idle_seconds
         for connection in _older(self.idle, now - idle):
             connection.hang_up()

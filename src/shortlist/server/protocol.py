@@ -332,7 +332,7 @@ class Connection(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server stops. Who was idle may have a request on the way: there is a moment left for it."""
-        self.shared.draining = self.shared.stopping = True
+        self.shared.stop()
 
     # Flow
 

@@ -32,7 +32,11 @@ from shortlist.server.settings import Settings
 from shortlist.server.workers import supervise
 
 _BACKLOG = 2048
-_ATTACH_FILTER, _DETACH_FILTER, _RETURN = 26, 27, 0x06  # of Linux: SO_..., BPF_RET | BPF_K
+_ATTACH_FILTER, _DETACH_FILTER = 26, 27  # of Linux: SO_...
+# What a Linux socket lets in that drops the first packet of every new connection (SYN), and nothing else:
+# (operation, where to go on if so, if not, operand). Flags are byte 13 of a TCP header, SYN is bit 1.
+_NOBODY_NEW = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+_KNOCKED = 0.1  # seconds in which a handshake that has begun ends
 _YOUNG = 20_000  # objects made since the last look for cycles
 _FILES, _OTHER_FILES = 1 << 16, 256  # open files: as many as are of use, and those that are no connections
 
@@ -122,6 +126,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Whoever is connected already is let in before the socket closes, which would turn them away."""
+        for one in sockets or ():
+            _close_door(one)
+        await asyncio.sleep(_KNOCKED)
         accepted = [made for one in sockets or () for made in _waiting(one)]
         letting_in = [
             self.shared.loop.create_task(
@@ -134,9 +141,8 @@ class _Server(uvicorn.Server):
 
 
 def _waiting(listening: socket.socket) -> list[socket.socket]:
-    """Connections nobody has accepted yet; there will be no more of them."""
+    """Connections nobody has accepted yet."""
     found: list[socket.socket] = []
-    _close_door(listening)
     listening.setblocking(False)
     while True:
         try:
@@ -157,13 +163,12 @@ def _open_door(listening: socket.socket) -> None:
 
 def _close_door(listening: socket.socket) -> None:
     """Let nobody knock any more, while those who have are let in: closing would turn away who came a moment
-    before. Linux's socket filters can (a program of one step, which drops what comes); elsewhere the moment
-    stays."""
+    before. Linux's socket filters can; elsewhere the moment stays."""
     if not sys.platform.startswith("linux"):
         return
     with suppress(OSError):
-        drop = ctypes.create_string_buffer(struct.pack("=HBBI", _RETURN, 0, 0, 0))
-        program = struct.pack("@HP", 1, ctypes.addressof(drop))
+        steps = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in _NOBODY_NEW))
+        program = struct.pack("@HP", len(_NOBODY_NEW), ctypes.addressof(steps))
         listening.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
 
 
