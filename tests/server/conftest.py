@@ -76,6 +76,12 @@ def serve(bundle: Path) -> Iterator[Serve]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def client_of() -> type[Client]:
+    """A server of some settings, for fixtures of other modules."""
+    return Client
+
+
 @pytest.fixture(scope="module")
 def client(bundle: Path) -> Iterator[Client]:
     """A server that keeps no events."""

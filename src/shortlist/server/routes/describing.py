@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +13,8 @@ from shortlist.server.about import MOST_POINTS
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.guards import ADMIN
 from shortlist.server.problems import MEDIA_TYPE
+from shortlist.server.routes.page import page
+from shortlist.server.routes.shapes import OPEN
 from shortlist.server.routes.wording import said_of
 from shortlist.server.wire import ENCODE, LONGEST_ID, LONGEST_WHERE, MOST_HISTORY, Problem
 
@@ -34,16 +35,20 @@ _STATUSES = {
     "421": "The request is for another host",
     "422": "A field is not what was expected; pointer names it",
     "431": "There are too many headers, or too long ones",
+    "500": "A fault inside the server, of which the log tells",
     "503": "Too much to do, or stopping; Retry-After says when to come again",
     "507": "There is no room for events; Retry-After says when to come again",
 }
-_ALWAYS = ("400", "408", "414", "431", "503")
+_ALWAYS = ("400", "408", "414", "431", "500", "503")
 _OF_BODIES = ("413", "415", "422")
 _TELLING = {
     "401": {"WWW-Authenticate": "How to send a key"},
     "503": {"Retry-After": "Seconds"},
     "507": {"Retry-After": "Seconds"},
 }
+_DONE = {"200": "The answer", "202": "Done here, but not yet by all workers: status says by how many"}
+_REQUEST_ID = "What the log calls this request"
+_OPEN = frozenset(one.__name__ for one in OPEN)
 _WHOLE = {"type": "integer", "minimum": 0}
 _TEXT = {"type": "string", "maxLength": LONGEST_ID}
 _PARAMETERS: dict[str, dict[str, Any]] = {
@@ -66,11 +71,14 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "shown": {"type": "boolean", "default": True},
 }
 """What each may be; where it differs, with the name of the operation before it."""
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-    "code,pre{font:14px/1.4 ui-monospace,monospace}pre{overflow:auto;padding:.5rem;border:1px solid #8886}"
-    "section{border-top:1px solid #8886}:root{color-scheme:light dark}"
-)
+_EXAMPLES: dict[str, Any] = {
+    "recommend": {"user_id": "42", "k": 5},
+    "events": {"event_id": "e-1", "user_id": "42", "item_id": "50", "event": "play"},
+    "score": {"rows": [{"user_id": "42", "item_id": "50"}]},
+    "rank": {"user_id": "42", "candidates": ["50", "94"]},
+    "reload": {},
+    "rollback": {},
+}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 
 
@@ -86,7 +94,7 @@ async def docs(call: Call) -> Reply:
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"no-referrer"),
     )
-    return Reply(_page().encode(), kind=b"text/html; charset=utf-8", headers=headers)
+    return Reply(_page(), kind=b"text/html; charset=utf-8", headers=headers)
 
 
 @cache
@@ -95,7 +103,7 @@ def document() -> dict[str, Any]:
     from shortlist.server.routes.table import operations
 
     listed = operations()
-    asked = [t for one in listed for t in (one.body, one.also_body, one.answer, one.also)]
+    asked = [t for one in listed for t in (one.body, *one.also_body, one.answer, *one.also)]
     types = [t for t in dict.fromkeys(asked) if t is not None]
     schemas, components = msgspec.json.schema_components(
         [*types, Problem], ref_template="#/components/schemas/{name}"
@@ -132,19 +140,23 @@ def _describe(name: str, schema: dict[str, Any]) -> None:
     """The sentences of a struct on one line, and a phrase for each of its fields."""
     if "description" in schema:
         schema["description"] = " ".join(schema["description"].split())
+    if name in _OPEN:
+        schema["additionalProperties"] = True
     for field, about in schema.get("properties", {}).items():
         if said := said_of(field, name):
             about["description"] = said
 
 
 def _operation(one: Operation, of_type: dict[Any, Any]) -> dict[str, Any]:
-    schema = {"type": "string"} if one.answer is None else _schema(of_type, one.answer, one.also)
+    schema = {"type": "string"} if one.answer is None else _schema(of_type, one.answer, *one.also)
     answers = {status: _problem(status) for status in _refusals(one)}
-    answers["200"] = {
-        "description": "The answer",
-        "headers": {"X-Request-Id": _header("What the log calls this request")},
-        "content": {one.kind: {"schema": schema}},
-    }
+    for status, said in _DONE.items():
+        if status == "200" or one.later:
+            answers[status] = {
+                "description": said,
+                "headers": {"X-Request-Id": _header(_REQUEST_ID)},
+                "content": {one.kind: {"schema": schema}},
+            }
     found: dict[str, Any] = {
         "operationId": one.name,
         "summary": one.summary,
@@ -154,10 +166,8 @@ def _operation(one: Operation, of_type: dict[Any, Any]) -> dict[str, Any]:
         "security": [{}, {"bearer": []}, {"key": []}] if one.role else [{}],
     }
     if one.body is not None:
-        found["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": _schema(of_type, one.body, one.also_body)}},
-        }
+        about = {"schema": _schema(of_type, one.body, *one.also_body), "example": _EXAMPLES[one.name]}
+        found["requestBody"] = {"required": True, "content": {"application/json": about}}
     return found
 
 
@@ -180,19 +190,22 @@ def _refusals(one: Operation) -> list[str]:
     if one.method == "POST":
         found += _OF_BODIES
     if one.parameters or "{" in one.path:
-        found += ("404", "422")
+        found.append("422")
+    if one.absent or "{" in one.path:
+        found.append("404")
     if one.name == "events":
-        found += ("404", "507")
+        found.append("507")
     return sorted(set(found))
 
 
 def _problem(status: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "description": _STATUSES[status],
+        "headers": {"X-Request-Id": _header(_REQUEST_ID)},
         "content": {MEDIA_TYPE.decode(): {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     if told := _TELLING.get(status):
-        found["headers"] = {name: _header(said) for name, said in told.items()}
+        found["headers"] |= {name: _header(said) for name, said in told.items()}
     return found
 
 
@@ -200,8 +213,8 @@ def _header(said: str) -> dict[str, Any]:
     return {"description": said, "schema": {"type": "string"}}
 
 
-def _schema(of_type: dict[Any, Any], first: Any, second: Any) -> Any:
-    return of_type[first] if second is None else {"anyOf": [of_type[first], of_type[second]]}
+def _schema(of_type: dict[Any, Any], first: Any, *others: Any) -> Any:
+    return {"anyOf": [of_type[one] for one in (first, *others)]} if others else of_type[first]
 
 
 def _in_path(path: str) -> list[dict[str, Any]]:
@@ -238,29 +251,5 @@ def _encoded() -> bytes:
 
 
 @cache
-def _page() -> str:
-    made = document()
-    parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Shortlist</title><style>{_STYLE}</style>",
-        f"<h1>Shortlist {escape(made['info']['version'])}</h1>",
-        "<p>The same for programs: <a href='openapi.json'>openapi.json</a>.</p>",
-    ]
-    for path, methods in made["paths"].items():
-        for method, one in methods.items():
-            parts.append(f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>")
-            parts.append(f"<p>{escape(one['summary'])}</p>")
-            parts.append("<dl>")
-            for given in one["parameters"]:
-                name, said = escape(given["name"]), escape(given["description"])
-                parts.append(f"<dt><code>{name}</code> ({given['in']})</dt><dd>{said}</dd>")
-            parts.append("</dl>")
-            for status, answer in one["responses"].items():
-                parts.append(f"<div><code>{status}</code> {escape(answer['description'])}</div>")
-            parts.append("</section>")
-    parts.append("<h1>Types</h1>")
-    for name, schema in made["components"]["schemas"].items():
-        text = msgspec.json.format(ENCODE(schema), indent=2).decode()
-        parts.append(
-            f"<section><h2 id='{escape(name)}'>{escape(name)}</h2><pre>{escape(text)}</pre></section>"
-        )
-    return "\n".join(parts) + "</html>"
+def _page() -> bytes:
+    return page(document()).encode()

@@ -8,7 +8,7 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from shortlist.bundle import folder_of
-from shortlist.errors import BundleError
+from shortlist.errors import ShortlistError
 from shortlist.server.about import plain
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.problems import Trouble
@@ -67,7 +67,7 @@ async def reload(call: Call) -> Reply:
     side = _which(call)
     try:
         await call.service.reload(side)
-    except BundleError as error:
+    except ShortlistError as error:
         raise Trouble(409, _without_places(call, str(error)), hint=error.hint) from error
     return await _done(call, side, "reloaded")
 

@@ -8,7 +8,7 @@ from typing import Any
 from shortlist.server import wire
 from shortlist.server.endpoint import Handler
 from shortlist.server.guards import ADMIN, USE
-from shortlist.server.routes import answering, browsing, describing, exploring, operating, shapes
+from shortlist.server.routes import answering, browsing, describing, exploring, operating, profiles, shapes
 from shortlist.server.routes import events as events_
 
 _PAGE = ("q", "after", "limit", "side")
@@ -17,7 +17,8 @@ _PAGE = ("q", "after", "limit", "side")
 @dataclass(frozen=True, kw_only=True)
 class Operation:
     """One route. path: with {NAME:path} where an id is; body, answer: their types, where they are JSON;
-    also_body, also: others they may be of; parameters: what may stand behind "?"; kind: of the answer."""
+    also_body, also: others they may be of; parameters: what may stand behind "?"; kind: of the answer;
+    later: whether it may answer before all is done, 202; absent: that there may be nothing, 404."""
 
     method: str
     path: str
@@ -25,17 +26,19 @@ class Operation:
     handler: Handler
     body: Any = None
     answer: Any = None
-    also: Any = None
-    also_body: Any = None
+    also: tuple[Any, ...] = ()
+    also_body: tuple[Any, ...] = ()
     parameters: tuple[str, ...] = ()
     role: str = USE
     counted: bool = True
+    later: bool = False
+    absent: bool = False
     kind: str = "application/json"
 
     @property
     def summary(self) -> str:
         """The first sentence of what it does."""
-        return (self.handler.__doc__ or "").split("\n\n")[0].replace("\n", " ").strip()
+        return " ".join((self.handler.__doc__ or "").split("\n\n")[0].split())
 
 
 def _get(path: str, name: str, handler: Handler, **options: Any) -> Operation:
@@ -58,26 +61,28 @@ def _of_recommenders() -> list[Operation]:
             "recommend",
             answering.recommend,
             body=wire.Recommend,
-            answer=wire.Shortlist,
-            also=wire.Shortlists,
+            answer=shapes.Shortlist,
+            also=(shapes.Explained, shapes.Shortlists),
         ),
         _post(
             "/v1/events",
             "events",
             events_.events,
             body=shapes.EventGiven,
-            also_body=shapes.EventsGiven,
+            also_body=(shapes.EventsGiven,),
             answer=wire.Accepted,
+            absent=True,
         ),
-        _post("/v1/score", "score", answering.score, body=wire.Score, answer=wire.Scores),
+        _post("/v1/score", "score", answering.score, body=wire.Score, answer=shapes.Scores),
         _get(
             "/v1/recommend/{user_id:path}",
             "recommend_user",
             answering.recommend_user,
-            answer=wire.Shortlist,
+            answer=shapes.Shortlist,
+            also=(shapes.Explained,),
             parameters=answering.GET,
         ),
-        _post("/v1/rank", "rank", answering.rank, body=wire.Rank, answer=wire.Ranked),
+        _post("/v1/rank", "rank", answering.rank, body=wire.Rank, answer=shapes.Ranked),
         _get(
             "/v1/items/{item_id:path}/similar",
             "similar",
@@ -89,11 +94,11 @@ def _of_recommenders() -> list[Operation]:
             "/v1/items",
             "items",
             browsing.items,
-            answer=wire.Page,
+            answer=shapes.Items,
             parameters=(*_PAGE, "where", "order", "ids"),
         ),
         _get("/v1/items/{item_id:path}", "item", browsing.item, answer=shapes.Item, parameters=("side",)),
-        _get("/v1/users", "users", browsing.users, answer=wire.Page, parameters=_PAGE),
+        _get("/v1/users", "users", browsing.users, answer=shapes.Users, parameters=_PAGE),
         _get(
             "/v1/users/{user_id:path}",
             "user",
@@ -101,21 +106,29 @@ def _of_recommenders() -> list[Operation]:
             answer=shapes.Person,
             parameters=("side", "item_columns", "limit"),
         ),
-        _get("/v1/about", "about", exploring.about, answer=dict[str, Any], parameters=("side",)),
-        _get("/v1/evaluation", "evaluation", exploring.judged, answer=dict[str, Any], parameters=("side",)),
+        _get("/v1/about", "about", exploring.about, answer=profiles.About, parameters=("side",)),
+        _get(
+            "/v1/evaluation",
+            "evaluation",
+            exploring.judged,
+            answer=profiles.Evaluation,
+            parameters=("side",),
+            absent=True,
+        ),
         _get(
             "/v1/map",
             "map",
             exploring.chart,
-            answer=dict[str, Any],
+            answer=profiles.Map,
             parameters=("by", "limit", "item", "side"),
+            absent=True,
         ),
     ]
 
 
 def _of_servers() -> list[Operation]:
     return [
-        _get("/v1/bundles", "bundles", operating.bundles, answer=shapes.Bundles),
+        _get("/v1/bundles", "bundles", operating.bundles, answer=profiles.Bundles),
         _post(
             "/v1/admin/reload",
             "reload",
@@ -123,6 +136,7 @@ def _of_servers() -> list[Operation]:
             body=operating.Which,
             answer=shapes.Versions,
             role=ADMIN,
+            later=True,
         ),
         _post(
             "/v1/admin/rollback",
@@ -131,6 +145,7 @@ def _of_servers() -> list[Operation]:
             body=operating.Which,
             answer=shapes.Versions,
             role=ADMIN,
+            later=True,
         ),
         _get("/health/live", "live", operating.live, role="", counted=False, answer=shapes.Live),
         _get("/health/ready", "ready", operating.ready, role="", counted=False, answer=shapes.Versions),
