@@ -231,6 +231,7 @@ def rank_of(recommender: Recommender, split: Split, row: pl.DataFrame, had: set[
 # Two stages
 
 
+@pytest.mark.slow
 def test_ratings_on_a_list_are_those_that_are_asked_for(causal: Fitted, nearest: Fitted) -> None:
     """What depends on who had an item is the same when items are ordered and when they are scored."""
     for fitted in (causal, nearest):

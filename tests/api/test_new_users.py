@@ -131,6 +131,7 @@ def reference_log(prepared: Prepared, split: Split) -> tuple[Log, dict, dict]:  
     return log, people, {"year": split.items["year"].to_numpy()}
 
 
+@pytest.mark.slow
 def test_of_new_users_alone_nothing_is_learned_of_users(given: Split) -> None:
     """Where every row is of a new user the vectors of ids and of past items keep their start."""
     before, after = (

@@ -348,6 +348,7 @@ def test_the_best_baseline_of_each_metric(tiny: Dataset) -> None:
     assert found["user ndcg10"] == found["user ndcg10_warm"], "every user is known"
 
 
+@pytest.mark.slow
 def test_how_far_a_model_leads_is_paired(tiny: Dataset) -> None:
     split = BY_NAME["temporal-static"].split(tiny, 42)
     fitted = quick("temporal-static").tasks[0].fitted(split, 42)
