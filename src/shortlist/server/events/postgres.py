@@ -266,7 +266,8 @@ class PostgresStore:
                 hint="make room; what was acknowledged is safe",
             ) from error
         except self._psycopg.Error as error:
-            said = " ".join(str(error).split()) or type(error).__name__
+            first, *_ = str(error).splitlines() or [""]  # further lines may show rows, and so ids
+            said = " ".join(first.split()) or type(error).__name__
             raise StoreError(
                 f"{self.place}: {said}", hint="what was acknowledged before is safe; send the rest again"
             ) from error

@@ -9,16 +9,18 @@ WORDING: dict[str, str] = {
     # Questions
     "user_id": "Any characters; a whole number is its decimal form. Who is not known is answered, too.",
     "item_id": "An item: any characters; a whole number is its decimal form.",
-    "timestamp": "When: seconds since 1970, or ISO 8601 text (UTC where it names no zone); left out, a second"
-    " after the last event of a history that is told or of events since, else the user's last stored time.",
+    "timestamp": "When: seconds since 1970, or ISO 8601 text (UTC where it names no zone); left out: where"
+    " the model reads what people did, a second after the last event told or since; else the user's last"
+    " stored time.",
     "context": "Further columns of the query, by name.",
-    "history": "Item ids, the latest first, in place of what is stored and of events since; []: none.",
-    "history_timestamp": "When each item of the history was had, in the same order.",
-    "history_rating": "The rating of each item of the history, in the same order.",
+    "history": "Item ids, the latest first, in place of what is stored and of events since; []: none. A model"
+    " that reads no history refuses it.",
+    "history_timestamp": "When each item of the history was had, in the same order: before `timestamp`.",
+    "history_rating": "The rating of each item of the history, in the same order, on the scale of training.",
     "k": "How many items at most.",
     "filter_seen": "Leave out what the user has had.",
-    "exclude": "Ids of items never to return.",
-    "only": "Ids of items to choose from.",
+    "exclude": "Ids of items never to return; unknown ones say nothing.",
+    "only": "Ids of items to choose from; unknown ones are refused.",
     "where": "A condition on the items' columns, such as: year >= 1995 and 'Comedy' in genres.",
     "item_columns": "Columns of items to answer with.",
     "queries": "Several questions in one request, for 25,600 items in all; then nothing stands beside them.",
@@ -36,7 +38,7 @@ WORDING: dict[str, str] = {
     "q": "A text that the id or the name holds, whatever its case.",
     "after": "Where to go on: `next` of the page before.",
     "limit": "Rows of a page.",
-    "ids": "Items by their ids, in this order, in place of a search.",
+    "ids": "Items by their ids, in this order, in place of a search; unknown ones come back as `unknown`.",
     "by": "The column to colour by.",
     "order": "What the rows are ordered by.",
     # Events
