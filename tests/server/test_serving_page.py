@@ -95,7 +95,14 @@ def test_the_limits_are_those_in_force() -> None:
     settings = Settings(sides=())
     in_force = [
         *(settings.body_bytes, settings.seconds, settings.concurrency, settings.batch),
-        *(wire.MOST_K, wire.MOST_QUERIES, wire.MOST_ITEMS, wire.MOST_ROWS, wire.MOST_EVENTS, wire.MOST_HISTORY),
+        *(
+            wire.MOST_K,
+            wire.MOST_QUERIES,
+            wire.MOST_ITEMS,
+            wire.MOST_ROWS,
+            wire.MOST_EVENTS,
+            wire.MOST_HISTORY,
+        ),
         *(wire.MOST_LISTED, wire.LONGEST_ID, wire.LONGEST_WHERE, wire.MOST_EXPLAINED),
     ]
     table = PAGE.partition("## Limits")[2].partition("## ")[0]
