@@ -130,7 +130,11 @@ def test_an_item_and_what_is_like_it(visit: Any, server: Any, settled: Any) -> N
     stored = server.ask("/v1/items/1")
     assert about["item_id"].inner_text() == "1" and about["year"].inner_text() == "1995"
     assert about["genres"].locator("li").all_inner_texts() == stored["genres"]
-    assert set(about) == set(stored) - {"title"}
+    # How popular it is, in one line: a share and a place.
+    assert set(about) == set(stored) - {"title", "popularity_rank"}
+    said = about["popularity"].inner_text()
+    assert said.startswith(f"{100 * stored['popularity']:.2f} %")
+    assert said.endswith(f"rank {stored['popularity_rank']} of 1,682")
     page.get_by_label("How many").select_option("20")
     page.until("document.querySelectorAll('.item-similar tbody tr').length === 20")
     near = server.ask("/v1/items/1/similar?k=20&item_columns=title")["items"]

@@ -28,7 +28,7 @@ let leave = () => {};
 async function start() {
   leave();
   const element = h("section", { class: "panel" });
-  replace(main, h("h1", { class: "title", tabindex: -1 }, VIEWS[store.route]?.name || "Shortlist"), element);
+  replace(main, h("h1", { class: "title", tabindex: -1 }, viewOf(store.route)?.name || "Shortlist"), element);
   const view = stateful(element, "the recommender");
   view.loading({ rows: 6 });
   try {
@@ -38,6 +38,8 @@ async function start() {
     document.documentElement.dataset.ready = "";
     return;
   }
+  // A link of a server with other bundles.
+  if (store.state.side && !bundles.some((one) => one.side === store.state.side)) store.set({ side: "" });
   frame.tell(bundles);
   await show({ focus: false });
 }
@@ -56,15 +58,16 @@ async function show({ focus }) {
   main.dataset.route = route;
   frame.mark(route);
   if (bundles.length === 0) return;
-  if (!(route in VIEWS)) return lost(route);
+  const chosen = viewOf(route);
+  if (!chosen) return lost(route);
 
-  const heading = h("h1", { class: "title", tabindex: -1 }, VIEWS[route].name);
+  const heading = h("h1", { class: "title", tabindex: -1 }, chosen.name);
   const section = h("section", { class: "view", dataset: { panel: route } });
   replace(main, heading, section);
-  const view = stateful(section, VIEWS[route].name || "the view");
+  const view = stateful(section, chosen.name || "the view");
   view.loading({ rows: 8 });
   try {
-    const panel = await VIEWS[route].load();
+    const panel = await chosen.load();
     if (own.signal.aborted) return;
     store.reread();
     replace(heading, panel.title);
@@ -80,6 +83,10 @@ async function show({ focus }) {
     if (!own.signal.aborted) view.error(error, () => show({ focus: true }));
   }
   document.documentElement.dataset.ready = "";
+}
+
+function viewOf(route) {
+  return Object.hasOwn(VIEWS, route) ? VIEWS[route] : null;
 }
 
 function contextOf(signal, undo) {

@@ -1,6 +1,7 @@
 // Elements from plain values. Text becomes text nodes, never markup: data cannot turn into HTML, whatever it holds.
 
 const SVG = "http://www.w3.org/2000/svg";
+const probe = h("span", { hidden: true }); // takes on a colour of the theme, to be read
 let count = 0;
 
 /**
@@ -29,9 +30,11 @@ export function uid(prefix) {
   return `${prefix}-${count}`;
 }
 
-/** A design token as it is now, for canvases. They change on the window's event `themechange`. */
+/** A colour of style.css as it is now, for canvases. They change on the window's event `themechange`. */
 export function token(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  if (!probe.isConnected) document.body.append(probe);
+  probe.style.setProperty("color", `var(${name})`);
+  return getComputedStyle(probe).color;
 }
 
 /** Whether things may move. */

@@ -1,5 +1,7 @@
 // Numbers, days and columns as people read them.
 
+import { h } from "./dom.js";
+
 const INTEGER = new Intl.NumberFormat("en");
 const FIXED = [0, 1, 2, 3].map((digits) => new Intl.NumberFormat("en", { minimumFractionDigits: digits, maximumFractionDigits: digits, signDisplay: "negative" }));
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
@@ -37,11 +39,12 @@ export function clock(seconds) {
   return CLOCK.format(new Date(seconds * 1000));
 }
 
-/** A column's value as text; lists with commas, null as nothing. */
+/** A column's value as text; lists with commas, null as nothing, six digits of a fraction. */
 export function plain(value) {
   if (value === null || value === undefined) return "";
   if (Array.isArray(value)) return value.map(plain).filter(Boolean).join(", ");
-  if (typeof value === "number") return Number.isInteger(value) ? String(value) : score(value, 3);
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(6)));
   return String(value);
 }
 
@@ -50,8 +53,14 @@ export function nameOf(row, bundle) {
   return plain(row?.[bundle.name_column]) || String(row?.item_id ?? "");
 }
 
-/** The other columns of an item, as one muted line. `except`: names left out. */
+/** The other columns of an item, as one line of nodes; null where it has none. `except`: names left out. */
 export function details(row, bundle, except = []) {
   const left = new Set([bundle.name_column, "item_id", ...except]);
-  return (bundle.item_columns ?? []).filter((name) => !left.has(name)).map((name) => plain(row[name])).filter(Boolean).join(" · ");
+  return dotted((bundle.item_columns ?? []).filter((name) => !left.has(name)).map((name) => plain(row[name])));
+}
+
+/** Texts with dots between them, each with a direction of its own; null where there are none. */
+export function dotted(texts) {
+  const parts = texts.filter(Boolean).map((text) => h("bdi", {}, text));
+  return parts.length ? parts.flatMap((part, n) => (n ? [" · ", part] : [part])) : null;
 }

@@ -3,15 +3,18 @@
 
 import { get, latest } from "../api.js";
 import { debounce, h, replace, uid } from "../dom.js";
+import { nameOf } from "../format.js";
 import { stateful } from "../states.js";
 import { declare } from "../store.js";
-import { itemLink, numeric, shown } from "./values.js";
+import { whichBundle } from "../widgets/which.js";
+import { isStatistic, itemLink, numeric, share, shown } from "./values.js";
 
 export const title = "Catalogue";
 
 declare({ catQ: "", catWhere: "", catOrder: "", catHide: [], catSize: "20", catPages: "" });
 
 const SIZES = ["20", "50", "100"];
+const ORDERS = ["", "popular"];
 const FURTHER = 50; // requests after one that found nothing yet
 
 export async function mount(element, context) {
@@ -27,7 +30,7 @@ export async function mount(element, context) {
     view.loading({ rows: 10 });
     form.wrong(null);
     try {
-      const asked = { q: catQ, where: catWhere, order: catOrder, after: starts.at(-1), limit: catSize, side };
+      const asked = { q: catQ, where: catWhere, order: oneOf(ORDERS, catOrder), after: starts.at(-1), limit: oneOf(SIZES, catSize), side };
       const page = await run((signal) => search(asked, signal));
       if (page !== undefined) show(page, starts);
     } catch (error) {
@@ -46,6 +49,10 @@ export async function mount(element, context) {
       context.announce("No items found");
       return;
     }
+    if (!page.rows.length) {
+      view.empty("The list ends before this page", "", h("button", { type: "button", class: "button", onclick: () => turn([0]) }, "First page"));
+      return;
+    }
     view.show(columnsOf(page.rows, context, () => show(page, starts)), table(page, context), pager(page, starts, turn));
     context.announce(`Page ${starts.length}: ${page.rows.length} items`);
   }
@@ -56,11 +63,13 @@ export async function mount(element, context) {
     return loaded;
   }
 
-  element.append(h("div", { class: "panel stack" }, form.element, place));
+  const which = h("div", { class: "catalogue-which" }, whichBundle(context));
+  element.append(h("div", { class: "panel stack" }, form.element, which, place));
   const stop = context.subscribe((_, changed) => {
     const other = ["side", "catQ", "catWhere", "catOrder", "catSize"].some((name) => changed.has(name));
     if (!other && !changed.has("catPages")) return;
     form.follow();
+    replace(which, whichBundle(context));
     // Pages begin where they do in one list only: another begins with its first.
     if (other && context.state.catPages && !changed.has("catPages")) context.set({ catPages: "" });
     else loaded = load();
@@ -70,6 +79,11 @@ export async function mount(element, context) {
     form.stop();
     stop();
   };
+}
+
+/** A value, or the first where it is none of those there are. */
+function oneOf(values, value) {
+  return values.includes(value) ? value : values[0];
 }
 
 /** Where each page up to this one begins: "20.40" of the address, after 0. */
@@ -108,12 +122,12 @@ function makeForm(context) {
   const follow = () => {
     if (document.activeElement !== searchInput && !typed.waits()) searchInput.value = context.state.catQ;
     if (document.activeElement !== whereInput) whereInput.value = context.state.catWhere;
-    orderSelect.value = context.state.catOrder;
-    sizeSelect.value = SIZES.includes(context.state.catSize) ? context.state.catSize : SIZES[0];
+    orderSelect.value = oneOf(ORDERS, context.state.catOrder);
+    sizeSelect.value = oneOf(SIZES, context.state.catSize);
   };
   follow();
 
-  const field = (id, label, input, ...more) => h("div", { class: "field" }, h("label", { for: id }, label), input, more);
+  const field = (id, label, input, ...more) => h("div", { class: input === searchInput || input === whereInput ? "field catalogue-long" : "field" }, h("label", { for: id }, label), input, more);
   const submit = (event) => {
     event.preventDefault();
     ask();
@@ -202,7 +216,7 @@ function told(column) {
 // -- what is shown
 
 function columnsOf(rows, context, again) {
-  const names = Object.keys(rows[0] ?? {}).filter((name) => name !== "item_id" && name !== context.bundle().name_column);
+  const names = columnsShown(rows, context);
   if (!names.length) return null;
   const toggle = (name, on) => {
     const hidden = new Set(context.state.catHide);
@@ -223,18 +237,17 @@ function columnsOf(rows, context, again) {
 }
 
 function table(page, context) {
-  const all = Object.keys(page.rows[0] ?? { item_id: "" });
   const name = context.bundle().name_column ?? "";
-  const others = all.filter((one) => one !== "item_id" && one !== name && !context.state.catHide.includes(one));
+  const others = columnsShown(page.rows, context).filter((one) => !context.state.catHide.includes(one));
   const right = Object.fromEntries(others.map((one) => [one, numeric(page.rows, one) ? "number" : null]));
-  const isShare = (one) => one === "popularity" && !context.bundle().item_columns.includes(one);
+  const cell = (item, one) => (isStatistic(one, context.bundle()) ? share(item[one]) : shown(item[one]));
   const row = (item) =>
     h(
       "tr",
       null,
-      h("th", { scope: "row" }, itemLink(context, item.item_id, String((name && item[name]) || item.item_id))),
+      h("th", { scope: "row" }, itemLink(context, item.item_id, nameOf(item, context.bundle()))),
       name && h("td", { class: "mono" }, item.item_id),
-      others.map((one) => h("td", { class: right[one] }, isShare(one) ? percent(item[one]) : shown(item[one]))),
+      others.map((one) => h("td", { class: right[one] }, cell(item, one))),
     );
   return h(
     "div",
@@ -249,8 +262,11 @@ function table(page, context) {
   );
 }
 
-function percent(share) {
-  return `${(100 * share).toFixed(2)} %`;
+/** Columns beside name and id. An item's place by popularity is said where it is alone: here the order says it. */
+function columnsShown(rows, context) {
+  const bundle = context.bundle();
+  const left = ["item_id", bundle.name_column, isStatistic("popularity_rank", bundle) && "popularity_rank"];
+  return Object.keys(rows[0] ?? {}).filter((name) => !left.includes(name));
 }
 
 function counted(page) {

@@ -2,6 +2,7 @@
 
 import { get, identity, latest, post } from "../api.js";
 import { h, replace } from "../dom.js";
+import { count } from "../format.js";
 import { stateful } from "../states.js";
 import { sides } from "./compare/sides.js";
 import { bodyOf, isChanged } from "./shortlist/asking.js";
@@ -19,7 +20,7 @@ export async function mount(element, context) {
   const askLists = latest(context.signal);
   const who = whoCard(context);
   const controls = controlsCard(context, [first, second]);
-  const body = h("div", {});
+  const body = h("div", { class: "compare-body" });
   const view = stateful(body, "both shortlists");
   const card = h("section", { class: "panel compare", "aria-label": "Both shortlists" }, body);
   replace(element, h("div", { class: "people compare-page" }, who.element, controls.element, card));
@@ -54,14 +55,28 @@ export async function mount(element, context) {
       await known;
       if (found === undefined) return;
       controls.accept(found);
+      if (found.every((answer) => answer.items.length === 0)) {
+        const clear = h("button", { type: "button", class: "button", onclick: () => context.set({ where: "", exclude: [], seen: "" }) }, "Clear the filters");
+        view.empty("Nothing is left to recommend", "The filter, and what this person had, leave no item in either bundle.", clear);
+        return context.announce("No items");
+      }
       const { node, said } = sides(context, [first, second], found);
-      view.show(node);
+      view.show(changedNote(), node);
       context.announce(said);
     } catch (error) {
       if (context.signal.aborted) return;
       if (!controls.refuse(error)) view.error(error, load);
-      else if (view.state !== "ready") view.empty("A setting cannot be read", "It says why.");
+      else if (view.state !== "ready") view.empty("No shortlists yet", "A setting cannot be read; it says why.");
     }
+  }
+
+  /** What was changed in the other view counts here too, and is seen nowhere else on this page. */
+  function changedNote() {
+    const { with: added, without } = context.state;
+    const parts = [added.length && `${count(added.length, "item")} put in`, without.length && `${count(without.length, "item")} taken out`].filter(Boolean);
+    if (!parts.length) return null;
+    const back = h("button", { type: "button", class: "button button-small", onclick: () => context.set({ with: [], rated: [], without: [] }) }, "As it was");
+    return h("p", { class: "row compare-changed" }, h("span", { class: "badge badge-warn" }, "Changed history"), parts.join(", "), back);
   }
 
   context.subscribe((_, changed) => {

@@ -6,13 +6,14 @@ import { h, replace, uid } from "../dom.js";
 import { count } from "../format.js";
 import { stateful } from "../states.js";
 import { declare } from "../store.js";
+import { whichBundle } from "../widgets/which.js";
 import { intervals } from "./charts/intervals.js";
 import { lines } from "./charts/lines.js";
 import { inWords } from "./charts/wording.js";
 
 export const title = "Evaluation";
 
-declare({ evMetric: "" });
+declare({ evMetric: "", evSlice: "" });
 
 const LESS_IS_BETTER = /(rmse|mae|loss)/;
 const SAID = {
@@ -43,7 +44,7 @@ export async function mount(element, context) {
       view.empty("This report holds no figures", "shortlist train writes one beside the bundle.", again("Look again", load));
       return;
     }
-    view.show(which(context), verdict(report), figures(report, context), slices(report), curves(report), lengths(report), stages(report), protocol(report));
+    view.show(whichBundle(context), verdict(report), figures(report, context), slices(report, context), curves(report), lengths(report), stages(report), protocol(report));
   }
 
   element.append(body);
@@ -52,11 +53,6 @@ export async function mount(element, context) {
   });
   load();
   return stop;
-}
-
-function which(context) {
-  const row = context.bundle();
-  return context.bundles.length > 1 && h("p", null, `Bundle ${row.side}, version `, h("span", { class: "mono" }, row.version), ". The bar above chooses another.");
 }
 
 function again(text, onclick) {
@@ -141,7 +137,7 @@ function digits(rows) {
 
 // -- slices
 
-function slices(report) {
+function slices(report, context) {
   const found = report.slices ?? [];
   if (!found.length) return null;
   const names = [...new Set(found.flatMap((one) => Object.values(one.figures).flatMap(Object.keys)))];
@@ -156,7 +152,12 @@ function slices(report) {
     });
     replace(place, parts);
   };
-  select.addEventListener("change", draw);
+  if (names.includes(context.state.evSlice)) select.value = context.state.evSlice;
+  select.addEventListener("change", () => {
+    context.set({ evSlice: select.value === names[0] ? "" : select.value });
+    draw();
+    context.announce(`Slices by ${select.value}`);
+  });
   draw();
   return card("Slices", h("p", { class: "muted" }, "The same figures for parts of the test rows: where a recommender is good, and where it is not."), h("div", { class: "field evaluation-choice" }, h("label", { for: select.id }, "Figure of each slice"), select), place);
 }
@@ -212,7 +213,7 @@ function stages(report) {
       { class: "scroll-x", tabindex: "0", role: "region", "aria-label": "Stages, as a table" },
       h(
         "table",
-        { class: "table" },
+        { class: "table evaluation-stages" },
         h("caption", { class: "visually-hidden" }, "Figures with and without ranking"),
         h("thead", null, h("tr", null, h("th", { scope: "col" }, "Stages"), names.map((name) => h("th", { scope: "col", class: "number" }, name)))),
         h("tbody", null, found.filter(([, one]) => typeof one === "object").map(([name, one]) => h("tr", null, h("th", { scope: "row" }, name), names.map((metricName) => cell(one[metricName]))))),

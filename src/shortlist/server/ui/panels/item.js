@@ -2,11 +2,13 @@
 
 import { get, identity, latest } from "../api.js";
 import { h, uid } from "../dom.js";
+import { nameOf, whole } from "../format.js";
 import { stateful } from "../states.js";
 import { declare } from "../store.js";
 import { combobox } from "../widgets/combobox.js";
 import { itemCell } from "../widgets/item.js";
-import { shown } from "./values.js";
+import { isStatistic, share, shown } from "./values.js";
+import { whichBundle } from "../widgets/which.js";
 
 export const title = "Item";
 
@@ -23,40 +25,52 @@ export async function mount(element, context) {
   const length = lengthField(context);
   const similarCard = h("section", { class: "panel stack", "aria-labelledby": heading }, h("div", { class: "item-head" }, h("h2", { id: heading }, "Similar items"), length.element), near);
 
-  async function loadItem() {
+  /** moved: another item was chosen on this page. */
+  async function loadItem({ moved = false } = {}) {
     const { item, side } = context.state;
     similarCard.hidden = !item;
     if (!item) {
+      document.title = `${title} · Shortlist`;
       aboutView.empty("No item is chosen", "Search for one above, or choose one in the catalogue.", h("a", { class: "button", href: context.link("catalogue") }, "Open the catalogue"));
       return;
     }
     aboutView.loading({ rows: 5 });
     try {
       const row = await runItem((signal) => get(`v1/items/${identity(item)}`, { side }, { signal }));
-      if (row !== undefined) showItem(row);
+      if (row !== undefined) showItem(row, moved);
     } catch (error) {
       if (error.status === 404) {
         similarCard.hidden = true;
         aboutView.empty("The catalogue has no such item", error.message, h("a", { class: "button", href: context.link("catalogue") }, "Open the catalogue"));
-      } else aboutView.error(error, loadItem);
+      } else aboutView.error(error, () => loadItem({ moved }));
     }
   }
 
-  function showItem(row) {
+  function showItem(row, moved) {
     const bundle = context.bundle();
-    const name = (bundle.name_column && row[bundle.name_column]) || row.item_id;
+    const name = nameOf(row, bundle);
     document.title = `${name} · Shortlist`;
-    const rest = Object.entries(row).filter(([column]) => column !== bundle.name_column);
+    const heading = h("h2", { class: "item-name", tabindex: -1 }, name);
+    const rest = Object.entries(row).filter(([column]) => column !== bundle.name_column && !isStatistic(column, bundle));
     aboutView.show(
-      h("h2", { class: "item-name" }, String(name)),
-      h("dl", { class: "item-columns" }, rest.map(([column, value]) => [h("dt", null, column), h("dd", { class: column === "item_id" ? "mono" : null }, shown(value))])),
+      heading,
+      h(
+        "dl",
+        { class: "item-columns" },
+        rest.map(([column, value]) => [h("dt", null, column), h("dd", { class: column === "item_id" ? "mono" : null }, shown(value))]),
+        popularity(row, bundle),
+      ),
       h(
         "div",
         { class: "row" },
         bundle.has?.map !== false && h("a", { class: "button", href: context.link("map", { item: row.item_id }) }, "Show on the map"),
         h("a", { class: "button", href: context.link("shortlist", { user: "", with: [row.item_id], rated: [], without: [] }) }, "Shortlist of somebody who had only this"),
       ),
+      whichBundle(context),
     );
+    if (!moved || about.parentElement.querySelector(".item-find").contains(document.activeElement)) return;
+    window.scrollTo(0, 0); // a link of the list below led here
+    heading.focus({ preventScroll: true });
   }
 
   async function loadSimilar() {
@@ -77,7 +91,7 @@ export async function mount(element, context) {
 
   element.append(h("div", { class: "stack" }, h("div", { class: "panel stack" }, finder(context), about), similarCard));
   const stop = context.subscribe((_, changed) => {
-    if (changed.has("item") || changed.has("side")) loadItem();
+    if (changed.has("item") || changed.has("side")) loadItem({ moved: changed.has("item") });
     if (["item", "side", "simK"].some((name) => changed.has(name))) loadSimilar();
   });
   loadItem();
@@ -85,11 +99,16 @@ export async function mount(element, context) {
   return stop;
 }
 
+function popularity(row, bundle) {
+  if (!isStatistic("popularity", bundle) || typeof row.popularity !== "number") return null;
+  const place = isStatistic("popularity_rank", bundle) && row.popularity_rank ? `, rank ${whole(row.popularity_rank)} of ${whole(bundle.items)}` : "";
+  return [h("dt", null, "popularity"), h("dd", null, share(row.popularity), h("span", { class: "muted" }, ` of what people did in training${place}`))];
+}
+
 function finder(context) {
   const search = async (text, after, signal) => {
     const page = await get("v1/items", { q: text, after, limit: 20, side: context.state.side }, { signal });
-    const name = context.bundle().name_column;
-    return { rows: page.rows.map((row) => ({ id: row.item_id, label: String((name && row[name]) || row.item_id), note: row.item_id })), next: page.next };
+    return { rows: page.rows.map((row) => ({ id: row.item_id, label: nameOf(row, context.bundle()), note: row.item_id })), next: page.next };
   };
   return h("div", { class: "item-find" }, combobox({ label: "Find an item", search, keep: false, onpick: (row) => context.set({ item: row.id }, { push: true }), signal: context.signal }));
 }

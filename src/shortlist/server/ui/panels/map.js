@@ -3,10 +3,11 @@
 
 import { get, latest } from "../api.js";
 import { debounce, h, replace, uid } from "../dom.js";
-import { score, whole } from "../format.js";
+import { nameOf, score, whole } from "../format.js";
 import { stateful } from "../states.js";
 import { declare } from "../store.js";
 import { combobox } from "../widgets/combobox.js";
+import { whichBundle } from "../widgets/which.js";
 import { createCanvas } from "./map/canvas.js";
 import { makeGroups } from "./map/groups.js";
 import { legendMark } from "./map/mark.js";
@@ -80,7 +81,7 @@ function chosen(context) {
 }
 
 function drawing(found, context, onby, onitem) {
-  const points = { ids: found.ids, names: found.names ?? found.ids, x: found.x, y: found.y };
+  const points = { ids: found.ids, names: found.ids.map((id, n) => found.names?.[n] || id), x: found.x, y: found.y };
   const groups = makeGroups(found.values, found.kind);
   groups.groups[0].count ||= groups.of.length ? 0 : found.ids.length;
   const hidden = new Set();
@@ -105,7 +106,9 @@ function drawing(found, context, onby, onitem) {
     tip.hidden = !there;
     if (looked.dataset.at !== String(n)) {
       looked.dataset.at = String(n);
-      const text = n < 0 ? "Choose an item on the map to see its name." : ["Here: ", itemLink(context, points.ids[n], points.names[n]), value(found, n)];
+      const { item } = context.state;
+      const missing = item && !points.ids.includes(item) && ["There is no item ", h("span", { class: "mono" }, item), " on this map. "];
+      const text = n < 0 ? [missing, "Choose an item on the map to see its name."] : ["Here: ", itemLink(context, points.ids[n], points.names[n]), value(found, n)];
       replace(looked, text);
       replace(tip, n >= 0 && [h("strong", null, points.names[n]), found.by && h("span", null, `${found.by}: ${plain(found.values[n])}`)]);
     }
@@ -113,8 +116,8 @@ function drawing(found, context, onby, onitem) {
     const [left, low] = [box.x > box.width / 2, box.y < box.height / 2];
     tip.style.setProperty("left", left ? "auto" : `${box.x + 16}px`);
     tip.style.setProperty("right", left ? `${box.width - box.x + 16}px` : "auto");
-    tip.style.setProperty("top", low ? `${box.y + 10}px` : "auto");
-    tip.style.setProperty("bottom", low ? "auto" : `${box.height - box.y + 10}px`);
+    const top = low ? box.y + 10 : box.y - tip.offsetHeight - 10;
+    tip.style.setProperty("top", `${Math.max(4, Math.min(top, box.height - tip.offsetHeight - 4))}px`);
   }
 
   const repaint = () => {
@@ -135,6 +138,7 @@ function drawing(found, context, onby, onitem) {
     }),
     h("div", { class: "map-both" }, h("div", { class: "map-main" }, canvas.element, looked), legend(groups, found, hidden, repaint)),
     h("p", { class: "muted" }, described(found)),
+    whichBundle(context),
     h("h2", null, "In the middle of the view"),
     list,
   );
@@ -174,8 +178,7 @@ function controls(context, canvas, found, onby, onfind) {
   select.value = found.by || "-";
   const search = async (text, after, signal) => {
     const page = await get("v1/items", { q: text, after, limit: 20, side: context.state.side }, { signal });
-    const name = context.bundle().name_column;
-    return { rows: page.rows.map((row) => ({ id: row.item_id, label: String((name && row[name]) || row.item_id), note: row.item_id })), next: page.next };
+    return { rows: page.rows.map((row) => ({ id: row.item_id, label: nameOf(row, context.bundle()), note: row.item_id })), next: page.next };
   };
   const button = (label, text, onclick) => h("button", { type: "button", class: "button", "aria-label": label, title: label, onclick }, text);
   return h(

@@ -1,6 +1,7 @@
 // A stored value as a cell: texts, numbers, lists of texts, nothing; and links to items.
 
 import { h } from "../dom.js";
+import * as format from "../format.js";
 import { tagList } from "../widgets/item.js";
 
 /** A value to be read. */
@@ -13,13 +14,19 @@ export function shown(value) {
   return plain(value);
 }
 
-/** A value as text. */
+/** A value as text; "none" where there is none. */
 export function plain(value) {
-  if (Array.isArray(value)) return value.map(plain).join(", ");
-  if (value === null || value === undefined) return "none";
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(6)));
-  return String(value);
+  return format.plain(value) || "none";
+}
+
+/** Whether a field of an item's row is the server's own and no column of the catalogue: how popular the item is. */
+export function isStatistic(name, bundle) {
+  return (name === "popularity" || name === "popularity_rank") && !bundle.item_columns.includes(name);
+}
+
+/** A share as a percentage. */
+export function share(value) {
+  return typeof value === "number" ? `${(100 * value).toFixed(2)} %` : shown(value);
 }
 
 /** Whether all values of a column are numbers, so that it stands to the right. */

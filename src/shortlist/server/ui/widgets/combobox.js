@@ -5,13 +5,13 @@ import { latest } from "../api.js";
 import { debounce, h, replace, uid } from "../dom.js";
 
 /**
- * Returns the field's element, with `.input` and `.clear()`.
+ * Returns the field's element, with `.input`, `.clear()` and `.tell(text)`.
  * search(text, after, signal) -> {rows: [{id, label, note}], next}; onpick(row); onenter(text): Enter without an
  * option chosen. hideLabel: the label is for screen readers alone. keep: the picked label stays in the field.
  */
 export function combobox({ label, placeholder = "", search, onpick, onenter, value = "", hideLabel = false, keep = true, signal }) {
   const id = uid("combobox");
-  const state = { rows: [], next: null, active: -1, text: null, busy: false };
+  const state = { rows: [], next: null, active: -1, text: null, busy: false, kept: value };
   const run = latest(signal);
 
   const list = h("ul", { id: `${id}-list`, role: "listbox", class: "combobox-list", "aria-label": label, hidden: true });
@@ -33,7 +33,10 @@ export function combobox({ label, placeholder = "", search, onpick, onenter, val
     oninput: () => later(),
     onclick: () => open(),
     onkeydown: (event) => press(event),
-    onblur: () => close(),
+    onblur: () => {
+      close();
+      if (keep) input.value = state.kept; // what was typed and not taken is not what the page shows
+    },
   });
   popup.addEventListener("mousedown", (event) => event.preventDefault());
   list.addEventListener("scroll", () => {
@@ -109,9 +112,14 @@ export function combobox({ label, placeholder = "", search, onpick, onenter, val
 
   function pick(n) {
     const row = state.rows[n];
-    input.value = keep ? row.label : "";
+    settle(keep ? row.label : "");
     close();
     onpick(row);
+  }
+
+  function settle(text) {
+    state.kept = text;
+    input.value = text;
   }
 
   function close() {
@@ -134,7 +142,8 @@ export function combobox({ label, placeholder = "", search, onpick, onenter, val
       if (!popup.hidden && state.active >= 0) pick(state.active);
       else if (onenter && input.value.trim()) {
         close();
-        onenter(input.value.trim());
+        settle(input.value.trim());
+        onenter(input.value);
       }
     } else if (event.key === "ArrowDown" && popup.hidden) {
       event.preventDefault();
@@ -154,8 +163,13 @@ export function combobox({ label, placeholder = "", search, onpick, onenter, val
   return Object.assign(element, {
     input,
     clear() {
-      input.value = "";
+      settle("");
       close();
+    },
+    /** What the page shows now, unless somebody is typing. */
+    tell(text) {
+      if (popup.hidden && !later.waits()) settle(text);
+      else state.kept = text;
     },
   });
 }

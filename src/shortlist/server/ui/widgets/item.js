@@ -6,10 +6,11 @@ import { details, nameOf } from "../format.js";
 /** Name and columns of an item's row. except: columns that are shown elsewhere. */
 export function itemCell(context, row, bundle = context.bundle(), { except = [] } = {}) {
   const below = details(row, bundle, except);
+  const name = nameOf(row, bundle);
   return h(
     "div",
     { class: "item-cell" },
-    h("a", { class: "item-cell-name", href: context.link("item", { item: row.item_id }) }, nameOf(row, bundle)),
+    h("a", { class: "item-cell-name", href: context.link("item", { item: row.item_id }), title: name }, name),
     below && h("span", { class: "muted small item-cell-below" }, below),
   );
 }

@@ -4,13 +4,17 @@
 import { declare } from "../../store.js";
 import { debounce, h } from "../../dom.js";
 import { plain } from "../../format.js";
-import { fieldOf } from "./controls.js";
+import { aboutOf } from "./asking.js";
+import { fieldOf, keep } from "./controls.js";
 
 declare({ about: [] });
 
-/** Returns a fold of fields with `show(state, person)` and `say(error)`; null where the model reads no such column. */
-export function aboutFields(context, bundle) {
-  const columns = (bundle.context ?? []).filter((one) => one.name !== "timestamp" && one.kind !== "vector");
+/**
+ * Returns a fold of fields with `show(state, person)` and `say(error)`; null where no such column is read.
+ * read: the columns of the query that are read.
+ */
+export function aboutFields(context, read) {
+  const columns = read.filter((one) => one.name !== "timestamp" && one.kind !== "vector");
   if (columns.length === 0) return null;
   const fields = new Map(columns.map((column) => [column.name, aboutField(context, column)]));
   const element = h(
@@ -23,7 +27,7 @@ export function aboutFields(context, bundle) {
     element,
     show(state, person) {
       if (state.about.length) element.open = true;
-      const told = new Map(state.about.map((text) => text.split(/=(.*)/s)).map(([name, value]) => [decodeURIComponent(name), value]));
+      const told = aboutOf(state);
       for (const [name, field] of fields) field.show(told.get(name) ?? "", person?.user?.[name]);
     },
     say(error) {
@@ -47,7 +51,7 @@ function aboutField(context, column) {
   return {
     ...field,
     show(value, stored) {
-      if (document.activeElement !== control) control.value = value;
+      keep(control, value);
       field.note(value === "" && plain(stored) ? `As stored: ${plain(stored)}` : "");
     },
   };

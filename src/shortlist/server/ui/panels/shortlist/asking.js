@@ -24,8 +24,28 @@ export function addedTo(person, state, bundle) {
     item_id: id,
     added: true,
     ...(at !== undefined && { timestamp: at }),
-    ...(top !== undefined && { rating: Number(state.rated[n] ?? "") || top }),
+    ...(top !== undefined && { rating: within(Number(state.rated[n] ?? "") || top, bundle.rating_scale) }),
   }));
+}
+
+/** The weight of the rating that was chosen; null where none was, or nothing that is a number. */
+export function weightOf(state) {
+  const weight = Number(state.weight);
+  return state.weight.trim() === "" || !Number.isFinite(weight) ? null : weight;
+}
+
+/** What is told of the person, column -> text: `about` holds texts such as "age=30", names encoded. */
+export function aboutOf(state) {
+  const found = new Map();
+  for (const text of state.about ?? []) {
+    const [name, value = ""] = text.split(/=(.*)/s);
+    try {
+      found.set(decodeURIComponent(name), value);
+    } catch {
+      // An address that was cut or mistyped: the name of no column.
+    }
+  }
+  return found;
 }
 
 /** The body of POST /v1/recommend. */
@@ -41,21 +61,21 @@ export function bodyOf(person, state, bundle) {
   if (state.where.trim()) body.where = state.where;
   if (state.exclude.length) body.exclude = [...state.exclude];
   if (state.at) body.timestamp = state.at;
-  if (state.weight !== "") body.utility = { rating_weight: Number(state.weight) };
+  const weight = weightOf(state);
+  if (weight !== null) body.utility = { rating_weight: weight };
   const context = contextOf(state, bundle);
   if (Object.keys(context).length) body.context = context;
   if (isChanged(state)) tellHistory(body, person, state, bundle);
   return body;
 }
 
-/** Columns of the query that were set on the page: `about` holds texts such as "age=30". */
+/** Columns of the query that were set on the page, as the bundle takes them. */
 export function contextOf(state, bundle) {
   const kinds = new Map((bundle.context ?? []).map((one) => [one.name, one]));
   const found = {};
-  for (const text of state.about ?? []) {
-    const [name, value] = text.split(/=(.*)/s);
-    const column = kinds.get(decodeURIComponent(name));
-    if (column && value !== "") found[column.name] = valueOf(column, value);
+  for (const [name, value] of aboutOf(state)) {
+    const column = kinds.get(name);
+    if (column && value !== "") found[name] = valueOf(column, value);
   }
   return found;
 }
@@ -86,6 +106,10 @@ function tellHistory(body, person, state, bundle) {
   const takesTime = (bundle.request ?? []).some((one) => one.name === "timestamp" && one.side === "query");
   if (!state.at && takesTime && rows.every((row) => row.timestamp < stored)) body.timestamp = stored;
   if (rows.every((row) => typeof row.rating === "number")) body.history_rating = rows.map((row) => row.rating);
+}
+
+function within(rating, [least, most]) {
+  return Math.min(Math.max(rating, least), most);
 }
 
 function valueOf(column, text) {

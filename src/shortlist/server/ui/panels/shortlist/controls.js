@@ -5,22 +5,25 @@ import { debounce, h, replace, uid } from "../../dom.js";
 import { day, nameOf, plain, score } from "../../format.js";
 import { itemsByIds } from "../../items.js";
 import { aboutFields } from "./about.js";
+import { weightOf } from "./asking.js";
 
 /**
  * Returns the card with `show(person)`, `refuse(error)` (true where a field is to blame), `accept(answers)`.
  * bundles: those that answer, where it is not one alone.
  */
 export function controlsCard(context, bundles = [context.bundle()]) {
-  const bundle = context.bundle();
+  const [bundle] = bundles;
+  const columns = bundle.item_columns.filter((name) => bundles.every((one) => one.item_columns.includes(name)));
+  const read = [...new Map(bundles.flatMap((one) => one.context ?? []).map((one) => [one.name, one])).values()];
   const fields = {
     k: kField(context, bundle),
-    where: bundle.item_columns.length > 0 || context.state.where ? whereField(context, bundle) : null,
+    where: columns.length > 0 || context.state.where ? whereField(context, bundle, columns) : null,
     weight: weightField(context, bundles.filter((one) => one.utility?.adjustable !== false), bundles.length),
-    at: (bundle.context ?? []).some((one) => one.name === "timestamp") ? timeField(context) : null,
+    at: read.some((one) => one.name === "timestamp") ? timeField(context) : null,
   };
   const seen = h("input", { type: "checkbox", onchange: () => context.set({ seen: seen.checked ? "1" : "" }) });
   const excluded = h("div", { class: "controls-excluded" });
-  const about = aboutFields(context, bundle);
+  const about = aboutFields(context, read);
   const reset = h("button", { type: "button", class: "button button-small", onclick: clear }, "Reset");
 
   const fold = h(
@@ -108,20 +111,28 @@ export function fieldOf({ label, control, note, size = "" }) {
 
 function kField(context, bundle) {
   const most = bundle.limits?.k ?? 1000;
+  const wrong = { message: `A whole number from 1 to ${most}` };
   const later = debounce(() => {
     if (input.validity.valid && input.value) context.set({ k: input.value });
-    else field.say({ message: `A whole number from 1 to ${most}` });
+    else field.say(wrong);
   });
-  const input = h("input", { class: "input", type: "number", min: 1, max: most, step: 1, inputmode: "numeric", oninput: later });
+  // Whoever leaves what cannot be asked for finds what is shown.
+  const leave = () => {
+    if (later.waits()) later.now();
+    if (input.value === context.state.k) return;
+    fill(input, context.state.k);
+    if (input.validity.valid && input.value) field.say(null);
+  };
+  const input = h("input", { class: "input", type: "number", min: 1, max: most, step: 1, inputmode: "numeric", oninput: later, onblur: leave });
   const field = fieldOf({ label: "Items", control: input, size: "field-narrow" });
-  return { ...field, show: (state) => keep(input, state.k) };
+  return { ...field, say: (error) => field.say(error && wrong), show: (state) => keep(input, state.k) };
 }
 
-function whereField(context, bundle) {
+function whereField(context, bundle, columns) {
   const later = debounce(() => context.set({ where: input.value }), 350);
   const input = h("input", { class: "input mono", type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false", oninput: later, onchange: () => later.now() });
   input.placeholder = exampleOf(bundle);
-  const note = bundle.item_columns.length > 0 ? `Columns: ${bundle.item_columns.join(", ")}` : "This catalogue has no columns.";
+  const note = columns.length > 0 ? `Columns: ${columns.join(", ")}` : "This catalogue has no columns.";
   const field = fieldOf({ label: "Only where", control: input, note, size: "field-wide" });
   return { ...field, show: (state) => later.waits() || (input.value = state.where) };
 }
@@ -136,20 +147,24 @@ function weightField(context, bundles, many) {
   const told = h("output", {});
   let heard = true;
   const later = debounce(() => context.set({ weight: agreed && Number(input.value) === own ? "" : input.value }), 120);
-  const input = h("input", { type: "range", min: 0, max: Math.max(5, ...owns.map((one) => Math.ceil(2 * one))), step: 0.1, oninput: () => (draw(true), later()) });
-  const draw = (set) => replace(told, heard ? saidOf(bundles, many, set ? Number(input.value) : null) : "No effect now: the model is not asked about this person, who gets popular items.");
+  const most = Math.max(5, ...owns.map((one) => Math.ceil(2 * one)));
+  const input = h("input", { type: "range", min: 0, max: most, step: 0.1, oninput: () => (draw(Number(input.value)), later()) });
+  const draw = (weight) => replace(told, heard ? saidOf(bundles, many, weight) : "No effect now: the model is not asked about this person, who gets popular items.");
   const field = fieldOf({ label: `Weight of the ${head}`, control: input, note: told });
   return {
     ...field,
     show(state) {
-      if (!later.waits()) input.value = state.weight === "" ? own : state.weight;
-      draw(later.waits() || state.weight !== "");
+      if (later.waits()) return;
+      const chosen = weightOf(state);
+      const value = chosen ?? own; // an address may have one beyond the slider's ends
+      Object.assign(input, { min: Math.min(0, Math.floor(value)), max: Math.max(most, Math.ceil(value)), value });
+      draw(chosen);
     },
     /** Whether the model was asked: else there is nothing to weigh. */
     matters(yes) {
       heard = yes;
       input.disabled = !yes;
-      draw(context.state.weight !== "");
+      draw(later.waits() ? Number(input.value) : weightOf(context.state));
     },
   };
 }
@@ -159,11 +174,12 @@ function saidOf(bundles, many, weight) {
   const owns = bundles.map((one) => one.utility?.rating_weight ?? 0);
   const agreed = owns.every((one) => one === owns[0]);
   const whose = many === 1 ? "the bundle's" : bundles.length < many ? `bundle ${bundles[0].side}'s` : "both bundles'";
-  const each = bundles.map((one, n) => `${one.side} ${score(owns[n], 1)}`).join(", ");
+  const figure = (value) => (Number.isInteger(Number((10 * value).toFixed(6))) ? score(value, 1) : plain(value));
+  const each = bundles.map((one, n) => `${one.side} ${figure(owns[n])}`).join(", ");
   const only = bundles.length < many ? `; of bundle ${bundles[0].side} alone` : "";
-  if (weight === null) return agreed ? `${score(owns[0], 1)} (${whose} own)` : `each bundle's own: ${each}`;
-  if (agreed && weight === owns[0]) return `${score(weight, 1)} (${whose} own)`;
-  return agreed ? `${score(weight, 1)} (${whose} own is ${score(owns[0], 1)})${only}` : `${score(weight, 1)} for both (their own: ${each})`;
+  if (weight === null) return agreed ? `${figure(owns[0])} (${whose} own)` : `each bundle's own: ${each}`;
+  if (agreed && weight === owns[0]) return `${figure(weight)} (${whose} own)`;
+  return agreed ? `${figure(weight)} (${whose} own is ${figure(owns[0])})${only}` : `${figure(weight)} for both (their own: ${each})`;
 }
 
 function timeField(context) {
@@ -176,7 +192,7 @@ function timeField(context) {
       keep(input, state.at);
       const stored = person?.user?.timestamp;
       if (state.at) field.note("");
-      else field.note(typeof stored === "number" ? `As stored: ${day(stored)}` : "Not told");
+      else field.note(typeof stored === "number" ? `As stored: ${day(stored)}` : "No time is given");
     },
   };
 }
@@ -208,6 +224,13 @@ function exampleOf(bundle) {
 }
 
 /** Show a value, but not in a field somebody is typing into. */
-function keep(input, value) {
-  if (document.activeElement !== input) input.value = value;
+export function keep(input, value) {
+  if (document.activeElement !== input) fill(input, value);
+}
+
+const READABLE = { number: /^-?\d*\.?\d+$/, "datetime-local": /^\d{4,}-\d\d-\d\dT\d\d:\d\d/ };
+
+/** What a field cannot hold (an address can) leaves it empty. */
+function fill(input, value) {
+  input.value = (READABLE[input.type] ?? /^/).test(value) ? value : "";
 }

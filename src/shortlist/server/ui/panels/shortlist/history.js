@@ -174,7 +174,7 @@ function entry(row, { context, bundle, gone, late, takeOut, putBack }) {
     "li",
     { class: ["history-entry", gone && "history-gone", late && "history-late", time && "history-timed"].filter(Boolean).join(" "), dataset: { id: row.item_id } },
     time,
-    h("a", { class: "history-name", href: context.link("item", { item: row.item_id }) }, name, late && h("span", { class: "visually-hidden" }, ", later than the query")),
+    h("a", { class: "history-name", href: context.link("item", { item: row.item_id }), title: name }, name, late && h("span", { class: "visually-hidden" }, ", later than the query")),
     row.added && bundle.rating_scale ? ratingChoice(context, row, name, bundle.rating_scale) : rating(row, bundle.rating_scale),
     button,
   );

@@ -12,7 +12,7 @@ const PAGE = 10;
 export function popularPicker(context, put) {
   const list = h("ol", { class: "pick-list" });
   const more = h("button", { type: "button", class: "button button-small", hidden: true, onclick: () => load(next) }, "More");
-  const body = h("div", {});
+  const body = h("div", { class: "pick-body" });
   const view = stateful(body, "popular items");
   const run = latest(context.signal);
   let next = 0;
@@ -50,7 +50,7 @@ function line(row, bundle, put) {
   return h(
     "li",
     { class: "pick", dataset: { id: row.item_id } },
-    h("span", { class: "pick-name" }, name, below && h("span", { class: "muted small" }, ` ${below}`)),
+    h("span", { class: "pick-name" }, name, below && [" ", h("span", { class: "muted small" }, below)]),
     h("button", { type: "button", class: "button button-small", "aria-label": `Add ${name}`, onclick: () => put(row.item_id, name) }, "Add"),
   );
 }

@@ -2,7 +2,7 @@
 
 import { get } from "../../api.js";
 import { h, replace } from "../../dom.js";
-import { plain } from "../../format.js";
+import { dotted, plain } from "../../format.js";
 import { combobox } from "../../widgets/combobox.js";
 
 /** What a change of the person brings back to its default. */
@@ -37,7 +37,7 @@ export function whoCard(context) {
   }
 
   let samples = [];
-  get("v1/users", { limit: 4, side: context.bundle().side }, { signal: context.signal })
+  get("v1/users", { limit: 3, side: context.bundle().side }, { signal: context.signal })
     .then((found) => {
       samples = found.rows.map((row) => row.user_id);
       if (!context.state.user) show({ id: null, known: false, user: {}, history: [] });
@@ -45,7 +45,7 @@ export function whoCard(context) {
     .catch(() => {}); // they are examples only
 
   function show(person) {
-    if (document.activeElement !== field.input) field.input.value = context.state.user;
+    field.tell(context.state.user);
     fresh.setAttribute("aria-pressed", String(!context.state.user));
     if (person === undefined) {
       replace(facts, h("p", { class: "muted" }, "Nothing could be learnt of this user."));
@@ -58,12 +58,10 @@ export function whoCard(context) {
       replace(
         facts,
         h("p", { class: "muted" }, newcomer(context.bundle())),
-        links.length > 0 && h("p", { class: "row small muted" }, "Or look at", links),
+        h("p", { class: "row small muted who-samples" }, links.length > 0 && ["Or look at", links]),
       );
     } else if (!person.known) {
-      const unless = context.bundle().reads_history ? ", unless there is a history" : "";
-      const told = `This id is not in the bundle: popular items${unless}.`;
-      replace(facts, h("p", { class: "row" }, h("span", { class: "badge badge-warn" }, "unknown"), h("span", { class: "muted" }, told)));
+      replace(facts, h("p", { class: "row" }, h("span", { class: "badge badge-warn" }, "unknown"), h("span", { class: "muted" }, stranger(context.bundle()))));
     } else {
       replace(facts, h("p", {}, aboutLine(person.user) || h("span", { class: "muted" }, "Known by the id alone.")));
     }
@@ -71,16 +69,20 @@ export function whoCard(context) {
   return { element, show };
 }
 
+// A model that reads ids is not asked about those it has not learnt, unless there is a history; one that reads none is.
+
 function newcomer(bundle) {
-  if (bundle.reads_history) return "A person without a history: popular items, until you add some to it.";
-  const told = (bundle.context ?? []).some((one) => one.name !== "timestamp");
-  return told ? "A person the model has never met." : "A person the model has never met gets popular items.";
+  const byId = bundle.reads?.user_id !== false;
+  if (byId) return bundle.reads_history ? "A person without a history: popular items, until you add some to it." : "A person the model has never met gets popular items.";
+  return bundle.reads_history ? "A person without a history. Add items to it, and the list follows." : "A person of whom nothing is known but what you tell.";
+}
+
+function stranger(bundle) {
+  if (bundle.reads?.user_id === false) return "This id is not in the bundle. The model reads no ids, so it is asked all the same.";
+  return `This id is not in the bundle: popular items${bundle.reads_history ? ", unless there is a history" : ""}.`;
 }
 
 function aboutLine(row) {
-  return Object.entries(row)
-    .filter(([name]) => name !== "user_id" && name !== "timestamp")
-    .filter(([, value]) => plain(value))
-    .map(([name, value]) => (typeof value === "number" ? `${name} ${plain(value)}` : plain(value)))
-    .join(" · ");
+  const told = Object.entries(row).filter(([name]) => name !== "user_id" && name !== "timestamp");
+  return dotted(told.map(([name, value]) => (typeof value === "number" ? `${name} ${plain(value)}` : plain(value))));
 }

@@ -7,6 +7,7 @@ import { change as signed, day, nameOf, plain, score } from "../../format.js";
 import { stateful } from "../../states.js";
 import { bars } from "../../widgets/bars.js";
 import { moved } from "../../widgets/move.js";
+import { weightOf } from "./asking.js";
 
 const FIRST = 6;
 const GROUPS = [
@@ -54,7 +55,7 @@ export function whyCard(context, { bodyOf }) {
     const told = rows.filter((row) => !unasked.includes(row) && !still.includes(row));
     const names = (some) => listed(some.map((row) => labelOf(row.of, item, bundle)));
     view.show(
-      sum(item, bundle, context.state.weight),
+      sum(item, bundle, weightOf(context.state)),
       told.length === 0 && h("p", {}, "Nothing that can be taken away alone changes this item’s score."),
       GROUPS.map(([caption, holds]) => {
         const some = told.filter((row) => holds(row.of)).sort((one, other) => one.score_change - other.score_change);
@@ -69,7 +70,7 @@ export function whyCard(context, { bodyOf }) {
   return { element, load };
 }
 
-/** score = retrieval + weight x rating, in figures. weight: "" for the bundle's own. */
+/** score = retrieval + weight x rating, in figures. weight: null for the bundle's own. */
 function sum(item, bundle, weight) {
   const { head, rating_weight: own } = bundle.utility ?? {};
   if (item.source === "popular" || typeof item[head] !== "number" || item.score === item.retrieval_score) return null;
@@ -77,7 +78,7 @@ function sum(item, bundle, weight) {
     "p",
     { class: "why-sum" },
     h("strong", {}, `Score ${score(item.score)}`),
-    ` = retrieval ${score(item.retrieval_score)} + ${plain(Number(weight === "" ? own : weight))} × ${head} ${score(item[head])}`,
+    ` = retrieval ${score(item.retrieval_score)} + ${plain(weight ?? own)} × ${head} ${score(item[head])}`,
   );
 }
 
