@@ -37,7 +37,7 @@ class Encoded:
         scorer: Scorer = getattr(recommender, name)
         if recommender.events is None or asked.unknown or not len(asked):
             return scorer.encode_query(asked_columns(recommender, asked))
-        keys = _keys(name, asked)
+        keys = [(name, key) for key in keys_of(asked)]
         found = [self._kept.get(key) for key in keys]
         new = np.array([row for row, known in enumerate(found) if known is None], np.int64)
         if len(new):
@@ -58,7 +58,7 @@ class Encoded:
             self._kept.put(key, both, both[0].size + (0 if both[1] is None else both[1].size) + 32)
 
 
-def _keys(name: str, asked: Asked) -> list[Any]:
+def keys_of(asked: Asked) -> list[Any]:
     """Of each question what it says: equal of equal questions only. A time that is given is among the times,
     and what is missing is as if it were not given."""
     told, times, users = asked.told, asked.times.tolist(), asked.users.tolist()
@@ -68,7 +68,7 @@ def _keys(name: str, asked: Asked) -> list[Any]:
     given = [_values(asked.columns, column) for column in asked.columns if column not in _TIMED]
     each = zip(*given, strict=True)
     return [
-        (name, user, time, past, *(value for value in values if value is not None))
+        (user, time, past, *(value for value in values if value is not None))
         for user, time, past, values in zip(users, times, pasts, each, strict=True)
     ]
 

@@ -35,6 +35,7 @@ from shortlist.pipeline.questions import (
     request_times,
     require_k,
 )
+from shortlist.pipeline.ranked import Ranked
 from shortlist.pipeline.scoring import lengths_of, score, similar_items
 from shortlist.pipeline.shortlists import Asked, asked_columns, shortlists, vectors_of
 from shortlist.pipeline.slate import Slate, Table
@@ -311,6 +312,11 @@ class Recommender:
     def encoded(self) -> Encoded:
         """What its scorers make of questions."""
         return Encoded()
+
+    @cached_property
+    def ranked(self) -> Ranked:
+        """Its candidates of questions."""
+        return Ranked()
 
     # What is known of the past
 

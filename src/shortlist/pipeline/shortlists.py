@@ -111,6 +111,25 @@ def _shortlist(
     utility: Utility,
 ) -> Candidates:
     """One block of queries of one filter; hidden: what each may not get."""
+
+    def make(asked: Asked, hidden: Seen | None) -> Candidates:
+        return _ranked(recommender, asked, group, hidden, fetch)
+
+    if recommender.events is None or group.allow is not None:
+        found = make(asked, hidden)
+    else:
+        found = recommender.ranked.of(asked, hidden, fetch, make)
+    scores = _scored(recommender, utility, found)
+    known = _answerable(recommender, asked.users, asked.told)
+    if not known.all():
+        scores = np.where(known[:, None], scores, found.log_p.astype(np.float64))
+    return order(found, scores, k)
+
+
+def _ranked(
+    recommender: Recommender, asked: Asked, group: Group, hidden: Seen | None, fetch: int
+) -> Candidates:
+    """Candidates of one block, with what the ranker predicts of them."""
     users, columns, told = asked.users, asked.columns, asked.told
     at = Standing.of(users, asked.times)
     known = _answerable(recommender, users, told)
@@ -132,10 +151,7 @@ def _shortlist(
         numbers, as_of = recommender.aggregator(at, told, columns, asked.unknown), recommender.representer(at)
         items = recommender.item_representations
         found = rank(recommender.ranker, representation, items, found, numbers, as_of)
-    scores = _scored(recommender, utility, found)
-    if not known.all():
-        scores = np.where(known[:, None], scores, found.log_p.astype(np.float64))
-    return order(found, scores, k)
+    return found
 
 
 def asked_columns(recommender: Recommender, asked: Asked) -> dict[str, Column]:
