@@ -16,12 +16,12 @@ from shortlist.errors import DataError, RequestError
 from shortlist.index.exact import ExactIndex
 from shortlist.pipeline import bulk
 from shortlist.pipeline.bulk import (
-    in_order,
     recommend_all,
     shortlists,
     similar_all,
     similar_seconds,
 )
+from shortlist.pipeline.ordered import in_order
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.stages import Utility
 

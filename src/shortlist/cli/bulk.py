@@ -24,7 +24,18 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="FILE", help="Where to: .parquet, .csv or .jsonl."),
 ]
 Threads = Annotated[
-    int, typer.Option(min=0, help="Blocks worked on at a time; 0: as many as processors, 8 at most.")
+    int,
+    typer.Option(
+        min=0, help="Blocks that one process works on at a time; 0: as many as processors, 8 at most."
+    ),
+]
+Processes = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Processes that answer, each on one thread; 0: as many as processors where there are so many"
+        " users that it pays, else threads.",
+    ),
 ]
 
 _USER = "user_id"

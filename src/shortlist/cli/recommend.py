@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shortlist.cli.answers import Bundle, Context, Timestamp, answer_table, context, ids, load, titled, typed
-from shortlist.cli.bulk import Output, Threads, read_users, require_output, write_answers
+from shortlist.cli.bulk import Output, Processes, Threads, read_users, require_output, write_answers
 from shortlist.cli.console import USAGE, Force, Json, Quiet, examples, fail, note, out, out_json
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def recommend(
     ] = None,
     output: Output = None,
     threads: Threads = 0,
+    processes: Processes = 0,
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -96,8 +97,8 @@ def recommend(
 
         if strangers := sum(name not in recommender.users.vocabulary for name in chosen or ()):
             note(f"{strangers:,} of {len(chosen or ()):,} users are not known", quiet=quiet)
-        filters |= {"users": chosen, "context": typed(recommender, columns), "threads": threads}
-        answer = partial(recommend_all, k=k, force=force, **filters)
+        filters |= {"users": chosen, "context": typed(recommender, columns)}
+        answer = partial(recommend_all, k=k, force=force, threads=threads, processes=processes, **filters)
         write_answers(bundle, recommender, output, "users", answer, json=json, quiet=quiet)
         return
     asked = user or []

@@ -9,27 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from shortlist import __version__
-from shortlist._typing import Array, Floats, Ints, Longs
+from shortlist._typing import Floats, Ints, Longs
 from shortlist.data.blocks import Columns, Texts, require_ending
 from shortlist.errors import RequestError
-from shortlist.pipeline.blas import one_thread
-from shortlist.pipeline.histories import TOLD
+from shortlist.pipeline.everybody import Question, require_counts, texts, user_ids
+from shortlist.pipeline.frames import Task
 from shortlist.pipeline.identity import fingerprint
 from shortlist.pipeline.neighbours import nearest
-from shortlist.pipeline.questions import Ids, id_list, is_list, require_k
+from shortlist.pipeline.ordered import in_order, processors
+from shortlist.pipeline.processes import Changed, Team, folder_of
+from shortlist.pipeline.questions import Ids, require_k
 from shortlist.pipeline.recommender import Recommender
-from shortlist.pipeline.resumable import Target, Tell, Written, write
+from shortlist.pipeline.resumable import Block, Target, Tell, Written, write
 from shortlist.pipeline.scoring import NEAR, all_compared
 from shortlist.pipeline.scoring import unit as at_length_one
 from shortlist.pipeline.slate import Slate
@@ -40,9 +41,8 @@ _USERS = 1 << 12  # users of a block, at most
 _FEW, _BLOCKS = 1 << 8, 16  # users of a block at least, and blocks there should be: threads end together
 _SCORES = 1 << 28  # scores a block computes, about: what a kill loses at most takes seconds
 _SLICE, _LONG_ENOUGH = 64, 1.0  # items at a time, and seconds, that tell how long every item will take
-_SIDE = ("user_id", "item_id", "rank", "score", "retrieval_score", "source")
+_MANY = 1 << 17  # users from which on loading the bundle once more pays
 
-T = TypeVar("T")
 Near = Callable[[Longs], tuple[Floats, Ints]]
 """Positions [b] -> all items' vectors at length 1, and the positions [b, w] near to each, itself not among
 them."""
@@ -71,27 +71,12 @@ def shortlists(
     Raises RequestError as `Recommender.recommend` does.
     """
     require_k(k)
-    _require_counts(threads=threads, block=block)
-    ids = _known(recommender) if users is None else _user_ids(users)
+    require_counts(threads=threads, block=block)
+    ids = _known(recommender) if users is None else user_ids(users)
     size = block or _users_each(recommender, len(ids), k)
-    yield from _slates(recommender, ids, k, _shared(context), threads, size, _for_all(filters))
-
-
-def _slates(
-    recommender: Recommender,
-    ids: Sequence[str],
-    k: int,
-    context: Mapping[str, Any],
-    threads: int,
-    size: int,
-    filters: Mapping[str, Any],
-) -> Iterator[Slate]:
-    def answer(start: int) -> Slate:
-        asked = ids[start : start + size]
-        shared = {name: [value] * len(asked) for name, value in context.items()}
-        return recommender.recommend({"user_id": list(asked), **shared}, k, **filters)
-
-    return in_order(answer, range(0, len(ids), size), threads)
+    question = Question.of(k, context, filters)
+    starts = range(0, len(ids), size)
+    yield from in_order(lambda at: question.ask(recommender, ids[at : at + size]), starts, threads)
 
 
 def recommend_all(
@@ -106,6 +91,7 @@ def recommend_all(
     only: Ids | None = None,
     where: str | None = None,
     threads: int = 0,
+    processes: int = 1,
     block: int = 0,
     force: bool = False,
     identity: str = "",
@@ -117,6 +103,9 @@ def recommend_all(
     Args:
         path: ends in .parquet, .csv or .jsonl. What a killed run has written whole is kept beside it, and the
             same call goes on from there, to the same bytes.
+        processes: how many answer, each on one thread, this one among them; the others load the bundle that
+            the recommender is of. 0: as many as there are processors where it was loaded from one, there are
+            so many users that it pays, and no number of threads is given.
         force: replace the file there is, and what a run that was asked something else has left.
         identity: whose answers these are, such as a bundle's digest; a fingerprint of the recommender is
             taken besides.
@@ -125,36 +114,38 @@ def recommend_all(
 
     Raises DataError where the file is there already, an interrupted run was asked something else, or it
     cannot be written; MissingExtra for .parquet without Polars; RequestError as `Recommender.recommend` does,
-    and where there are no users.
+    where there are no users, and for several processes where the recommender was not loaded from a folder or
+    was changed since; ShortlistError where one of these is killed.
     """
-    require_k(k)
-    _require_counts(threads=threads, block=block)
-    require_ending(Path(path))
-    ids = _known(recommender) if users is None else _user_ids(users)
+    require_counts(threads=threads, processes=processes, block=block)
+    ending = require_ending(Path(path))
+    ids = _known(recommender) if users is None else user_ids(users)
     if not ids:
         raise RequestError("there are no users to recommend to", hint="give their ids in users")
-    shared = _shared(context)
-    lists = _for_all({"exclude": exclude, "only": only})
-    filters = {**lists, **_for_all({"where": where}), "filter_seen": filter_seen}
+    filters = {"exclude": exclude, "only": only, "where": where, "filter_seen": filter_seen}
+    question = Question.of(k, context, filters)
     size = block or _users_each(recommender, len(ids), k)
-    question = {
-        "answers": "shortlists",
-        **_asked(recommender, path, identity, k, size),
-        "users": _digest(ids),
-        "filter_seen": filter_seen,
-        **{name: _digest(listed) for name, listed in lists.items() if listed is not None},
-        "where": where,
-        "context": json.loads(json.dumps(shared, default=str)),
-    }
+    asked = _asked(recommender, path, identity, k, size)
+    others = _num_processes(recommender, processes, threads, len(ids))
+    with ExitStack() as stack:
+        team = None
+        if others > 1:  # which load the bundle while the rest of the question is looked at
+            first = asked["recommender"], question, ending, ids[0]
+            team = stack.enter_context(closing(Team.start(others, recommender, *first)))
 
-    def blocks(done: int) -> Iterator[tuple[int, Columns]]:
-        left = ids[done:]
-        slates = _slates(recommender, left, k, shared, threads, size, filters)
-        for start, slate in zip(range(0, len(left), size), slates, strict=True):
-            asked = left[start : start + size]
-            yield len(asked), _shortlist_columns(slate, asked)
+        def blocks(done: int) -> Iterator[Block]:
+            tasks = partial(_tasks, ids, size, done)
+            if team is not None:
+                try:
+                    yield from team.answers(tasks())
+                    return
+                except Changed:
+                    if processes:
+                        raise
+            yield from in_order(lambda task: task.block(recommender, question, ending), tasks(), threads)
 
-    return write(Target(Path(path), question, len(ids)), blocks, force=force, tell=tell)
+        asked = {"answers": "shortlists", **asked, "users": _digest(ids), **_said(question)}
+        return write(Target(Path(path), asked, len(ids)), blocks, force=force, tell=tell)
 
 
 def similar_all(
@@ -173,7 +164,7 @@ def similar_all(
     What `Recommender.similar_items` says of each item. Arguments and errors are those of `recommend_all`.
     """
     require_k(k)
-    _require_counts(threads=threads, block=block)
+    require_counts(threads=threads, block=block)
     require_ending(Path(path))
     near, looked_at = _nearest(recommender, k)
     items = _compared(recommender)
@@ -207,32 +198,7 @@ def similar_seconds(recommender: Recommender, k: int = 10, *, threads: int = 0) 
     return ends[-1] * len(starts) / max(1, len(ends) - 1)
 
 
-def in_order(work: Callable[[int], T], tasks: Iterable[int], threads: int = 0) -> Generator[T, None, None]:
-    """The work on each task, in their order; a task more than there are threads is begun ahead.
-    NumPy's products keep to one thread each meanwhile."""
-    threads = threads or _processors()
-    if threads == 1:
-        with one_thread():
-            yield from map(work, tasks)
-        return
-    with one_thread(), ThreadPoolExecutor(threads, "bulk") as pool:
-        waiting: deque[Future[T]] = deque()
-        try:
-            for task in tasks:
-                waiting.append(pool.submit(work, task))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _processors() -> int:
-    return min(8, os.cpu_count() or 1)
-
-
-# Blocks as columns
+# Blocks
 
 
 def _known(recommender: Recommender) -> Sequence[str]:
@@ -240,28 +206,26 @@ def _known(recommender: Recommender) -> Sequence[str]:
     return values
 
 
+def _num_processes(recommender: Recommender, processes: int, threads: int, num_users: int) -> int:
+    if processes > 1 and threads > 1:
+        raise RequestError(
+            f"{threads} threads do not go with {processes} processes: each of these answers on one thread",
+            hint="give one of the two",
+        )
+    if processes:
+        return int(processes)
+    pays = num_users >= _MANY and not threads and folder_of(recommender) is not None
+    return processors() if pays else 1
+
+
+def _tasks(ids: Sequence[str], size: int, done: int) -> Iterator[Task]:
+    for start in range(done, len(ids), size):
+        yield Task(list(ids[start : start + size]), first=not start)
+
+
 def _users_each(recommender: Recommender, num_users: int, k: int) -> int:
     even = max(_FEW, -(-num_users // _BLOCKS))
     return max(1, min(even, _USERS, _ROWS // k, _SCORES // max(1, len(recommender.items))))
-
-
-def _shortlist_columns(slate: Slate, asked: Sequence[str]) -> Columns:
-    heads = {name: column for name, column in slate.columns.items() if name not in _SIDE}
-    return {
-        "user_id": Texts(slate.query, asked),
-        "item_id": _ids(slate.items.ids, slate.positions),
-        "rank": slate.columns["rank"],
-        "score": slate.columns["score"],
-        **heads,
-        "source": Texts((slate.columns["source"] == "popular").astype(np.int64), ("retrieval", "popular")),
-    }
-
-
-def _ids(ids: Array, positions: Array) -> Texts:
-    if len(ids) <= len(positions):
-        return Texts(positions, ids.tolist())
-    used, codes = np.unique(positions, return_inverse=True)
-    return Texts(codes, ids[used].tolist())
 
 
 def _neighbours(recommender: Recommender, near: Near, items: Longs, k: int) -> Columns:
@@ -276,7 +240,7 @@ def _neighbours(recommender: Recommender, near: Near, items: Longs, k: int) -> C
     ids = recommender.items.ids
     return {
         "item_id": Texts(row[kept], ids[items].tolist()),
-        "neighbour_id": _ids(ids, others[order][kept]),
+        "neighbour_id": texts(ids, others[order][kept]),
         "rank": rank[kept].astype(np.int32),
         "score": cosines[order][kept],
     }
@@ -332,80 +296,20 @@ def _asked(recommender: Recommender, path: str | Path, identity: str, k: int, bl
     }
 
 
+def _said(question: Question) -> dict[str, Any]:
+    filters = question.filters
+    lists = {name: filters[name] for name in ("exclude", "only") if filters[name] is not None}
+    return {
+        "filter_seen": filters["filter_seen"],
+        **{name: _digest(listed) for name, listed in lists.items()},
+        "where": filters["where"],
+        "context": json.loads(json.dumps(question.context, default=str)),
+    }
+
+
 def _digest(ids: Sequence[Any]) -> str:
     """How many ids, and which: a short hash of their texts."""
     digest = hashlib.sha256()
     for start in range(0, len(ids), _ROWS):
         digest.update(json.dumps(list(map(str, ids[start : start + _ROWS]))).encode())
     return f"{len(ids)} ids {digest.hexdigest()[:16]}"
-
-
-# What may be asked of all users at once
-
-
-def _require_counts(**counts: object) -> None:
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
-            raise RequestError(
-                f"{name} must be a whole number, 0 or more, got {count!r}",
-                hint="0, or none given, lets the machine decide",
-            )
-
-
-def _user_ids(users: Any) -> list[str]:
-    if not is_list(users):
-        raise RequestError(
-            f"users must be a list of user ids, got {users!r} ({type(users).__name__})",
-            hint="one user alone is users=[id]",
-        )
-    return [_user_id(row, value) for row, value in enumerate(users)]
-
-
-def _user_id(row: int, value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
-        raise RequestError(f"users[{row}]: expected a user id, got {value!r} ({type(value).__name__})")
-    text = str(value)
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise RequestError(
-                f"users[{row}]: {text!r} is no text: half of a pair of signs stands at {error.start}",
-                hint="read the ids as UTF-8",
-            ) from None
-    return text
-
-
-def _shared(context: Any) -> dict[str, Any]:
-    """The columns that all users share. RequestError for one that says who somebody is, or what they did."""
-    if context is not None and not isinstance(context, Mapping):
-        raise RequestError(f"context must be columns by name, got {context!r}")
-    shared = dict(context or {})
-    if "user_id" in shared:
-        raise RequestError(
-            "user_id cannot be the same for all users: each would get the shortlist of one",
-            hint="give ids in users (--users FILE)",
-        )
-    if told := [name for name in shared if name in TOLD]:
-        raise RequestError(
-            f"{told[0]} is what one user did, so it cannot be the same for all users",
-            hint="ask Recommender.recommend, with a history for each",
-        )
-    return shared
-
-
-def _for_all(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Filters that hold for all users, ids as lists: blocks of users would take lists of one each anew."""
-    hint = "to give each user their own, ask Recommender.recommend for some users at a time"
-    out = dict(filters)
-    for name in {"exclude", "only"} & {name for name, given in filters.items() if given is not None}:
-        listed = list(out[name]) if is_list(out[name]) else [out[name]]
-        if each := [row for row, value in enumerate(listed) if value is None or is_list(value)]:
-            raise RequestError(
-                f"{name}[{each[0]}] is {listed[each[0]]!r}, but {name} holds for all users: a list of ids",
-                hint=hint,
-            )
-        out[name] = id_list(name, listed).tolist()
-    if not isinstance(out.get("where") or "", str):
-        raise RequestError(f"where is one predicate for all users, got {out['where']!r}", hint=hint)
-    return out

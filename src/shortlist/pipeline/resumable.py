@@ -29,8 +29,18 @@ import msgspec
 from shortlist.data.blocks import Columns, encode, num_rows, require_ending, write_parquet
 from shortlist.errors import DataError
 
-Blocks = Callable[[int], Iterable[tuple[int, Columns]]]
-"""From how many answers are there already -> blocks in order: how many answers each holds, its columns."""
+
+class Block(NamedTuple):
+    """How many answers and rows a block holds, and its bytes in the table's format; the first block's are
+    those that begin a file."""
+
+    answers: int
+    rows: int
+    data: bytes
+
+
+Blocks = Callable[[int], Iterable[Block | tuple[int, Columns]]]
+"""From how many answers are there already -> blocks in order, or how many answers each holds, its columns."""
 Tell = Callable[[int, int], None]
 """Told how many of how many answers are written."""
 
@@ -125,10 +135,10 @@ def _write(target: Target, file: BinaryIO, blocks: Blocks, force: bool, tell: Te
     resumed = last.answers
     with target.journal.open("ab") as journal:
         tell(resumed, target.total)
-        for count, columns in blocks(resumed) if resumed < target.total or not lines else ():
-            block = encode(ending, columns, first=not lines)
-            _append(file, block)
-            last = _Line.of(last, count, num_rows(columns), block)
+        for found in blocks(resumed) if resumed < target.total or not lines else ():
+            block = found if isinstance(found, Block) else _encoded(ending, *found, first=not lines)
+            _append(file, block.data)
+            last = _Line.of(last, *block)
             lines.append(last)
             _append(journal, msgspec.json.encode(last) + b"\n")
             tell(last.answers, target.total)
@@ -143,6 +153,10 @@ def _write(target: Target, file: BinaryIO, blocks: Blocks, force: bool, tell: Te
     os.replace(target.made, target.path)
     _clear(target)
     return done
+
+
+def _encoded(ending: str, answers: int, columns: Columns, *, first: bool) -> Block:
+    return Block(answers, num_rows(columns), encode(ending, columns, first=first))
 
 
 def _clear(target: Target) -> None:
