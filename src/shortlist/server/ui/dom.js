@@ -37,6 +37,13 @@ export function token(name) {
   return getComputedStyle(probe).color;
 }
 
+/** Give the keyboard a place: an element that is none by itself, where what had the focus is gone. */
+export function focusOn(element) {
+  if (document.activeElement !== document.body) return;
+  if (!element.hasAttribute("tabindex")) element.tabIndex = -1;
+  element.focus({ preventScroll: true });
+}
+
 /** Whether things may move. */
 export function mayMove() {
   return !window.matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -1,7 +1,7 @@
 // The states a part of a panel can be in: loading, empty, error, ready. Each takes about the room of what follows,
 // so that nothing jumps; `data-state` says which it is, to style sheets and tests.
 
-import { h, replace } from "./dom.js";
+import { focusOn, h, replace } from "./dom.js";
 
 /**
  * Manage what an element shows. name: what is loaded, for those who hear the page ("items").
@@ -11,7 +11,9 @@ export function stateful(element, name) {
   const enter = (state, ...children) => {
     element.dataset.state = state;
     element.setAttribute("aria-busy", String(state === "loading"));
+    const within = element.contains(document.activeElement);
     replace(element, ...children);
+    if (within) focusOn(element); // "Try again" is gone, and whoever pressed it goes on from here
     return element;
   };
   return {

@@ -1,7 +1,7 @@
 // What may be changed about a request: how many, which, when, and what the order is by. Only what has an effect on
 // this bundle is shown. A value that the server refuses is said at its field.
 
-import { debounce, h, replace, uid } from "../../dom.js";
+import { debounce, focusOn, h, replace, uid } from "../../dom.js";
 import { day, nameOf, plain, score } from "../../format.js";
 import { itemsByIds } from "../../items.js";
 import { aboutFields } from "./about.js";
@@ -48,6 +48,7 @@ export function controlsCard(context, bundles = [context.bundle()]) {
 
   function clear() {
     context.set({ k: "", where: "", weight: "", at: "", seen: "", exclude: [], about: [] });
+    focusOn(element);
     context.announce("Settings are as they were");
   }
 
@@ -59,7 +60,9 @@ export function controlsCard(context, bundles = [context.bundle()]) {
     reset.hidden = !isSet(state);
     const names = await itemsByIds(state.exclude, { side: context.bundle().side, signal: context.signal }).catch(() => new Map());
     if (context.signal.aborted || state !== context.state) return;
+    const within = excluded.contains(document.activeElement);
     replace(excluded, state.exclude.length > 0 && excludedTags(context, names));
+    if (within) focusOn(element);
   }
 
   function accept(answers = []) {

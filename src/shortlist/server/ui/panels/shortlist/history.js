@@ -2,7 +2,7 @@
 // added; what is changed here goes into the state, and from there into the next request.
 
 import { get } from "../../api.js";
-import { h, replace } from "../../dom.js";
+import { focusOn, h } from "../../dom.js";
 import { clock, count, day, details, nameOf } from "../../format.js";
 import { itemsByIds, remember } from "../../items.js";
 import { stateful } from "../../states.js";
@@ -93,6 +93,7 @@ export function historyCard(context) {
 
   function restore() {
     context.set({ with: [], rated: [], without: [] });
+    focusOn(element);
     context.announce("The history is as it was");
   }
 
@@ -131,6 +132,12 @@ export function historyCard(context) {
     const line = (row) => entry(row, { context, bundle, gone: gone.has(row.item_id), late: !row.added && row.timestamp >= until, takeOut, putBack });
     const days = Map.groupBy(rows.slice(0, shown), (row) => (row.timestamp === undefined ? "Stored" : day(row.timestamp)));
     const more = rows.length - shown;
+    const further = () => {
+      const first = rows[shown].item_id;
+      shown += 100;
+      draw(added, bundle);
+      [...body.querySelectorAll(".history-entry")].find((one) => one.dataset.id === first)?.querySelector("a").focus({ preventScroll: true });
+    };
     const late = state.at ? rows.filter((row) => row.timestamp >= until).length : 0;
     view.show(
       late > 0 && bundle.reads_history && h("p", { class: "note" }, tooLate(late, late === rows.length && person.total <= rows.length)),
@@ -139,7 +146,7 @@ export function historyCard(context) {
       added.length > 0 && group("Added here", added.map(line)),
       [...days].map(([name, some]) => group(days.size > 1 || added.length || name !== "Stored" ? name : "", some.map(line))),
       more > 0 &&
-        h("button", { type: "button", class: "button history-more", onclick: () => ((shown += 100), draw(added, bundle)) }, `Show ${count(Math.min(more, 100), "earlier item")} of ${more}`),
+        h("button", { type: "button", class: "button history-more", onclick: further }, `Show ${count(Math.min(more, 100), "earlier item")} of ${more}`),
       person.total > rows.length && h("p", { class: "muted small history-note" }, `${count(person.total - rows.length, "older item")} not loaded.`),
       rows.length === 0 && picker(),
     );

@@ -1,7 +1,7 @@
 // Who the shortlist is for: a user found by id, or somebody new.
 
 import { get } from "../../api.js";
-import { h, replace } from "../../dom.js";
+import { focusOn, h, replace } from "../../dom.js";
 import { dotted, plain } from "../../format.js";
 import { combobox } from "../../widgets/combobox.js";
 
@@ -34,6 +34,7 @@ export function whoCard(context) {
   function pick(id) {
     context.set({ ...FRESH, user: id }, { push: true });
     if (!id) field.clear();
+    focusOn(element);
   }
 
   let samples = [];

@@ -2,7 +2,7 @@
 // of the item, is taken away. The server computes each of these shortlists anew; nothing is estimated.
 
 import { latest, post } from "../../api.js";
-import { h, replace } from "../../dom.js";
+import { focusOn, h, replace } from "../../dom.js";
 import { change as signed, day, nameOf, plain, score } from "../../format.js";
 import { stateful } from "../../states.js";
 import { bars } from "../../widgets/bars.js";
@@ -102,7 +102,7 @@ function reasons(caption, all, told, item, bundle) {
     });
   if (rows.length <= FIRST + 1) return h("div", { class: "why-bars" }, draw(rows));
   const box = h("div", { class: "why-bars" });
-  const rest = h("button", { type: "button", class: "button button-small", onclick: () => replace(box, draw(rows)) }, `${rows.length - FIRST} weaker ones`);
+  const rest = h("button", { type: "button", class: "button button-small", onclick: () => focusOn(replace(box, draw(rows))) }, `${rows.length - FIRST} weaker ones`);
   return replace(box, draw(rows.slice(0, FIRST)), rest);
 }
 
