@@ -169,9 +169,66 @@ def test_what_is_saved_is_loaded_mapped(ann: AnnIndex, queries: Floats, tmp_path
     same(indexes.load(tmp_path / "two", vectors).search(queries, K), later.search(queries, K))
     with pytest.raises(BundleCorrupted, match="vectors"):
         indexes.load(tmp_path / "two", np.concatenate([vectors, vectors]))
+    codes = tmp_path / "two" / "codes.bin"
+    codes.write_bytes(codes.read_bytes()[:-8])
+    with pytest.raises(BundleCorrupted, match=r"bytes, but 3,000 vectors in 110 lists take"):
+        indexes.load(tmp_path / "two", vectors)
+    np.save(tmp_path / "two" / "levels.npy", np.zeros((DIM, 3), np.float32))
+    with pytest.raises(BundleCorrupted, match="of no index"):
+        indexes.load(tmp_path / "two", vectors)
+
+
+def test_lists_of_bytes_are_still_read(thorough: AnnIndex, queries: Floats, tmp_path: Path) -> None:
+    """As bundles of before hold them: one byte a number, in a file of faiss' own."""
+    import faiss
+
+    flat = faiss.IndexFlatIP(DIM)
+    flat.add(thorough.lists.centres)
+    count, kind = thorough.lists.num_lists, faiss.ScalarQuantizer.QT_8bit
+    inner = faiss.IndexIVFScalarQuantizer(flat, DIM, count, kind, faiss.METRIC_INNER_PRODUCT, True)
+    inner.train(thorough.exact.vectors(np.arange(N)))
+    inner.add(thorough.exact.vectors(np.arange(N)))
+    before = replace(thorough, lists=replace(thorough.lists, inner=inner), _known={})
+    before.save(tmp_path / "one")
+    settings = tmp_path / "one" / "index.json"
+    settings.write_text(settings.read_text().replace('"fetched":', '"unknown of before":'))
+    assert sorted(path.suffix for path in (tmp_path / "one").glob("*list*")) == [".faiss", ".npy"]
+    again = indexes.load(tmp_path / "one", thorough.vectors(np.arange(N)))
+    assert isinstance(again, AnnIndex) and again.tuned.fetched == 1.1
+    same(again.search(queries, K), thorough.exact.search(queries, K))
+    again.save(tmp_path / "two")
     (tmp_path / "two" / "lists.faiss").write_bytes(b"no lists")
     with pytest.raises(BundleCorrupted, match="no inverted lists"):
-        indexes.load(tmp_path / "two", vectors)
+        indexes.load(tmp_path / "two", thorough.vectors(np.arange(N)))
+
+
+def test_lists_are_searched_where_they_are_mapped(ann: AnnIndex, queries: Floats, tmp_path: Path) -> None:
+    """What is mapped has the very codes that faiss made, whatever room the last block of a list has left."""
+    ann.save(tmp_path)
+    again = indexes.load(tmp_path, ann.vectors(np.arange(N)))
+    assert isinstance(again, AnnIndex) and again.lists.file is not None
+    mask = np.packbits(np.random.default_rng(0).random(N) < 0.3, bitorder="little")
+    for k, nprobe, bits in ((1, 1, None), (15, 7, None), (15, 7, mask), (400, 110, mask), (N, 110, None)):
+        one, other = (index.lists.probe(queries, k, nprobe, bits) for index in (ann, again))
+        assert np.array_equal(np.sort(one, axis=1), np.sort(other, axis=1))
+    assert np.array_equal(np.sort(other[0]), np.arange(N))
+    open_lists = np.zeros(ann.lists.num_lists, np.bool_)
+    open_lists[[3, 50]] = True
+    found = again.lists.probe(queries[:3], N, 5, None, open_lists)
+    held = np.isin(again.lists.list_of, [3, 50])
+    assert [set(row[row >= 0]) for row in found] == [set(np.flatnonzero(held))] * 3
+
+
+@pytest.mark.parametrize(("size", "width"), [(2, 3), (17, 1), (500, 7)])
+def test_few_items_of_odd_width_can_be_divided(size: int, width: int, tmp_path: Path) -> None:
+    made = np.random.default_rng(size).standard_normal((size, width)).astype(np.float32)
+    index = build(made, "ann")
+    index.save(tmp_path)
+    again = indexes.load(tmp_path, made)
+    assert isinstance(again, AnnIndex)
+    found = again.lists.probe(made[:1], size, again.lists.num_lists)
+    assert len(set(found[0]) - {-1}) >= size - 1  # faiss gives none whose rough score is the worst there is
+    same(again.search(made, 3), ExactIndex.of(made).search(made, 3))
 
 
 def test_searches_are_right_while_snapshots_change(ann: AnnIndex, queries: Floats) -> None:

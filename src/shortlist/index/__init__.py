@@ -27,7 +27,7 @@ def load(folder: Path, item_vectors: Floats) -> Index:
     if plain.get("kind") != "ann":
         raise BundleCorrupted(f"{folder / 'index.json'} names the kind {plain.get('kind')!r}")
     from shortlist.index.ann import AnnIndex, Tuned
-    from shortlist.index.ivf import load_lists
+    from shortlist.index.mapped import load_lists
 
     lists = load_lists(folder)
     sample, weights, fresh = (

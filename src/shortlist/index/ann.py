@@ -18,9 +18,10 @@ import numpy as np
 from shortlist._typing import Array, Bools, Doubles, Floats, Found, Ints, Longs, Relation
 from shortlist.index.exact import ExactIndex, require_search
 from shortlist.index.ivf import Lists, bits_of, cleared
+from shortlist.index.mapped import save_lists
 from shortlist.index.rows import Rows, blocks
-from shortlist.index.ties import best, products, slack_for
-from shortlist.index.top import top_of_pairs
+from shortlist.index.ties import best, products, scored, slack_for
+from shortlist.index.top import top_of_found, top_of_pairs
 from shortlist.state.seen import Seen
 from shortlist.state.storage import save_array, save_json
 
@@ -28,13 +29,15 @@ _QUERIES = 64  # searched at once
 _HEAVY = 512  # a query that drops more items than this has them left out inside the lists
 _AGAIN = 8  # times as many lists for queries that found too few
 _REMEMBERED = 64  # filters
+_BESIDES = 16  # fetched in any case, beyond what is asked for: of few results each weighs much
 
 
 class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     """How the lists are searched and what was measured when they were built.
 
     probes: (share of items allowed, lists looked into to reach the target), from all items down. few: with
-    so many allowed or fewer, those are searched exactly. recall: share of the exact best `k` that
+    so many allowed or fewer, those are searched exactly. fetched: what the lists are asked for each result,
+    and scored exactly. recall: share of the exact best `k` that
     the lists give, nothing filtered, for queries the probes were not tuned on. queries: "given", or "items"
     where vectors of items, moved, stood in. log_z_error: mean absolute error of the estimated log sum exp.
     normalized: all vectors have one length.
@@ -49,6 +52,7 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
     log_z_error: float
     normalized: bool
     seconds: float = 0.0
+    fetched: float = 1.1
 
     def nprobe(self, share: float) -> int:
         """Lists to look into where so large a share of the items is allowed."""
@@ -99,7 +103,7 @@ class AnnIndex:
         left = np.isin(self.sample, gone, invert=True)
         self._known["sample"] = rows.vectors(self.sample[left])
         self._known["longest sampled"] = Rows.of(self._known["sample"]).longest
-        self._known["log weights"] = np.log(self.stands_for[left]).astype(np.float32)
+        self._known["weights"] = self.stands_for[left].astype(np.float32)
 
     @property
     def kind(self) -> str:
@@ -167,8 +171,9 @@ class AnnIndex:
         out, wanted = np.empty(len(queries), np.float32), self._known["all"]
         for part in blocks(len(queries), _QUERIES):
             asked = _Asked(queries[part], part, None, bonus)
-            near = self.lists.probe(asked.queries, self.tuned.k, self.tuned.nprobe(1.0), wanted.bits)
-            out[part] = self._estimated(asked, *self._scored(asked.queries, near))
+            near = self._near(asked, self.tuned.k, wanted, self.tuned.nprobe(1.0))
+            scores = scored(asked.queries, near, self.exact.rows.vectors)
+            out[part] = self._estimated(asked, near, scores, self.tuned.k)
         return out
 
     def updated(self, places: Longs, vectors: Floats) -> AnnIndex:
@@ -187,7 +192,7 @@ class AnnIndex:
     def save(self, folder: Path) -> None:
         """Write lists, settings, and which items are removed or fresh; their vectors are not in it."""
         self.exact.save(folder)
-        self.lists.save(folder)
+        save_lists(self.lists, folder)
         save_array(folder / "fresh.npy", self.fresh)
         save_array(folder / "sample.npy", self.sample)
         save_array(folder / "stands_for.npy", self.stands_for)
@@ -209,6 +214,7 @@ class AnnIndex:
             "queries": tuned.queries,
             "lists": self.lists.num_lists,
             "nprobe": tuned.nprobe(1.0),
+            "fetched": tuned.fetched,
             "exact_below": tuned.few,
             "log_z_error": tuned.log_z_error,
             "normalized": tuned.normalized,
@@ -270,15 +276,16 @@ class AnnIndex:
     def _searched(self, asked: _Asked, k: int, wanted: Wanted, log_z: bool = False, more: int = 1) -> Found:
         """The k best of a block of queries, as far as the lists give them; `more` times as many lists."""
         near = self._near(asked, k, wanted, more * self.tuned.nprobe(wanted.share))
-        near, scores = self._scored(asked.queries, near)
-        row, column = np.nonzero(near >= 0)
-        position, score = near[row, column], scores[row, column]
+        scores = scored(asked.queries, near, self.exact.rows.vectors)
+        total = self._estimated(asked, near, scores, k) if log_z else None
         if len(asked.items):
-            kept = ~asked.drops(row, position, len(self))
-            row, position, score = row[kept], position[kept], score[kept]
-        parts = [(row, position, score), *self._beside(asked, k, wanted)]
+            scores[asked.drops(np.arange(len(near))[:, None], near, len(self))] = -np.inf
+        beside = self._beside(asked, k, wanted)
+        if not beside:
+            return Found(*top_of_found(near, scores, k), total)
+        row, column = np.nonzero(near >= 0)
+        parts = [(row, near[row, column], scores[row, column]), *beside]
         rows, positions, best = (np.concatenate(column) for column in zip(*parts, strict=True))
-        total = self._estimated(asked, near, scores) if log_z else None
         return Found(*top_of_pairs(rows, positions, best, len(asked.queries), k), total)
 
     def _beside(self, asked: _Asked, k: int, wanted: Wanted) -> list[tuple[Longs, Longs, Floats]]:
@@ -310,8 +317,12 @@ class AnnIndex:
         """Positions [b, f] the lists give, enough of them for what the query drops."""
         dropped = np.bincount(asked.item_rows, minlength=len(asked.queries))
         light = dropped <= _HEAVY
-        wide = k + max(8, k // 10) + np.where(light, dropped, 0)
+        # what is dropped would be found first, and the deeper the results lie the nearer to each other
+        wide = np.ceil((k + dropped) * self.tuned.fetched).astype(np.int64) + _BESIDES
+        wide = np.minimum(np.where(light, wide, wide - dropped), len(self.lists))
         fetch = int(wide.max(initial=0))
+        if light.all() and (wide == fetch).all():
+            return self.lists.probe(asked.queries, fetch, nprobe, wanted.bits, wanted.open_lists)
         near = np.full((len(asked.queries), fetch), -1, np.int64)
         if light.any():
             near[light] = self.lists.probe(
@@ -328,42 +339,35 @@ class AnnIndex:
             near[np.arange(fetch) >= wide[:, None]] = -1
         return near
 
-    def _scored(self, queries: Floats, near: Longs) -> tuple[Longs, Floats]:
-        """What the lists gave [b, f] and its exact scores [b, f], -inf where there is nothing."""
-        scores = np.full(near.shape, -np.inf, np.float32)
-        row, column = np.nonzero(near >= 0)
-        scores[row, column] = self._scores(queries, row, near[row, column])
-        return near, scores
-
     def _scores(self, queries: Floats, rows: Longs, positions: Longs) -> Floats:
         return products(queries, rows, self.exact.rows.vectors, positions)
 
-    def _estimated(self, asked: _Asked, near: Longs, scores: Floats) -> Floats:
-        """log sum exp: every item found counts once, those below them as often as the sampled stand for."""
+    def _estimated(self, asked: _Asked, near: Longs, scores: Floats, k: int) -> Floats:
+        """log sum exp: the k best items found count once, those below them as often as the sampled stand
+        for."""
         queries = asked.queries
-        listed = np.ascontiguousarray(scores)
-        least = np.where(near < 0, np.float32(np.inf), listed).min(axis=1, initial=np.inf)
+        edge = _edges(near, scores, k)
         rest = queries @ self._known["sample"].T
         # products of one pair differ by their last bits, and what was found must not count again
-        slack = slack_for(queries, self._known["longest sampled"])
-        found = rest >= (least - slack)[:, None]
-        rest += self._known["log weights"]
-        rest[found] = -np.inf
+        rest[rest >= (edge - slack_for(queries, self._known["longest sampled"]))[:, None]] = -np.inf
+        listed = np.where(scores >= edge[:, None], scores, np.float32(-np.inf))
         fresh = queries @ self._known["fresh"].T
         mask = self._known["all"].mask
         row, item = asked.more_rows, asked.more
         if mask is not None:
             row, item = row[mask[item]], item[mask[item]]
         own = self._scores(queries, row, item)
-        parts = [part for part in (listed, rest, fresh) if part.shape[1]]
-        shift = np.max([part.max(axis=1) for part in parts], axis=0, initial=-np.inf)
-        shift = np.broadcast_to(shift, len(queries)).astype(np.float32)
+        shift = listed.max(axis=1, initial=-np.inf)
+        alone = np.flatnonzero(np.isneginf(shift))  # nothing was found, so that all of the sample counts
+        shift[alone] = rest[alone].max(axis=1, initial=-np.inf)
+        shift = np.maximum(shift, fresh.max(axis=1, initial=-np.inf))
         np.maximum.at(shift, row, own)
         shift = np.where(np.isfinite(shift), shift, np.float32(0))
         total = np.zeros(len(queries))
-        for part in parts:  # nobody else has them: the scores are not needed again
-            part = np.subtract(part, shift[:, None], out=None if part is listed else part)
-            total += np.exp(part, out=part).sum(axis=1, dtype=np.float64)
+        for part, weights in ((listed, None), (rest, self._known["weights"]), (fresh, None)):
+            part -= shift[:, None]  # nobody else has them: the scores are not needed again
+            np.exp(part, out=part)
+            total += part.sum(axis=1, dtype=np.float64) if weights is None else part @ weights
         if len(row):
             power = np.exp((own - shift[row]).astype(np.float64))
             total += np.bincount(row, power * np.expm1(asked.amount), len(queries))
@@ -372,6 +376,19 @@ class AnnIndex:
         with np.errstate(divide="ignore"):
             estimate: Floats = (shift + np.log(total)).astype(np.float32)
         return estimate
+
+
+def _edges(near: Longs, scores: Floats, k: int) -> Floats:
+    """The k-th best score of each row [b], or the least where fewer were found; inf where none was."""
+    counts = np.count_nonzero(near >= 0, axis=1)
+    full = counts >= k
+    out = np.full(len(scores), np.inf, np.float32)
+    if full.any():
+        place = scores.shape[1] - k
+        out[full] = np.partition(scores[full], place, axis=1)[:, place]
+    for row in np.flatnonzero(~full & (counts > 0)):
+        out[row] = scores[row, near[row] >= 0].min()
+    return out
 
 
 class _Asked:

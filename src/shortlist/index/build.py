@@ -27,6 +27,8 @@ _MARGIN = 0.01  # above the target, since other queries will be asked
 _DEPTH = 100  # the k of recall
 _WORK = 2.5e8  # scores computed to tune on, and again to measure
 _ROUNDING = 1e-5  # of a score
+_FETCHED = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # for each result, scored exactly
+_LOST = 0.005  # of recall, by fetching no more
 _DRAWN = 4  # items of each list in the sample that log sum exp is estimated from
 
 
@@ -162,18 +164,32 @@ def _queries(vectors: Floats, given: Floats | None, rng: np.random.Generator) ->
 
 
 def _tuned(index: AnnIndex, queries: Floats, rng: np.random.Generator) -> Tuned:
-    """The fewest lists that reach the target, for each share of items allowed."""
+    """How much to fetch, and the fewest lists that reach the target, for each share of items allowed."""
     size, k, target = len(index), index.tuned.k, index.tuned.target
     present, left = index.exact.rows.present, size - len(index.removed)
     masks = [None if share == 1 else present(rng.random(size) < share) for share in _SHARES]
     masks = [m for m in masks if m is None or np.count_nonzero(m) > max(index.tuned.few, 10 * k)]
     edges = _edges(index, queries, k, masks)
+    index = _with(index, msgspec.structs.replace(index.tuned, fetched=_fetched(index, queries, edges[0])))
     probes: list[tuple[float, int]] = []
     for mask, right in zip(masks, edges, strict=True):
         least = probes[-1][1] if probes else 1
         share = 1.0 if mask is None else float(np.count_nonzero(mask)) / left
         probes.append((share, _fewest(index, queries, mask, right, least, min(1.0, target + _MARGIN))))
     return msgspec.structs.replace(index.tuned, probes=tuple(probes))
+
+
+def _fetched(index: AnnIndex, queries: Floats, right: Floats) -> float:
+    """The least to fetch for each result that loses little of what as many lists hold as reach the target
+    where much is fetched."""
+    most = _with(index, msgspec.structs.replace(index.tuned, fetched=_FETCHED[-1]))
+    lists = _fewest(most, queries, None, right, 1, min(1.0, index.tuned.target + _MARGIN))
+    held = _recall(most, queries, None, right, lists)
+    for fetched in _FETCHED:
+        fewer = _with(index, msgspec.structs.replace(index.tuned, fetched=fetched))
+        if _recall(fewer, queries, None, right, lists) >= held - _LOST:
+            break
+    return fetched
 
 
 def _fewest(

@@ -96,7 +96,7 @@ class Rows:
         at = np.asarray(positions, np.int64)
         _require_inside(at, len(self))
         if not len(self.places):
-            return np.asarray(self.base[at])
+            return np.take(self.base, at, axis=0)  # in half the time of an index
         place = np.minimum(np.searchsorted(self.places, at), len(self.places) - 1)
         changed = self.places[place] == at
         out = np.empty((len(at), self.width), np.float32)

@@ -35,6 +35,19 @@ def products(queries: Floats, rows: Longs, vectors: Callable[[Longs], Floats], a
     return out
 
 
+def scored(queries: Floats, near: Longs, vectors: Callable[[Longs], Floats]) -> Floats:
+    """Inner products [b, f] of each query and the vectors of its positions [b, f], as `products` computes
+    them; -inf where the position is -1."""
+    out = np.full(near.shape, -np.inf, np.float32)
+    for query, at, row in zip(queries, near, out, strict=True):
+        if len(at) and at.min() >= 0:
+            np.einsum("fd,d->f", vectors(at), query, out=row)
+        else:
+            there = at >= 0
+            row[there] = np.einsum("fd,d->f", vectors(at[there]), query)
+    return out
+
+
 def favoured(rows: Longs, at: Longs, had_rows: Longs, had: Ints, amount: float) -> Floats:
     """What is added to the scores of these pairs [n]: the amount where they are among those that had it. The
     latter ascend."""

@@ -179,3 +179,11 @@ def top_of_pairs(rows: Longs, positions: Longs, scores: Floats, num_rows: int, k
     keys.reshape(-1)[flat_places(counts, keys.shape[1])] = _keys(scores[order], positions[order])
     keys.sort(axis=1)
     return _decoded(keys[:, :k], k)
+
+
+def top_of_found(positions: Longs, scores: Floats, k: int) -> tuple[Ints, Floats]:
+    """`top_k` of what was found, positions [b, f] and scores [b, f], no position twice in a row; -inf where
+    there is nothing."""
+    keys = np.where(scores > -np.inf, _keys(scores, positions), _NO_KEY)
+    keys.sort(axis=1)
+    return _decoded(keys[:, :k], k)
