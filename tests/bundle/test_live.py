@@ -361,10 +361,10 @@ def test_a_full_disk_leaves_all_as_it_was(live: Live, copy: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("asked", "stumbles"),
     [
-        ("to read", "inspect"),
+        ("to read", "read_manifest"),
         ("to read", "load"),
         ("to read", "journal_of"),
-        ("to refresh", "inspect"),
+        ("to refresh", "read_manifest"),
         ("to refresh", "load"),
         ("to refresh", "journal_of"),
         ("to write", "inspect"),

@@ -94,9 +94,9 @@ def require_files(folder: Path, files: Mapping[str, File], *, content: bool = Tr
 
     Raises BundleCorrupted naming the first that is wrong, and saying how many more there are.
     """
-    inside = folder.resolve()
+    inside, homes = os.path.realpath(folder), dict[str, str]()
     for name in files:
-        if not _is_inside(inside, name):
+        if not _is_inside(inside, name, homes):
             raise BundleCorrupted(
                 f"{folder / MANIFEST} names the file {name!r}, which lies outside of the bundle"
             )
@@ -119,8 +119,9 @@ def _wrong(folder: Path, files: Mapping[str, File], *, content: bool) -> Iterato
             )
 
 
-def _is_inside(folder: Path, name: str) -> bool:
-    """Whether a name is a plain relative path that leads, links followed, to a place in the folder."""
+def _is_inside(folder: str, name: str, homes: dict[str, str]) -> bool:
+    """Whether a name is a plain relative path that leads, links followed, to a place in the folder, which has
+    none in its own path. homes: where folders of names before this one are."""
     pure = PurePosixPath(name)
     plain = (
         bool(pure.parts)
@@ -132,7 +133,15 @@ def _is_inside(folder: Path, name: str) -> bool:
         and not {"\\", "\0"} & set(name)
         and not PureWindowsPath(name).drive
     )
-    return plain and (folder / name).resolve().is_relative_to(folder)
+    if not plain:
+        return False
+    above, _, last = name.rpartition("/")
+    if above not in homes:
+        homes[above] = os.path.realpath(os.path.join(folder, above))
+    place = os.path.join(homes[above], last)
+    if os.path.islink(place):
+        place = os.path.realpath(place)
+    return place.startswith(os.path.join(folder, ""))
 
 
 def digest_of(files: Mapping[str, File], names: Iterable[str], *more: object) -> str:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from shortlist.bundle.journals import JOURNAL, LOCK, head_of, journal_of, misplaced
+from shortlist.bundle.manifest import read as read_manifest
 from shortlist.bundle.moments import identity, of_one_moment
 from shortlist.bundle.placing import Refused, written
 from shortlist.bundle.reading import folder_of, inspect, load
@@ -38,7 +39,8 @@ def open_live(path: str | Path, *, write: bool = True) -> Live:
     bundle; BundleCorrupted naming the byte where a journal is damaged.
     """
     folder = folder_of(path)
-    _digest(folder)  # before anything is made in a folder that is no bundle
+    if write:
+        _digest(folder)  # before anything is made in a folder that is no bundle
     lock = _locked(folder) if write else None
     try:
         return _opened(folder, lock)
@@ -91,7 +93,7 @@ def _read(folder: Path) -> tuple[Version, Found | None, object]:
     """All that there is of a bundle, of one moment."""
 
     def act() -> tuple[Recommender, Found | None, object]:
-        digest = str(inspect(folder)["digest"])
+        digest = read_manifest(folder).digest  # `load` compares the files with it
         return load(folder), journal_of(folder, digest), identity(folder)
 
     recommender, found, which = of_one_moment(folder, act)

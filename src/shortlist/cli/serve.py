@@ -66,12 +66,14 @@ def serve(
     stderr, a JSON object a line.
     """
     from shortlist.cli.folders import bundle_folder
+    from shortlist.server.memory import unwatched
 
     if log not in ("all", "problems", "none"):
         raise RequestError(f"--log is all, problems or none, not {log!r}")
     try:
-        from shortlist.server.running import serve as run
-        from shortlist.server.settings import Settings, Side
+        with unwatched():
+            from shortlist.server.running import serve as run
+            from shortlist.server.settings import Settings, Side
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "serve", "shortlist serve") from None
 

@@ -15,7 +15,7 @@ from shortlist.errors import SpecError
 from shortlist.features.figures import Rows
 from shortlist.features.ground import Ground, Key
 from shortlist.features.keys import Table, numbers
-from shortlist.features.running import NONE, Spans
+from shortlist.features.running import NONE, Spans, distinct
 from shortlist.specs.aggregates import ACTIVITY, ITEM, POPULARITY, USER, Affinity
 
 BLOCK = 256
@@ -68,7 +68,7 @@ def affinity(spec: Affinity, rows: Rows) -> Doubles:
 def _pieces(rows: Longs, pairs: Longs) -> Iterator[Longs]:
     """Rows in pieces of about PAIRS pairs, whose running number is given."""
     cuts = np.searchsorted(pairs, np.arange(PAIRS, pairs[-1] if len(pairs) else 0, PAIRS))
-    yield from np.split(rows, np.unique(cuts + 1))
+    yield from np.split(rows, distinct(cuts + 1))
 
 
 def _crowded(

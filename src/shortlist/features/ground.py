@@ -179,9 +179,12 @@ class Ground:
         self, key: Key, par: Par, users: Longs, items: Array, times: Longs, as_of: AsOf
     ) -> tuple[Doubles, Longs]:
         """Sum (zeros without ratings) and number of events under a key of ids, as of m times; [m] each."""
-        running = self.running(key)
-        coded = running.coded(self.keys(key, self.user_table, users, items, {})[:, 0])
-        spans = running.spans(coded, times, np.full(len(coded), NONE), as_of, 0.0, 0)
+        running, spans = self.running(key), None
+        if as_of == "row" and users is self.users and items is self.log.items and times is self.log.times:
+            spans = running.own_spans()
+        if spans is None:
+            coded = running.coded(self.keys(key, self.user_table, users, items, {})[:, 0])
+            spans = running.spans(coded, times, np.full(len(coded), NONE), as_of, 0.0, 0)
         none = self.above is None
-        sums = np.zeros(len(coded)) if none else self.totals(key, par, as_of, False).over(spans)
+        sums = np.zeros(len(users)) if none else self.totals(key, par, as_of, False).over(spans)
         return sums, spans.counts

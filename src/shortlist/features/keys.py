@@ -12,7 +12,7 @@ import numpy as np
 from shortlist._typing import MISSING_INT, Array, Columns, Doubles, Longs
 from shortlist.data.coded import Coded
 from shortlist.errors import SpecError, did_you_mean
-from shortlist.features.running import NONE
+from shortlist.features.running import NONE, distinct
 from shortlist.specs.aggregates import ACTIVITY, ITEM, POPULARITY, USER
 
 LEVELS = 128
@@ -68,7 +68,7 @@ class Coding:
         if numeric(column):
             if edges is not None:
                 return cls(len(edges) + 1, edges, {})
-            values = np.unique(numbers(np.asarray(column))).tolist()
+            values = distinct(numbers(np.asarray(column))).tolist()
         elif isinstance(column, Coded):
             values = column.values.tolist()
         else:

@@ -7,6 +7,7 @@ of 2^-28, so that what a span adds up to depends on its own events alone, to the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -41,15 +42,35 @@ class Spans(NamedTuple):
         return self.stop - self.start - self.holds_own
 
 
+RANKED = 1 << 22
+"""Events, up to which it is kept where each stands among the seconds."""
+
+
+def distinct(values: Array) -> Array:
+    """Ascending, each once. NumPy's own way first loads its masked arrays, which takes longer."""
+    ordered = np.sort(values, axis=None)
+    kept = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=kept[1:])
+    return ordered[kept]
+
+
 @dataclass(frozen=True, eq=False)
 class Clock:
-    """The distinct seconds of a log: times become their ranks, so that any key fits beside them."""
+    """The distinct seconds of a log: times become their ranks, so that any key fits beside them.
+
+    times: what it was made of, where `ranks` are kept, and asked for most often."""
 
     seconds: Longs
+    times: Longs | None = None
 
     @classmethod
     def of(cls, times: Longs) -> Clock:
-        return cls(np.unique(times))
+        return cls(distinct(times), times if len(times) <= RANKED else None)
+
+    @cached_property
+    def ranks(self) -> Longs:
+        """How many seconds are earlier than each of `times`."""
+        return np.searchsorted(self.seconds, np.zeros(0, np.int64) if self.times is None else self.times)
 
     @property
     def span(self) -> int:
@@ -57,6 +78,8 @@ class Clock:
 
     def before(self, times: Longs) -> Longs:
         """How many seconds are earlier."""
+        if times is self.times:
+            return self.ranks
         return np.searchsorted(self.seconds, times, side="left")
 
     def until(self, times: Longs) -> Longs:
@@ -127,6 +150,15 @@ class Running:
             start, stop = self._nearest(start, stop, centre, times, own != NONE, last)
         return Spans(start, stop, own)
 
+    def own_spans(self) -> Spans | None:
+        """What `spans` finds for the events themselves, each under its key and as of its row, without a
+        search; None where an event has no key or several."""
+        if self.slots.shape[1] != 1 or not len(self.slots) or self.slots.min() < 0:
+            return None
+        own = self.slots[:, 0]
+        keys, codes = self.codes // self.clock.span, self.codes
+        return Spans(_begins(keys)[own], _begins(codes)[own], np.full(len(own), NONE))
+
     def _nearest(
         self, start: Longs, stop: Longs, centre: Longs, times: Longs, skip: Array, last: int
     ) -> tuple[Longs, Longs]:
@@ -167,3 +199,10 @@ class Totals:
         if (held := np.flatnonzero(spans.holds_own)).size:
             total[held] -= self.values[spans.own[held]]
         return total / UNIT
+
+
+def _begins(ordered: Longs) -> Longs:
+    """Where the run of equals that each entry is in begins."""
+    place = np.arange(len(ordered))
+    place[1:][ordered[1:] == ordered[:-1]] = 0
+    return np.maximum.accumulate(place)

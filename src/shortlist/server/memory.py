@@ -6,8 +6,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 
 _ARENA_MAX = -8  # of mallopt
@@ -25,6 +25,18 @@ def give_back() -> None:
     gc.collect()
     if (trim := _of_libc("malloc_trim", sys.platform)) is not None:
         trim(0)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """No look for cycles while things are made that stay."""
+    were = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if were:
+            gc.enable()
 
 
 @lru_cache

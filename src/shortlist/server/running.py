@@ -24,7 +24,7 @@ from shortlist.server.app import make_app, make_board
 from shortlist.server.connections import Connections, Limits
 from shortlist.server.guards import Keys
 from shortlist.server.logs import LOG, begin, of_loop
-from shortlist.server.memory import one_heap
+from shortlist.server.memory import one_heap, unwatched
 from shortlist.server.metrics import Board
 from shortlist.server.protocol import Connection
 from shortlist.server.service import Service
@@ -188,7 +188,8 @@ def _settle() -> None:
 
 def _answer(settings: Settings, board: Board, listening: socket.socket, parent: int | None) -> int:
     one_heap()
-    service = Service(settings, board)
+    with unwatched():
+        service = Service(settings, board)
     _settle()
     _open_door(listening)
     limits = Limits(connections=min(Limits.connections, open_files() - _OTHER_FILES))

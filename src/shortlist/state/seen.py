@@ -36,7 +36,8 @@ class Seen:
         if user.size and user.max() >= num_users:
             raise DataError(f"seen pairs name user {user.max()}, but there are {num_users} users")
         if num_users == 1:
-            own = np.unique(item).astype(np.int32)
+            item.sort()
+            own = item[np.diff(item, prepend=-1) > 0].astype(np.int32)
             return cls(np.array([0, len(own)]), own)
         width = int(item.max()) + 1 if item.size else 1
         keys = user * width + item
