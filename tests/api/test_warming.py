@@ -14,16 +14,22 @@ import pytest
 
 from shortlist import bundle
 from shortlist.api import warming
+from shortlist.api.cases import Case
+from shortlist.api.comparing import compare
 from shortlist.api.fitting import Fitted, fit
 from shortlist.api.keeping import Start
 from shortlist.api.news import News, _unknown, rated_as_needed
 from shortlist.api.pasts import events_of
+from shortlist.api.preparing import prepare
 from shortlist.api.warming import FADE, SMALLEST, chosen, rows_learned, warm_start
 from shortlist.data.dataset import from_tables
 from shortlist.data.splits import Split
 from shortlist.errors import BundleCorrupted, BundleError, DataError, SpecError, TrainingError
+from shortlist.evaluation.compare import evaluate
+from shortlist.evaluation.rows import Predictions
+from shortlist.features.batches import KNOWN
 from shortlist.specs.features import Bag, Category, Id
-from shortlist.specs.models import MultiTask, Tower, TwoTower
+from shortlist.specs.models import MultiTask, Ranker, Tower, TwoTower
 from shortlist.specs.tasks import Rating, Retrieval
 from shortlist.specs.training import Training
 
@@ -297,16 +303,22 @@ def test_the_mean_of_the_log_is_that_of_the_bundle(saved: Path, first: Fitted) -
 
 
 def test_events_without_a_rating(tmp_path: Path) -> None:
-    """Where ratings are learned they are left out, and a note says so; else they are learned from."""
+    """Where nothing but ratings is learned they are left out, and a note says so; else they are learned
+    from."""
     path = tmp_path / "events.parquet"
     mixed = NEWS.with_columns(rating=pl.when(pl.col("item_id") == "fresh").then(None).otherwise("rating"))
     mixed.write_parquet(path)
-    data, note = rated_as_needed(MODEL, None, path, None, None)
+    ranker = Ranker(MODEL.query, MODEL.candidate, tasks=(Rating(hidden=(3,)),))
+    data, note = rated_as_needed(ranker, None, path, None, None)
     count = mixed["rating"].null_count()
     assert data.interactions.height == mixed.height - count and note.startswith(f"{count} events without")
     alone = TwoTower(MODEL.query, MODEL.candidate)
-    data, note = rated_as_needed(alone, None, path, None, None)
-    assert data.interactions["rating"].to_list() == mixed["rating"].to_list() and not note
+    for model in (MODEL, alone):
+        data, note = rated_as_needed(model, None, path, None, None)
+        assert data.interactions["rating"].to_list() == mixed["rating"].to_list() and not note
+    views = NEWS.drop("rating").with_columns(event_id=pl.col("timestamp").cast(pl.String))
+    views.write_parquet(path)  # what a server exports where no event has a rating
+    assert rated_as_needed(MODEL, None, path, None, None)[0].interactions["rating"].null_count() == len(views)
     known = from_tables(OLD, items=CATALOGUE)
     nothing = known.interactions.clear()
     split = Split(known.interactions, nothing, nothing, known.users, known.items, "all")
@@ -319,3 +331,40 @@ def test_events_without_a_rating(tmp_path: Path) -> None:
     none = np.zeros(rows.height, np.int32)
     log = events_of(alone, found.split, none, none, rows["timestamp"].to_numpy(), 1)[0].log
     assert log.ratings is not None and np.isfinite(log.ratings).all()
+
+
+@pytest.mark.slow
+def test_views_teach_retrieval_and_no_ratings(saved: Path, tmp_path: Path) -> None:
+    """A joint model goes on with rows of which some have no rating: they are in what it retrieves from and
+    in the next start, its ratings are learned from and judged on the others."""
+    mixed = NEWS.with_columns(rating=pl.when(pl.col("user_id") == "u3").then(None).otherwise("rating"))
+    count, data = mixed["rating"].null_count(), from_tables(NEWS, items=pl.concat([CATALOGUE, FRESH]))
+    split = Split(mixed, mixed, mixed.clear(), data.users, data.items, "all")
+    found = warm_start(saved, split, epochs=1)
+    assert f"{count} of them have no rating: retrieval learns from them, ratings do not" in found.notes
+    examples = found.prepared.examples
+    known = examples.labels[f"rating{KNOWN}"]
+    assert known.sum() == len(known) - count and np.isfinite(examples.labels["rating"]).all()
+    assert found.prepared.counts.sum() == OLD.height + NEWS.height
+    made = found.recommender()
+    scored = made.score(mixed.drop("rating").to_dicts())["rating"]
+    rated = mixed["rating"].is_not_null().to_numpy()
+    rmse = float(((scored[rated] - mixed["rating"].to_numpy()[rated]) ** 2).mean() ** 0.5)
+    assert found.history["validation rmse of rating"] == pytest.approx([rmse], rel=1e-4)
+    case = Case.of(made, split, mixed)
+    assert not case.liked[~rated].any() and case.liked[rated].any()
+    judged = evaluate([Predictions("ours", "model", ratings=scored)], case.rows, resamples=2)
+    assert judged.figure("ours", "rmse").value == pytest.approx(rmse)
+    assert np.isfinite(found.history["loss of rating"]).all()
+    table = warm_start(saved, mixed, items=FRESH, epochs=0)  # as a table goes, so do its rows to a comparison
+    assert table.split.train["rating"].null_count() == count
+    assert np.isfinite(compare(saved, made, mixed, resamples=2).figure("rmse").gap.value)
+    made.save(tmp_path / "bundle")
+    assert Start.of(tmp_path / "bundle").rows["rating"].null_count() == count
+    nobody = replace(split, train=NEWS.with_columns(rating=pl.lit(None, pl.Float64)))
+    with pytest.raises(DataError, match="no row has the label 'rating'"):
+        prepare(MODEL, nobody)
+    for refused in (mixed.with_columns(rating=pl.col("rating").fill_null(float("nan"))), mixed):
+        model = MODEL if refused is not mixed else Ranker(MODEL.query, MODEL.candidate, tasks=MODEL.tasks[1:])
+        with pytest.raises(DataError, match="the label 'rating' of row 0 is nan"):
+            prepare(model, replace(split, train=refused))

@@ -200,6 +200,7 @@ def test_what_is_not_there_and_what_is_not_done(client: Any, monkeypatch: pytest
             return [1]
 
         with monkeypatch.context() as patched:
+            patched.setattr(client.service, "reload", late)  # nothing is loaded anew
             patched.setattr(client.service.exchanger, "settled", late)
             require_documented(client.post(path, json={}), name, 202)
     manifest = {**variant.now.manifest, "provenance": {}}

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shortlist.models.build import build
+from shortlist.features.batches import KNOWN
+from shortlist.models.build import build, represent
 from shortlist.specs.features import Bucket, Id, Text
 from shortlist.specs.models import Model, MultiTask, Ranker, Tower, TwoTower
 from shortlist.specs.tasks import Custom, Rating, Retrieval
@@ -123,6 +124,39 @@ def test_squared_error_biases_and_penalties_are_their_formulas(weighted: bool) -
     total, means = loss_of(params, batch(weights), rating=0.5)
     assert means["rating"] == pytest.approx(expected, rel=1e-5)
     assert total == pytest.approx(0.5 * expected + plain.penalty(weights), rel=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [(), (4,)])  # scored pair by pair, and by sides
+def test_rows_without_a_label_teach_retrieval_alone(hidden: tuple[int, ...]) -> None:
+    """The head's loss is the mean over rows that have a label; retrieval's is over all of them."""
+    known = np.array([1, 0, 1, 1, 0, 0, 1, 1], np.float32)
+    weights = np.array([1, 2, 0.5, 3, 1, 1, 0, 2])
+    params = made(MultiTask(QUERY, CANDIDATE, [Retrieval(loss="full"), Rating(hidden=hidden)]))
+    net, tables = params
+
+    def judged(known: np.ndarray, fill: float = 0.0) -> Any:
+        labels = {"rating": np.where(known > 0, LABELS, np.float32(fill)), f"rating{KNOWN}": known}
+        given = batch(weights)._replace(labels=jax.device_put(labels))
+        (loss, means), slopes = run(params, given, retrieval=jnp.float32(1), rating=jnp.float32(0.5))
+        return (float(loss), {name: float(value) for name, value in means.items()}), slopes
+
+    (whole, means), slopes = judged(known)
+    (of_all, all_means), _ = judged(np.ones(B, np.float32))
+    query = represent(net, tables, "query", batch().query)
+    candidate = represent(net, tables, "candidate", {k: v[ITEMS] for k, v in CORPUS.items.items()})
+    scores = np.asarray(jax.vmap(lambda q, c: net.predict(q, c, {})["rating"])(query, candidate), np.float64)
+    if not hidden:
+        np.testing.assert_allclose(scores, Plain(params).rating(), rtol=1e-5)
+    squares = (scores - LABELS) ** 2
+    assert means["rating"] == pytest.approx(np.average(squares, weights=weights * known), rel=1e-5)
+    assert all_means["rating"] == pytest.approx(np.average(squares, weights=weights), rel=1e-5)
+    assert means["retrieval"] == all_means["retrieval"]
+    assert whole - of_all == pytest.approx(0.5 * (means["rating"] - all_means["rating"]), abs=1e-4)
+    _, others = judged(known, fill=1e30)
+    for one, other in zip(*map(jax.tree.leaves, (slopes, others)), strict=True):
+        np.testing.assert_array_equal(one, other)  # whatever stands where there is no label
+    (_, none), nothing = judged(np.zeros(B, np.float32))
+    assert none["rating"] == 0 and not np.asarray(nothing[1]["query/user_id.id#rating"]).any()
 
 
 def test_l2_all_is_a_prior_on_the_whole_table_whatever_a_batch_touches() -> None:

@@ -80,7 +80,7 @@ class Case:
         before = ratings_of(known)
         liked = np.ones(len(rows), bool)
         if ratings is not None and before is not None:
-            liked = ratings >= before.mean()
+            liked = ratings >= np.nanmean(before)  # a row without a rating is not known to be liked
         first = first_rows_of(
             rows.user_keys, test["timestamp"].to_numpy() if "timestamp" in test.columns else None
         )

@@ -116,7 +116,7 @@ def _rows(test: Split | pl.DataFrame | None, sides: Sequence[_Side]) -> tuple[Sp
     if isinstance(test, Split):
         return test, test.rule
     if test is not None:
-        given = tables.interactions(test)
+        given = tables.interactions(test, unrated=True)
         for side in sides:
             if (known := _learned(side)) is not None:
                 require_same_clock(given, known, "the test rows")

@@ -190,7 +190,8 @@ def point_figures(fitted: Fitted, rows: pl.DataFrame, *, users: bool = True) -> 
         everything = np.ones(len(case.rows), bool)
         out["filtered ndcg@10 (user)"] = mean_ndcg(found.user_ranks.filtered, case.rows, everything, 10)
     if found.ratings is not None and case.rows.ratings is not None:
-        out["rmse"] = float(metrics.squared_error(found.ratings, case.rows.ratings).mean() ** 0.5)
+        errors = metrics.squared_error(found.ratings, case.rows.ratings)
+        out["rmse"] = float(errors[np.isfinite(errors)].mean() ** 0.5)
     return out
 
 

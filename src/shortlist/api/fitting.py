@@ -18,13 +18,22 @@ import polars as pl
 
 from shortlist._typing import Array, Floats, Ints
 from shortlist.api.pasts import numbers_read, standing
-from shortlist.api.preparing import Prepared, label, positions_of, prepare, query_columns, user_indices
+from shortlist.api.preparing import (
+    Prepared,
+    label,
+    may_lack,
+    positions_of,
+    prepare,
+    query_columns,
+    user_indices,
+)
 from shortlist.api.stored import Stored
 from shortlist.data.coded import blocks
 from shortlist.data.download import cache_folder
 from shortlist.data.splits import Split
 from shortlist.errors import DataError, TrainingError
 from shortlist.evaluation.metrics import gain, squared_error
+from shortlist.features.batches import KNOWN
 from shortlist.features.encoder import Encoded
 from shortlist.features.fitted import Lookup
 from shortlist.features.history import Total
@@ -303,7 +312,9 @@ class Judge:
         rows = split.validation
         self.model, self.prepared = model, prepared
         self.asked = Asked.of(model, prepared, rows, split)
-        self.labels = {head.name: label(rows, head.label) for head in model.heads}
+        self.labels = {
+            head.name: label(rows, head.label, missing=may_lack(model, head.label)) for head in model.heads
+        }
 
     def __call__(self, params: tuple[Trained, Tables]) -> tuple[float, dict[str, float]]:
         scorer = JaxScorer(*params, self.prepared.encoder)
@@ -315,7 +326,12 @@ class Judge:
             figures[f"validation ndcg@{VALIDATION_K}"] = float(gain(filtered, VALIDATION_K).mean())
         predicted = scorer.predict(query, self.asked.represented(scorer, candidate), self.asked.aggregates)
         for name, labels in self.labels.items():
-            errors = squared_error(predicted[name].astype(np.float64), labels.astype(np.float64))
+            known = np.isfinite(labels)
+            if not known.any():
+                continue
+            errors = squared_error(
+                predicted[name][known].astype(np.float64), labels[known].astype(np.float64)
+            )
             figures[f"validation rmse of {name}"] = float(np.sqrt(errors.mean()))
         task = self.model.retrieval
         if task is not None and task.weight:
@@ -379,6 +395,10 @@ def _mean(prepared: Prepared, name: str) -> float:
     total, count = 0.0, 0.0
     for block in blocks(len(prepared.examples)):
         weights = prepared.examples.weights[block].astype(np.float64)
+        if (known := prepared.examples.labels.get(name + KNOWN)) is not None:
+            weights *= known[block]
         total += float((prepared.examples.labels[name][block].astype(np.float64) * weights).sum())
         count += float(weights.sum())
+    if not count:
+        raise DataError(f"all rows that have the label {name!r} have weight 0", hint="give some a weight")
     return total / count

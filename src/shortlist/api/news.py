@@ -10,6 +10,7 @@ import polars as pl
 
 from shortlist.api.keeping import Start, canonical, columns_read
 from shortlist.api.merging import Merged, in_types, merged, require_same_clock
+from shortlist.api.preparing import may_lack
 from shortlist.api.sources import read_tables
 from shortlist.data import tables
 from shortlist.data.dataset import Dataset, covering
@@ -53,7 +54,7 @@ def news_of(
     elif isinstance(events, Dataset):
         given, users, items = events.interactions, events.users, events.items
     else:
-        given = tables.interactions(events)
+        given = tables.interactions(events, unrated=not needs_ratings(start.model))
     if "rating" not in given.columns and not learns_ratings(start.model):
         given = given.with_columns(rating=pl.lit(None, pl.Float64))
     more_users = None if users is None else canonical(tables.users(users))
@@ -70,6 +71,7 @@ def news_of(
     rows = pl.concat([start.rows.select(wanted), fresh])
     notes = [
         *_said_of_rows(new, fresh, start.rows),
+        _said_of_unrated(fresh, start.model),
         _said_of_new("users", people["user_id"], known_users),
         _said_of_new("items", things["item_id"], known_items),
         _said_of_changed("users", told_users),
@@ -113,28 +115,36 @@ def named_as(
 
 
 def learns_ratings(model: Model) -> bool:
-    """Whether ratings are a label, so that every row needs one."""
+    """Whether ratings are a label."""
     return any(head.label == "rating" for head in model.heads)
+
+
+def needs_ratings(model: Model) -> bool:
+    """Whether every row needs a rating: they are a label, and a row without it would teach nothing."""
+    return learns_ratings(model) and not may_lack(model, "rating")
 
 
 def rated_as_needed(
     model: Model, roles: DataSource | None, events: Path, items: Path | None, users: Path | None
 ) -> tuple[Dataset, str]:
     """`named_as`, of events of which some have no rating: these are left out, which a note says, where the
-    model learns ratings; else they are kept, their rating missing."""
+    model learns nothing from them; else they are kept, their rating missing."""
     own = DataSource(interactions=str(events)) if roles is None or roles.dataset else roles
     name = own.rating or "rating"
     frame = read_table(events, strings={own.user, own.item}, delimiter=own.delimiter)
+    if name not in frame.columns and "event_id" in frame.columns and not needs_ratings(model):
+        # a server's events, which have the column if one of them has a rating; elsewhere it may be misnamed
+        frame = frame.with_columns(pl.lit(None, pl.Float64).alias(name))
     if name not in frame.columns or not (empty := frame[name].null_count()):
         return named_as(roles, events, items, users), ""
-    if learns_ratings(model):
+    if needs_ratings(model):
         kept = frame.filter(pl.col(name).is_not_null())
         if not kept.height:
             raise DataError(
                 f"{events}: no event has a rating, which this model learns",
                 hint="a recipe that only retrieves needs none",
             )
-        note = f"{empty:,} events without a rating were left out: this model learns ratings"
+        note = f"{empty:,} events without a rating were left out: this model learns ratings alone"
         return named_as(roles, events, items, users, kept), note
     aside = frame.rename({name: _ASIDE})
     bare = None if roles is None else msgspec.structs.replace(roles, rating="")
@@ -172,6 +182,13 @@ def _said_of_rows(new: pl.DataFrame, fresh: pl.DataFrame, old: pl.DataFrame) -> 
         if late:
             said.append(f"{late:,} of them are earlier than the last known one, and take their place in time")
     return said
+
+
+def _said_of_unrated(fresh: pl.DataFrame, model: Model) -> str:
+    empty = fresh["rating"].null_count() if "rating" in fresh.columns else 0
+    if not empty or not learns_ratings(model):
+        return ""
+    return f"{empty:,} of them have no rating: retrieval learns from them, ratings do not"
 
 
 def _said_of_new(what: str, ids: pl.Series, known: pl.Series) -> str:

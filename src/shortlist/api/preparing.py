@@ -26,7 +26,14 @@ from shortlist.data.splits import Split
 from shortlist.data.tables import join_users
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError, did_you_mean
-from shortlist.features.batches import LARGEST, Catalogue, Examples, item_counts, log_sampling_probability
+from shortlist.features.batches import (
+    KNOWN,
+    LARGEST,
+    Catalogue,
+    Examples,
+    item_counts,
+    log_sampling_probability,
+)
 from shortlist.features.encoder import Encoder
 from shortlist.features.growth import grown
 from shortlist.features.history import DERIVED, Events, Total
@@ -34,6 +41,7 @@ from shortlist.features.log import Standing
 from shortlist.pipeline.histories import RESERVED
 from shortlist.specs.features import FeatureSpec, OfPast
 from shortlist.specs.models import Model
+from shortlist.specs.tasks import Rating
 from shortlist.state.seen import Seen
 
 if TYPE_CHECKING:
@@ -119,7 +127,7 @@ def prepare(
     users = Vocabulary.of(ids.in_order().tolist())
     user_rows = users.lookup(ids) - np.int32(1)
     weights = weights_of(split.train)
-    labels = {head.label: label(split.train, head.label) for head in model.heads}
+    labels = labels_of(model, split.train)
     times = split.train["timestamp"].to_numpy() if "timestamp" in split.train.columns else None
     events, at = None, None
     if reads_past(model):
@@ -281,8 +289,30 @@ def _ids(rows: pl.DataFrame, name: str, columns: Table) -> Coded:
     return known if isinstance(known, Coded) else coded(rows[name])
 
 
-def label(rows: pl.DataFrame, name: str) -> Floats:
-    """A label column as float32 [n]; DataError where it is absent or not a number."""
+def labels_of(model: Model, rows: pl.DataFrame) -> dict[str, Floats]:
+    """The labels of rows, as `Examples` has them. DataError where a column is absent or no number, where a
+    row lacks a label it needs (see `may_lack`), and where no row has one."""
+    out: dict[str, Floats] = {}
+    for name in dict.fromkeys(head.label for head in model.heads):
+        values = label(rows, name, missing=may_lack(model, name))
+        known = np.isfinite(values)
+        out[name] = np.where(known, values, np.float32(0))
+        if not known.all():
+            out[name + KNOWN] = known.astype(np.float32)
+            if not known.any():
+                raise DataError(f"no row has the label {name!r}", hint="train a model without that task")
+    return out
+
+
+def may_lack(model: Model, name: str) -> bool:
+    """Whether rows may have no label of that name: they still teach retrieval, and whatever learns from the
+    label takes each row by itself (a task of one's own may compare rows)."""
+    retrieves = model.retrieval is not None and model.retrieval.weight != 0
+    return retrieves and all(isinstance(head, Rating) for head in model.heads if head.label == name)
+
+
+def label(rows: pl.DataFrame, name: str, *, missing: bool = False) -> Floats:
+    """A label column as float32 [n]; DataError where it is absent or not a number. missing: nulls are NaN."""
     if name not in rows.columns:
         raise DataError(
             f"the label column {name!r} is not in the interactions", hint=did_you_mean(name, rows.columns)
@@ -293,8 +323,11 @@ def label(rows: pl.DataFrame, name: str) -> Floats:
     values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     with np.errstate(over="ignore"):
         narrow: Floats = values.astype(np.float32)
-    if not np.isfinite(narrow).all():
-        row = int(np.argmin(np.isfinite(narrow)))
+    good = np.isfinite(narrow)
+    if missing:
+        good |= column.is_null().to_numpy()
+    if not good.all():
+        row = int(np.argmin(good))
         raise DataError(f"the label {name!r} of row {row} is {values[row]}, expected a finite 32-bit number")
     return narrow
 

@@ -34,6 +34,7 @@ def interactions(
     time_unit: str = "",
     delimiter: str = "",
     place: str = "",
+    unrated: bool = False,
 ) -> pl.DataFrame:
     """A checked table of what people did: user_id, item_id (String), then rating (Float64), timestamp
     (Int64, seconds since 1970), weight (Float64) where there are, then all other columns as context.
@@ -51,6 +52,7 @@ def interactions(
     Raises DataError, with the row and the value, for a missing column, a wrong type, a missing id,
     a missing or non-finite rating or weight, a negative weight, an event type without weight, and a missing
     or fractional timestamp, or one in milliseconds among seconds. place: what messages call the source.
+    unrated: rows may have no rating, and keep none (null).
     """
     frame = read_table(source, strings={user, item}, delimiter=delimiter)
     place = place or describe_source(source)
@@ -66,7 +68,9 @@ def interactions(
             f"{place} has no column {event!r} (role event)", hint=did_you_mean(event, frame.columns)
         )
     checked = [_ids(frame["user_id"], place), _ids(frame["item_id"], place)]
-    checked += [_numbers(frame[role], place) for role in ("rating", "weight") if role in roles]
+    for role in ("rating", "weight"):
+        if role in roles:
+            checked.append(_numbers(frame[role], place, missing=unrated and role == "rating"))
     if "timestamp" in roles:
         checked.append(_timestamps(frame["timestamp"], place, time_unit))
     if "weight" in roles:
@@ -176,12 +180,14 @@ def _ids(column: pl.Series, place: str) -> pl.Series:
     return ids
 
 
-def _numbers(column: pl.Series, place: str) -> pl.Series:
+def _numbers(column: pl.Series, place: str, *, missing: bool = False) -> pl.Series:
     frame, role = column.to_frame(), column.name
     if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean, pl.Null)):
         raise _wrong_type(column, place, "a number")
     numbers = column.cast(pl.Float64, strict=False)
     bad = numbers.is_null() | ~numbers.is_finite().fill_null(False)
+    if missing:
+        bad &= column.is_not_null()
     commas = column.dtype == pl.String and column.filter(bad).str.contains(r"^\s*\d+,\d+\s*$").any()
     hint = "write decimal points, not commas" if commas else "drop or repair these rows"
     if role == "rating" and bool(column.is_null().any()):

@@ -18,12 +18,18 @@ LARGEST = int(np.iinfo(np.int32).max)
 """What places of rows on the device count to."""
 
 
+KNOWN = "@known"
+"""Behind a label's name: 1 for rows that have the label, 0 for those that have none; only where some have
+none."""
+
+
 @dataclass(frozen=True)
 class Examples:
     """n interactions, encoded.
 
     query: feature key -> array, one row an interaction. candidates: int32 [n] catalogue positions.
-    labels: name -> float32 [n]. weights: float32 [n]. users: int32 [n], rows of the seen sets (-1 unknown).
+    labels: name -> float32 [n], 0 where a row has none (see KNOWN). weights: float32 [n]. users: int32 [n],
+    rows of the seen sets (-1 unknown).
     past: int32 [n, 3], where rows stand among their users' distinct items in the order of time: how many come
     at an earlier second, how many there are, and which is the row's own. raters: the same among the distinct
     users of their items. aggregates: head -> float32 [n, F]. The arrays may be mapped files, larger than

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from shortlist.features.batches import KNOWN
 from shortlist.models.bags import Shared, is_spread, shared_sum, spread_sum
 from shortlist.models.blocks import Side
 from shortlist.models.build import Net, Tables, represent
@@ -146,7 +147,10 @@ def batch_loss(
     *,
     key: Array | None,
 ) -> tuple[Array, dict[str, Array]]:
-    """(weighted sum of the tasks' losses and penalties, each task's own mean loss). No key: no dropout."""
+    """(weighted sum of the tasks' losses and penalties, each task's own mean loss). No key: no dropout.
+
+    A head's mean is over the rows that have its label; the others teach retrieval alone.
+    """
     net, tables = params
     spec = net.spec
     tasks = active_tasks(spec)
@@ -175,10 +179,21 @@ def batch_loss(
             key=jax.random.fold_in(jax.random.key(0) if key is None else key, 1),
         )
     sums |= _head_sums(net, tables, batch, view, queries, candidates, head_noise)
-    means = {name: value / total_weight for name, value in sums.items()}
+    totals = {h.name: _total(batch, h.label) for h in spec.heads if h.label + KNOWN in batch.labels}
+    means = {name: value / totals.get(name, total_weight) for name, value in sums.items()}
     reduced = {t.name: sums[t.name] if t.reduction == "sum" else means[t.name] for t in tasks}
     loss = sum((task_weights[n] * value for n, value in reduced.items()), start=jnp.zeros(()))
     return loss + _penalties(net, tables, batch, view, total_weight), means
+
+
+def _weights_of(batch: Batch, label: str) -> Array:
+    """What rows weigh in the loss of a label: [B], 0 where they have none."""
+    known = batch.labels.get(label + KNOWN)
+    return batch.weights if known is None else batch.weights * known
+
+
+def _total(batch: Batch, label: str) -> Array:
+    return jnp.maximum(_weights_of(batch, label).sum(), 1e-9)
 
 
 def _seen(task: Retrieval, batch: Batch, columns: Columns, corpus: Corpus) -> SeenBefore | None:
@@ -223,8 +238,8 @@ def _head_sums(
         t for t in tasks if isinstance(t, Rating) and net.heads[t.name].splits(dropout=noise is not None)
     ]
     for task in alone:
-        labels = batch.labels[task.label]
-        sums[task.name] = pair_loss(net, task.name, squared_error, *sides, labels, batch.weights)
+        own = batch.labels[task.label], _weights_of(batch, task.label)
+        sums[task.name] = pair_loss(net, task.name, squared_error, *sides, *own)
     rest = [t for t in tasks if t.name not in sums]
     if not rest:
         return sums
@@ -233,25 +248,26 @@ def _head_sums(
     scores = jax.vmap(lambda q, c, a, bits: net.predict(q, c, a, noise=bits))(
         queries, candidates, batch.aggregates, noise
     )
-    # where, and before the loss as well: a padding row's loss and its slope may be anything, NaN included
-    kept = batch.weights > 0
-
-    def cut(x: Array) -> Array:
-        return jnp.where(kept.reshape(-1, *[1] * (x.ndim - 1)), x, jax.lax.stop_gradient(x))
-
-    queries, candidates = cut(queries), cut(candidates)
     for other in rest:
+        weights = _weights_of(batch, other.label)
+        kept = weights > 0
         pairs = Pairs(
-            cut(scores[other.name]),
+            _cut(kept, scores[other.name]),
             batch.labels[other.label],
-            queries[:, : net.query.width],
-            candidates[:, : net.candidate.width],
+            _cut(kept, queries)[:, : net.query.width],
+            _cut(kept, candidates)[:, : net.candidate.width],
             batch.candidates,
             batch.users,
         )
-        losses = jnp.where(kept, batch.weights * head_loss(other, pairs), 0.0)
+        losses = jnp.where(kept, weights * head_loss(other, pairs), 0.0)
         sums[other.name] = jnp.sum(losses)
     return sums
+
+
+def _cut(kept: Array, x: Array) -> Array:
+    """x [B, ...], through which no slope goes at rows that are not kept: the loss of a padding row, and its
+    slope, may be anything, NaN included."""
+    return jnp.where(kept.reshape(-1, *[1] * (x.ndim - 1)), x, jax.lax.stop_gradient(x))
 
 
 def _with_raters(net: Net, tables: Tables, view: View, candidates: Array) -> Array:

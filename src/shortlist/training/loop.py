@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shortlist._typing import Floats, Ints
 from shortlist.errors import TrainingError
-from shortlist.features.batches import Catalogue, Examples
+from shortlist.features.batches import KNOWN, Catalogue, Examples
 from shortlist.models.build import Net, Tables
 from shortlist.specs.training import Training
 from shortlist.tasks.known import known_positives
@@ -97,6 +97,7 @@ def train(
     batch_size = min(training.batch_size, len(examples))
     corpus = _corpus(net, examples, catalogue, batch_size)
     feed = Feed.of(examples, training, queries=corpus.audience is None)
+    labels = {head.name: head.label for head in net.spec.heads}
     weights = jax.device_put({name: np.float32(w) for name, w in task_weights.items()})
     rates = schedule(training.optimizer, training.epochs * feed.num_steps)
     rates = rates.reshape(training.epochs, feed.num_steps)
@@ -114,28 +115,38 @@ def train(
 
     for epoch in range(training.epochs):
         start, cpu = time.perf_counter(), time.process_time()
-        sums, total, done = dict.fromkeys(task_weights, 0.0), 0.0, 0
+        sums, totals, done = dict.fromkeys(task_weights, 0.0), dict.fromkeys(task_weights, 0.0), 0
         for chunk in feed.epoch(epoch):
             steps = _steps(chunk.rows, training.seeds, (epoch, done), rates[epoch, done:])
             work = Work(chunk.data, corpus, steps, weights)
             carry, losses = program(carry, work, plan)(carry, work)
             by_task = {name: np.asarray(values) for name, values in losses.items()}
             check_finite(by_task, (epoch, feed.num_steps, done), chunk.examples, catalogue, chunk.rows)
-            share = np.where(chunk.rows >= 0, chunk.examples.weights[chunk.rows], 0.0).sum(axis=1)
-            sums = {name: sums[name] + float(by_task[name] @ share) for name in sums}
-            total, done = total + float(share.sum()), done + len(chunk.rows)
+            for name in sums:
+                share = _weighed(chunk.examples, chunk.rows, labels.get(name, ""))
+                sums[name] += float(by_task[name] @ share)
+                totals[name] += float(share.sum())
+            done += len(chunk.rows)
         del chunk, work  # not to be held while the next epoch's first chunk is made
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
         check_parameters(jax.tree.leaves(learned(carry.params)), epoch)
         yield EpochEnd(
             epoch=epoch,
-            losses={name: value / total for name, value in sums.items()},
+            losses={name: value / max(totals[name], 1e-9) for name, value in sums.items()},
             seconds=seconds,
             cpu_seconds=cpu_seconds,
             examples_per_second=len(examples) / max(seconds, 1e-9),
             live=carry.params,
             state=OptimizerState(*carry.state, carry.step),
         )
+
+
+def _weighed(examples: Examples, rows: Ints, label: str) -> Floats:
+    """What the rows of each step weigh in a mean, [steps]; rows that have no label nothing."""
+    weights = np.where(rows >= 0, examples.weights[rows], 0.0)
+    known = examples.labels.get(label + KNOWN)
+    summed: Floats = (weights if known is None else weights * known[rows]).sum(axis=1)
+    return summed
 
 
 def _steps(rows: Ints, seeds: tuple[int, ...], at: tuple[int, int], rates: Floats) -> Steps:
