@@ -23,7 +23,7 @@ from shortlist.state.seen import Seen
 if TYPE_CHECKING:
     from shortlist.pipeline.recommender import Recommender
 
-_PAIRS = 1 << 16  # candidates held at once
+_PAIRS = 1 << 18  # candidates held at once
 
 Rows = slice | Longs
 
