@@ -317,8 +317,9 @@ class AnnIndex:
         """Positions [b, f] the lists give, enough of them for what the query drops."""
         dropped = np.bincount(asked.item_rows, minlength=len(asked.queries))
         light = dropped <= _HEAVY
-        # what is dropped would be found first, and the deeper the results lie the nearer to each other
-        wide = np.ceil((k + dropped) * self.tuned.fetched).astype(np.int64) + _BESIDES
+        # what is dropped may be found first; the deeper the results lie the nearer they are to each other
+        wide = np.ceil(np.maximum(k, dropped) * self.tuned.fetched) + np.minimum(k, dropped)
+        wide = wide.astype(np.int64) + _BESIDES
         wide = np.minimum(np.where(light, wide, wide - dropped), len(self.lists))
         fetch = int(wide.max(initial=0))
         if light.all() and (wide == fetch).all():

@@ -29,7 +29,7 @@ _WORK = 2.5e8  # scores computed to tune on, and again to measure
 _ROUNDING = 1e-5  # of a score
 _FETCHED = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # for each result, scored exactly
 _LOST = 0.005  # of recall, by fetching no more
-_DRAWN = 4  # items of each list in the sample that log sum exp is estimated from
+_DRAWN = 2  # items a list, on average, in the sample that log sum exp is estimated from
 
 
 def choose(num_items: int, width: int, wanted: str = "auto", latency_ms: float | None = None) -> Kind:
@@ -138,12 +138,13 @@ def _require_vectors(vectors: Floats) -> bool:
 
 
 def _sample(list_of: Ints, num_lists: int, rng: np.random.Generator) -> tuple[Longs, Doubles]:
-    """A few positions of each list, and how many of its items each stands for."""
+    """A few positions of each list, of long ones more, and how many of its items each stands for."""
     mixed = rng.permutation(len(list_of))
     order = mixed[np.argsort(list_of[mixed], kind="stable")]
     counts = np.bincount(list_of, minlength=num_lists)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    taken = np.minimum(counts, _DRAWN)
+    taken = np.minimum(counts, np.maximum(1, np.rint(counts * (_DRAWN * num_lists / max(1, counts.sum())))))
+    taken = taken.astype(np.int64)
     offsets = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
     sample = order[np.repeat(starts, taken) + offsets]
     weights = np.repeat(counts / np.maximum(taken, 1), taken)
