@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
+sys.path.insert(0, str(Path(__file__).parent))  # for what the files share: reading.py
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = Path(os.environ.get("BROWSER_FOLDER") or ROOT / "build" / "browser")
 PYTHON = Path(os.environ.get("SHORTLIST_PYTHON") or ROOT / ".venv" / "bin" / "python")
@@ -106,6 +108,18 @@ def server(worlds: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def pair(worlds: Path) -> Iterator[Server]:
     """Two bundles side by side."""
     yield from _serve(str(worlds / "histories"), "--against", str(worlds / "ids"), "--share", "0.5")
+
+
+@pytest.fixture(scope="session")
+def bare(worlds: Path) -> Iterator[Server]:
+    """Retrieval alone, from pairs of ids alone: no columns, no ratings, no times."""
+    yield from _serve(str(worlds / "bare"))
+
+
+@pytest.fixture(scope="session")
+def odd(worlds: Path) -> Iterator[Server]:
+    """Ids and titles of any characters, any length and both directions."""
+    yield from _serve(str(worlds / "odd"))
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
+ROOT = Path(__file__).resolve().parents[2]
 VIEWS = {
     "shortlist": "#/shortlist?user=42",
     "shortlist of somebody new": "#/shortlist",
@@ -23,17 +25,53 @@ VIEWS = {
     "no such view": "#/nowhere",
 }
 NARROW_AND_WIDE = (320, 768, 1600)
+
+
+class Part(NamedTuple):
+    """What a panel shows: a view that has it, what it asks for, where it stands, what makes it empty (None: it is
+    never so). telling: the key of a body by which its requests are told apart. two: of two bundles."""
+
+    view: str
+    asks: str
+    where: str
+    empty: dict[str, Any] | None
+    telling: str = ""
+    two: bool = False
+
+
 PARTS = {
-    "shortlist": ("#/shortlist?user=42", "**/v1/recommend", ".list-body", {"items": []}),
-    "history": ("#/shortlist?user=42", "**/v1/users/42*", ".history-body", {"history": [], "total": 0}),
-    "catalogue": ("#/catalogue", "**/v1/items?*", ".catalogue-rows", {"rows": [], "next": None}),
-    "similar items": ("#/item?item=50", "**/v1/items/50/similar*", ".item-near", {"items": []}),
-    "map": ("#/map", "**/v1/map*", ".map-place", {"ids": []}),
-    "evaluation": ("#/evaluation", "**/v1/evaluation*", ".evaluation-body", {"entries": []}),
+    "shortlist": Part("#/shortlist?user=42", "**/v1/recommend", ".list-body", {"items": []}),
+    "reasons": Part("#/shortlist?user=42&why=FIRST", "**/v1/recommend", ".why", {"items": []}, "explain"),
+    "history": Part("#/shortlist?user=42", "**/v1/users/42*", ".history-body", {"history": [], "total": 0}),
+    "popular items": Part("#/shortlist", "**/v1/items?*", ".pick-body", {"rows": [], "next": None}),
+    "catalogue": Part("#/catalogue", "**/v1/items?*", ".catalogue-rows", {"rows": [], "next": None}),
+    "item": Part("#/item?item=50", "**/v1/items/50", ".item-about", None),
+    "similar items": Part("#/item?item=50", "**/v1/items/50/similar*", ".item-near", {"items": []}),
+    "map": Part("#/map", "**/v1/map*", ".map-place", {"ids": []}),
+    "evaluation": Part("#/evaluation", "**/v1/evaluation*", ".evaluation-body", {"entries": []}),
+    "compare": Part("#/compare?user=42", "**/v1/recommend", ".compare-body", {"items": []}, two=True),
 }
-"""Of each panel: a view that shows it, what it asks for, where it stands, and what makes it empty."""
+STATES = [
+    (name, state)
+    for name, part in PARTS.items()
+    for state in ("loading", "error", "empty")
+    if part.empty or state != "empty"
+]
 
 
+PAINTED = """want => {
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.fillStyle = want;
+  pen.fillRect(0, 0, 1, 1);
+  const rgb = pen.getImageData(0, 0, 1, 1).data;
+  const canvas = document.querySelector(".map-canvas");
+  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let count = 0;
+  for (let n = 0; n < data.length; n += 4) {
+    if (data[n + 3] > 200 && [0, 1, 2].every(at => Math.abs(data[n + at] - rgb[at]) < 3)) count += 1;
+  }
+  return count > 40;
+}"""
 NAME = """(() => {
   const one = document.activeElement;
   const text = one.textContent.length < 100 ? one.textContent : "";
@@ -51,11 +89,17 @@ FOCUS = """(() => {
 })()"""
 
 
+def first_of(server: Any, place: str) -> str:
+    """A place, with the first item of the user's shortlist where it says FIRST."""
+    if "FIRST" not in place:
+        return place
+    return place.replace(
+        "FIRST", server.ask("/v1/recommend", {"user_id": "42", "k": 1})["items"][0]["item_id"]
+    )
+
+
 def opened(visit: Any, server: Any, place: str, settled: Any, **options: Any) -> Page:
-    if "FIRST" in place:
-        first = server.ask("/v1/recommend", {"user_id": "42", "k": 1})["items"][0]["item_id"]
-        place = place.replace("FIRST", first)
-    page = visit(server, place, **options)
+    page = visit(server, first_of(server, place), **options)
     settled(page)
     return page
 
@@ -67,6 +111,20 @@ def test_no_rule_of_accessibility_is_broken(visit: Any, pair: Any, axe: Any, set
         page.emulate_media(color_scheme=theme)
         assert not axe(page), theme
     page.evaluate("for (const one of document.querySelectorAll('main details')) one.open = true")
+    assert not axe(page)
+
+
+def test_the_interface_page_can_be_read_by_all(visit: Any, server: Any, axe: Any) -> None:
+    """The page of the interface, which the foot links to: in both themes, and on a phone."""
+    page = visit(server, "")
+    page.get_by_role("link", name="Interface").click()
+    page.wait_for_url("**/docs")
+    assert "script-src" not in page.watch.policies.pop()  # its own, stricter about scripts
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        assert not axe(page), theme
+    page.set_viewport_size({"width": 320, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
     assert not axe(page)
 
 
@@ -89,9 +147,40 @@ def test_a_theme_can_be_chosen(visit: Any, server: Any, settled: Any) -> None:
     light = page.evaluate(shade)
     page.get_by_role("button", name=re.compile("theme|dark", re.IGNORECASE)).click()
     page.until(f"{shade} !== '{light}'")
+    dark = page.evaluate(shade)
     page.reload()
     page.wait_for_selector("html[data-ready]")
-    assert page.evaluate(shade) != light  # it is remembered
+    assert page.evaluate(shade) == dark  # it is remembered
+    page.emulate_media(color_scheme="dark")
+    page.get_by_role("button", name="Light theme").click()
+    page.until(f"{shade} === '{light}'")  # in a dark system too
+    page = visit(server, "", theme="dark")
+    assert page.evaluate(shade) == dark  # chosen or the system's, it is one theme
+
+
+def test_a_picture_is_drawn_in_the_theme(visit: Any, server: Any, settled: Any) -> None:
+    """A canvas knows no style sheet: it is told its colours, and told again when they change."""
+    page = visit(server, "#/map?mapBy=genres", theme="light", expected=("willReadFrequently",))
+    page.wait_for_selector(".map-canvas")
+    settled(page)
+    found = []
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        want = page.evaluate("getComputedStyle(document.querySelector('.map-mark path')).fill")
+        found.append(page.evaluate(PAINTED, want))
+    assert all(found), found
+
+
+def test_a_colour_is_written_once() -> None:
+    """Both themes' side by side; a colour elsewhere would have but one of them."""
+    folder = ROOT / "src" / "shortlist" / "server" / "ui"
+    names = re.findall(r"^ *(--[\w-]+):", (folder / "style.css").read_text("utf-8"), re.MULTILINE)
+    assert len(names) > 40 and len(names) == len(set(names))
+    for sheet in folder.rglob("*.css"):
+        for line in sheet.read_text("utf-8").splitlines():
+            if re.search(r"#[0-9a-f]{3,8}\b|\brgba?\(|hsla?\(", line):
+                assert "light-dark(" in line or "::backdrop" in line or "rgb(10 12 16 / 45%)" in line, line
 
 
 # -- by keyboard alone
@@ -188,73 +277,92 @@ def test_what_has_the_focus_is_seen(visit: Any, server: Any, settled: Any) -> No
 # -- states
 
 
-@pytest.mark.parametrize("name", PARTS)
-def test_a_panel_that_waits_says_so(visit: Any, server: Any, settled: Any, name: str) -> None:
-    place, asked, where, _ = PARTS[name]
+PROBLEM = {
+    "type": "about:blank",
+    "title": "Too much to do",
+    "status": 503,
+    "detail": "more requests than this server takes",
+    "hint": "come again in a second",
+    "request_id": "abc123",
+}
+
+
+@pytest.mark.parametrize(("name", "state"), STATES)
+def test_a_part_has_its_states(
+    visit: Any, server: Any, pair: Any, settled: Any, axe: Any, name: str, state: str
+) -> None:
+    """It waits and says so; it says what went wrong, and tries again; it says that there is nothing."""
+    part = PARTS[name]
     held: list[Route] = []
-    page = visit(server, place, before=lambda page: page.route(asked, lambda route: held.append(route)))
-    page.wait_for_selector(f"{where}[data-state=loading]")
-    part = page.locator(where)
-    assert part.get_attribute("aria-busy") == "true"
-    assert part.locator(".skeleton").first.is_visible()
-    assert part.locator(".visually-hidden", has_text="Loading").count()
-    page.unroute(asked)  # what was held goes on
-    settled(page)
-    assert part.get_attribute("data-state") == "ready"
-
-
-@pytest.mark.parametrize("name", PARTS)
-def test_a_panel_that_failed_says_why_and_tries_again(
-    visit: Any, server: Any, settled: Any, axe: Any, name: str
-) -> None:
-    place, asked, where, _ = PARTS[name]
-    problem = {
-        "type": "about:blank",
-        "title": "Too much to do",
-        "status": 503,
-        "detail": "more requests than this server takes",
-        "hint": "come again in a second",
-        "request_id": "abc123",
-    }
-    page = visit(
-        server,
-        place,
-        before=lambda page: page.route(
-            asked,
-            lambda route: route.fulfill(status=503, json=problem, content_type="application/problem+json"),
-        ),
-        expected=("503",),
-    )
-    part = page.locator(where)
-    alert = part.get_by_role("alert").first
-    alert.wait_for()
-    told = alert.inner_text()
-    assert all(problem[key] in told for key in ("title", "detail", "hint", "request_id"))
-    assert not axe(page)
-    page.unroute(asked)
-    part.get_by_role("button", name="Try again").click()
-    page.wait_for_selector(f"{where}[data-state=ready]")
-
-
-@pytest.mark.parametrize("name", PARTS)
-def test_a_panel_with_nothing_in_it_says_so(
-    visit: Any, server: Any, settled: Any, axe: Any, name: str
-) -> None:
-    place, asked, where, empty = PARTS[name]
 
     def answer(route: Route) -> None:
-        response = route.fetch()
-        route.fulfill(response=response, json={**response.json(), **empty})
+        if part.telling not in (route.request.post_data or ""):
+            route.continue_()
+        elif state == "loading":
+            held.append(route)
+        elif state == "error":
+            route.fulfill(status=503, json=PROBLEM, content_type="application/problem+json")
+        else:
+            response = route.fetch()
+            route.fulfill(response=response, json={**response.json(), **(part.empty or {})})
 
-    page = visit(server, place, before=lambda page: page.route(asked, answer))
-    settled(page)
-    part = page.locator(where)
-    if name == "history":  # there it is the place to begin
-        assert part.get_by_text("Add items to see what it would change.").is_visible()
+    page = visit(
+        pair if part.two else server,
+        first_of(server, part.view),
+        before=lambda page: page.route(part.asks, answer),
+        expected=("503",),
+    )
+    shown = page.locator(part.where)
+    if state == "loading":
+        page.wait_for_selector(f"{part.where}[data-state=loading]")
+        assert shown.get_attribute("aria-busy") == "true"
+        assert shown.locator(".skeleton").first.is_visible()
+        assert shown.locator(".visually-hidden", has_text="Loading").count()
+        page.unroute(part.asks)  # what was held goes on
+        settled(page)
+        assert shown.get_attribute("data-state") == "ready"
+    elif state == "error":
+        alert = shown.get_by_role("alert").first
+        alert.wait_for()
+        told = alert.inner_text()
+        assert all(str(PROBLEM[key]) in told for key in ("title", "detail", "hint", "request_id"))
+        assert not axe(page)
+        page.unroute(part.asks)
+        again = shown.get_by_role("button", name="Try again")
+        again.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector(f"{part.where}[data-state=ready]")
+        assert page.evaluate("document.activeElement !== document.body")  # the keyboard goes on from there
     else:
-        assert part.get_attribute("data-state") == "empty"
-        assert part.locator(".state-title").inner_text()
-    assert not axe(page)
+        page.wait_for_selector(part.where)
+        settled(page)
+        if name == "history":  # there it is the place to begin
+            assert shown.get_by_text("Add items to see what it would change.").is_visible()
+        else:
+            assert shown.get_attribute("data-state") == "empty"
+            assert shown.locator(".state-title").inner_text()
+        assert not axe(page)
+
+
+def test_a_search_has_its_states(visit: Any, server: Any, settled: Any) -> None:
+    """A field that searches: it says that it does, what it found nothing for, and what went wrong."""
+    page = visit(server, "", expected=("503",))
+    settled(page)
+    field, said = page.get_by_role("combobox", name="User"), page.locator(".who .combobox-said")
+    held: list[Route] = []
+    page.route("**/v1/users?*", lambda route: held.append(route))
+    field.fill("zzz")
+    said.get_by_text("Searching").wait_for()
+    page.unroute("**/v1/users?*")
+    said.get_by_text("Nothing holds “zzz”.").wait_for()
+    page.route("**/v1/users?*", lambda route: route.fulfill(status=503, json=PROBLEM))
+    field.fill("4")
+    said.get_by_text("more requests than this server takes").wait_for()
+    page.unroute("**/v1/users?*")
+    field.fill("42")
+    page.locator(".combobox-option").first.wait_for()
+    page.keyboard.press("Escape")
+    assert field.get_attribute("aria-expanded") == "false"
 
 
 def test_a_server_that_is_gone_is_said(visit: Any, server: Any, settled: Any) -> None:

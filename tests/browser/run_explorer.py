@@ -7,71 +7,12 @@ where a thing was taken away or put in, with a request that is made here.
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from reading import asked, listed, past, require_list, told
 
 USER = "42"
-
-
-def number(text: str) -> float:
-    """A figure as the page writes it: a true minus, a sign, whatever stands behind it."""
-    found = re.search(r"-?\d+(\.\d+)?", text.replace("−", "-").replace(",", ""))
-    assert found, text
-    return float(found[0])
-
-
-def rank_told(text: str) -> int | None:
-    return None if "gone" in text else int(number(text))
-
-
-def listed(page: Any) -> list[str]:
-    return [row.get_attribute("data-id") for row in page.locator(".list-row").all()]
-
-
-@contextmanager
-def asked(page: Any, settled: Any) -> Iterator[dict[str, Any]]:
-    """What happens inside makes the page ask for a shortlist. Gives the request, once it is answered."""
-    found: dict[str, Any] = {}
-    with page.expect_response(lambda one: one.url.endswith("/v1/recommend") and one.ok) as answer:
-        yield found
-    found.update(answer.value.request.post_data_json)
-    settled(page)
-
-
-def require_list(page: Any, server: Any, body: dict[str, Any]) -> list[dict[str, Any]]:
-    """The page's table is the answer to a request, in all its figures."""
-    items = server.ask("/v1/recommend", body)["items"]
-    assert listed(page) == [item["item_id"] for item in items]
-    for row, item in zip(page.locator(".list-row").all(), items, strict=True):
-        cell = {name: row.locator(f".list-{name}") for name in ("rank", "item", "move", "rated", "score")}
-        assert cell["rank"].inner_text().strip() == str(item["rank"])
-        assert item["title"] in cell["item"].inner_text()
-        assert number(cell["move"].inner_text()) == item["retrieval_rank"]
-        assert number(cell["rated"].inner_text()) == pytest.approx(item["rating"], abs=0.0051)
-        assert number(cell["score"].inner_text()) == pytest.approx(item["score"], abs=0.0051)
-        found = row.locator(".list-retrieval").text_content()
-        assert number(found) == pytest.approx(item["retrieval_score"], abs=0.0051)
-        assert row.locator(".list-source").text_content() == item["source"]
-    return items
-
-
-def past(server: Any, user: str) -> list[dict[str, Any]]:
-    return server.ask(f"/v1/users/{quote(user, safe='')}?limit=2000")["history"]
-
-
-def told(history: list[dict[str, Any]]) -> dict[str, Any]:
-    """A history as a request tells it."""
-    return {
-        "history": [row["item_id"] for row in history],
-        "history_timestamp": [row["timestamp"] for row in history],
-        "history_rating": [row["rating"] for row in history],
-    }
 
 
 # -- who
@@ -300,95 +241,7 @@ def test_what_is_told_of_the_person(visit: Any, server: Any, settled: Any) -> No
     require_list(page, server, body)
 
 
-# -- why
-
-
-def test_why_is_what_direct_calls_answer(visit: Any, server: Any, settled: Any) -> None:
-    """Each figure is the answer's; and each history item's is that of a request told without it."""
-    page = visit(server, f"#/shortlist?user={USER}")
-    settled(page)
-    with asked(page, settled) as body:
-        page.locator(".list-row").nth(1).get_by_role("button", name=re.compile("^Why ")).click()
-    page.wait_for_selector(".why[data-state=ready]")
-    answer = server.ask("/v1/recommend", body)
-    item = answer["items"][1]
-    assert body["explain"] == [item["item_id"]]
-    changes = answer["explained"]["changes"]
-    score = number(page.locator(".why-sum strong").inner_text())
-    assert score == pytest.approx(item["score"], abs=0.0051)
-    for button in page.locator(".why").get_by_role("button", name=re.compile("weaker")).all():
-        button.click()
-    shown: list[tuple[float, float, int | None]] = []
-    drawn: list[tuple[float, float]] = []
-    for table in page.locator(".why-bars table").all():
-        lines = [line.locator("th, td").all_inner_texts() for line in table.locator("tbody tr").all()]
-        own = [(number(line[2]), number(line[3]), rank_told(line[4])) for line in lines]
-        assert [line[0] for line in own] == sorted((line[0] for line in own), reverse=True)
-        # All bars have one scale, whatever they stand under.
-        bars = table.locator("tbody .bars-track").all()
-        drawn += [
-            (bar.evaluate("one => Number(one.style.getPropertyValue('--length'))"), line[0])
-            for bar, line in zip(bars, own, strict=True)
-        ]
-        apart = [line.locator("th, td").all_inner_texts() for line in table.locator("tfoot tr").all()]
-        own += [(number(line[2]), number(line[3]), rank_told(line[4])) for line in apart]
-        shown += own
-    longest = max(abs(value) for _, value in drawn)
-    for length, value in drawn:
-        assert length * longest == pytest.approx(abs(value), abs=0.011)
-    want = [
-        (-one["score_change"], one["score"], one["rank"])
-        for one in item["why"]
-        if one["score"] is not None and (one["score_change"] != 0 or one["rank_change"])
-    ]
-    assert len(shown) == len(want) > 5
-    for got, wanted in zip(
-        sorted(shown, key=lambda one: one[1]), sorted(want, key=lambda one: one[1]), strict=True
-    ):
-        assert got[:2] == pytest.approx(wanted[:2], abs=0.0051)
-    assert sorted(map(str, (one[2] for one in shown))) == sorted(map(str, (one[2] for one in want)))
-
-    history, now = past(server, USER), server.ask(f"/v1/users/{USER}")["user"]["timestamp"]
-    alone = {
-        one["item_id"]: n for n, one in enumerate(changes) if one["kind"] == "history" and one["item_id"]
-    }
-    assert len(alone) >= 10
-    for item_id, n in list(alone.items())[:8]:
-        kept = [row for row in history if row["item_id"] != item_id]
-        # What was had stays left out: only what the model is told is changed.
-        out = {"filter_seen": False, "exclude": [row["item_id"] for row in history]}
-        asks = {"user_id": USER, "timestamp": now, "k": 1_000, **out, **told(kept)}
-        direct = server.ask("/v1/recommend", asks)
-        found = {one["item_id"]: one for one in direct["items"]}.get(item["item_id"])
-        (why,) = (one for one in item["why"] if one["change"] == n)
-        if found is None:
-            assert why["rank"] is None
-        else:
-            assert found["score"] == pytest.approx(why["score"], abs=1e-4)
-            assert found["rank"] == why["rank"]
-
-
 # -- two bundles
-
-
-def test_two_bundles_side_by_side(visit: Any, pair: Any, settled: Any) -> None:
-    page = visit(pair, f"#/compare?user={USER}")
-    page.wait_for_selector(".compare-table")
-    settled(page)
-    lists = [
-        pair.ask("/v1/recommend", {"user_id": USER, "side": side, "k": 10, "item_columns": ["title"]})
-        for side in ("a", "b")
-    ]
-    for table, answer in zip(page.locator(".compare-table").all(), lists, strict=True):
-        shown = [row.get_attribute("data-id") for row in table.locator("tbody tr").all()]
-        assert shown == [item["item_id"] for item in answer["items"]]
-        assert answer["bundle"] in table.locator("caption").inner_text()
-        for row, item in zip(table.locator("tbody tr").all(), answer["items"], strict=True):
-            assert number(row.locator("td").last.inner_text()) == pytest.approx(item["score"], abs=0.0051)
-    both = {item["item_id"] for item in lists[0]["items"]} & {item["item_id"] for item in lists[1]["items"]}
-    assert page.locator(".compare-line").count() == len(both)
-    said = page.locator(".compare-summary").inner_text()
-    assert said.startswith(f"{len(both)} of 10" if both else "No item")
 
 
 def test_one_bundle_has_nothing_beside_it(visit: Any, server: Any, settled: Any) -> None:
