@@ -50,6 +50,7 @@ def test_items_come_and_go_without_another_bundle(cli: Cli, used: Path, new: Pat
     facts = cli("index", "stats", used, "--json").json
     assert facts["kind"] == "exact" and facts["recall"] == 1
     assert (facts["items"], facts["removed"], facts["version"], facts["operations"]) == (41, 1, 3, 3)
+    assert facts["delta"] == 2, "5 is new again, 8a twice; 007 came and went"
     assert len(bundle.load(used).items) == 40, "the bundle itself is as it was written"
 
 

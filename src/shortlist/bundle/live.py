@@ -18,7 +18,7 @@ from shortlist.bundle.moments import identity, of_one_moment
 from shortlist.bundle.placing import Refused, written
 from shortlist.bundle.reading import folder_of, inspect, load
 from shortlist.errors import BundleError, ShortlistError
-from shortlist.pipeline.live import Live, Store, Version, replayed
+from shortlist.pipeline.live import Live, Store, Version, added_ids, replayed
 from shortlist.pipeline.recommender import Recommender
 from shortlist.state.journal import Found, Journal, create, read, sync_folder
 from shortlist.state.lock import Lock
@@ -55,6 +55,14 @@ def operations(path: str | Path) -> int:
     folder = folder_of(path)
     found = of_one_moment(folder, lambda: journal_of(folder, _digest(folder)))
     return 0 if found is None else len(found.records) - 1
+
+
+def changed_items(path: str | Path) -> set[str]:
+    """The ids of items that a bundle's journal adds or updates, of those removed since too. Raises as
+    `open_live`."""
+    folder = folder_of(path)
+    found = of_one_moment(folder, lambda: journal_of(folder, _digest(folder)))
+    return set() if found is None else added_ids(found.records[1:])
 
 
 def _locked(folder: Path) -> Lock:

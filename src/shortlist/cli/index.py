@@ -233,11 +233,14 @@ def _amount(size: int) -> str:
 
 def _facts(folder: Path) -> dict[str, Any]:
     from shortlist.bundle.journals import JOURNAL
-    from shortlist.bundle.live import open_live, operations
+    from shortlist.bundle.live import changed_items, open_live, operations
 
     live = open_live(folder, write=False)
     searcher = live.recommender.searcher
     described = {} if searcher is None else dict(searcher.describe())
+    if live.recommender.index is None and searcher is not None:  # made on the spot: it knows of no change
+        at = live.recommender.items.positions(sorted(changed_items(folder)))
+        described["delta"] = len(set(at.tolist()) - set(searcher.removed.tolist()))
     files = [*(folder / "items").glob("item_vectors.npy"), *(folder / "index").glob("*"), folder / JOURNAL]
     return {
         "kind": "none",

@@ -173,6 +173,12 @@ def replayed(version: Version, records: list[Record], name: str) -> Version:
     return version
 
 
+def added_ids(records: list[Record]) -> set[str]:
+    """The items that operations which were done added or updated, whatever became of them later."""
+    done = [_DECODER.decode(record.payload) for record in records]
+    return {name for one in done if isinstance(one, Add) for name in one.columns["item_id"]}
+
+
 def _done(operation: Operation, before: Recommender) -> Recommender:
     if isinstance(operation, Remove):
         return remove_items(before, operation.ids)
