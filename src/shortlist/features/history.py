@@ -151,23 +151,36 @@ class Events:
             found = np.searchsorted(pairs[self.firsts_at][order], pairs)
             return np.append(order[found], NOWHERE)
 
+        if not len(places) or places.max() < 0:
+            return places
         made: Longs = self._once("first places", make)[places]
         return made
 
     def columns(self, names: Mapping[str, int], at: Standing) -> dict[str, Column]:
         """The named columns of n rows; names: each list's greatest length (numbers: anything)."""
-        return {name: self._column(name, at, length) for name, length in names.items()}
+        shared: dict[Any, Any] = {}
+        return {name: self._column(name, at, length, shared) for name, length in names.items()}
 
-    def _column(self, name: str, at: Standing, length: int) -> Column:
+    def _column(self, name: str, at: Standing, length: int, shared: dict[Any, Any]) -> Column:
         if name in NUMBERS:
-            return self._numbers(at)[name]
+            if NUMBERS not in shared:
+                shared[NUMBERS] = self._numbers(at)
+            numbers: Longs = shared[NUMBERS][name]
+            return numbers
         as_of, what = LISTS[name]
-        if what in ("items", "times"):
-            places = self.log.past(at, as_of, length)
-            if what == "items":
-                return self._coded(self.log.items, places)
+        all_of_it = what in ("items", "times")
+        key = as_of, all_of_it, length
+        if key not in shared:
+            shared[key] = (
+                self.log.past(at, as_of, length)
+                if all_of_it
+                else self.firsts.every(at._replace(places=self.first_places(at.places)), as_of, length)
+            )
+        places: Longs = shared[key]
+        if what == "items":
+            return self._coded(self.log.items, places)
+        if what == "times":
             return _taken(self.log.times, places, MISSING_INT)
-        places = self.firsts.every(at._replace(places=self.first_places(at.places)), as_of, length)
         if what == "distinct":
             return self._coded(self.firsts.items, places)
         return _taken(self.residuals(as_of), places, np.nan).astype(np.float64)
@@ -219,7 +232,7 @@ class Events:
 
 def _at(values: Array, places: Longs) -> Array:
     """Values at places, anything where there is none."""
-    return values[np.clip(places, 0, len(values) - 1)] if len(values) else np.zeros_like(places)
+    return values.take(places, mode="clip") if len(values) else np.zeros_like(places)
 
 
 def _taken(values: Array, places: Longs, missing: float) -> Array:

@@ -394,9 +394,11 @@ class Recommender:
         says, and how much it is. None where there is no bonus."""
         if not self.seen_bonus or self.events is None:
             return None
-        had = _visible(self.events.log, at, self.seen_as_of)
-        if told is not None:
-            had = had.replaced(told.rows, _visible(told.log, told.standing(at.times), self.seen_as_of))
+        if told is None:
+            return _visible(self.events.log, at, self.seen_as_of), self.seen_bonus
+        had = _visible(told.log, told.standing(at.times), self.seen_as_of)
+        if not told.rows.all():
+            had = _visible(self.events.log, at, self.seen_as_of).replaced(told.rows, had)
         return had, self.seen_bonus
 
     @cached_property

@@ -69,13 +69,14 @@ class History:
 @dataclass(eq=False, slots=True)
 class _Known:
     """What was made of a user's events. acts: the very tuple it was made of; index: the user's row in
-    training, -1 for none; seen: what was had there and since. told: made when it is asked for."""
+    training, -1 for none; seen: what was had there and since. told: made when it is asked for, of the first
+    `done` events; -1: never yet."""
 
     acts: tuple[Act, ...]
     index: int
     seen: Ints
     told: History | None = None
-    is_told: bool = False
+    done: int = -1
 
 
 @dataclass(eq=False)
@@ -107,8 +108,8 @@ class Overlay:
         if self.recommender.users.past is None:
             return None
         known = self._known(user_id)
-        if not known.is_told:
-            known.told, known.is_told = self._tell(known), True
+        if known.done < len(known.acts):
+            known.told, known.done = self._tell(known), len(known.acts)
         told = known.told
         return told if told is None or before is None else told.before(before)
 
@@ -137,9 +138,7 @@ class Overlay:
             index = int(users.indices([user_id])[0])
             before = _Known((), index, users.seen.of(index))
         _, positions = self._counting(acts[len(before.acts) :])
-        if not len(positions):
-            return _Known(acts, before.index, before.seen)
-        return _Known(acts, before.index, _joined(before.seen, positions))
+        return _Known(acts, before.index, _joined(before.seen, positions), before.told, before.done)
 
     def _counting(self, acts: tuple[Act, ...]) -> tuple[list[Act], Ints]:
         """The events that say something of what a user has or likes, and where their items stand."""
@@ -151,8 +150,27 @@ class Overlay:
         return kept, found[found >= 0].astype(np.int32)
 
     def _tell(self, known: _Known) -> History | None:
+        """What is told of a user; where there are only later events than before, these after the others."""
+        if known.told is not None:
+            kept, positions = self._counting(known.acts[known.done :])
+            if not kept:
+                return known.told
+            if (longer := self._longer(known.told, kept, positions)) is not None:
+                return longer
         kept, positions = self._counting(known.acts)
         return self._merged(known.index, kept, positions) if kept else None
+
+    def _longer(self, told: History, acts: list[Act], positions: Ints) -> History | None:
+        """A history and events, where all of these are later; else None."""
+        before, times = told.past, np.array([act.timestamp for act in acts], np.int64)
+        if before.times is None or not len(before) or times.min() <= before.times[-1]:
+            return None
+        order, ratings = np.argsort(times, kind="stable"), self._ratings(acts, positions)
+        values = None
+        if before.ratings is not None and ratings is not None:
+            values = np.concatenate([before.ratings, ratings[order]])
+        items = np.concatenate([before.items, positions[order]])
+        return History(Past(items, np.concatenate([before.times, times[order]]), values), told.ids)
 
     def _merged(self, index: int, acts: list[Act], positions: Ints) -> History | None:
         past = self.recommender.users.past
@@ -185,7 +203,8 @@ class Overlay:
         if np.isnan(given).any() and self._usual is not None:
             times = np.array([act.timestamp for act in acts], np.int64)
             given = np.where(np.isnan(given), self._usual(positions, times), given)
-        return np.clip(given, *past.scale).astype(np.float32)
+        least, most = past.scale
+        return np.maximum(np.minimum(given, most), least).astype(np.float32)
 
     @cached_property
     def _usual(self) -> Callable[[Ints, Longs], Floats] | None:
