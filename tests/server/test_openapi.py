@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
@@ -73,7 +75,10 @@ def test_the_page_shows_it_all_and_asks_nobody(client: Any) -> None:
     page = client.get("/docs")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     policy = page.headers["content-security-policy"]
-    assert "default-src 'none'" in policy and "script-src" not in policy
+    assert "default-src 'none'" in policy and "script-src" not in policy and "unsafe" not in policy
+    [style] = re.findall(r"<style>(.*?)</style>", page.text, re.DOTALL)
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy and " style=" not in page.text
     assert "<script" not in page.text and not re.search(r"""(src|href)=['"]?(https?:)?//""", page.text)
     for method, path, one in listed():
         assert f"{method.upper()} {path}" in page.text

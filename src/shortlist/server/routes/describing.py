@@ -13,7 +13,7 @@ from shortlist.server.about import MOST_POINTS
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.guards import ADMIN
 from shortlist.server.problems import MEDIA_TYPE
-from shortlist.server.routes.page import page
+from shortlist.server.routes.page import STYLE_HASH, page
 from shortlist.server.routes.shapes import OPEN
 from shortlist.server.routes.wording import said_of
 from shortlist.server.wire import ENCODE, LONGEST_ID, LONGEST_WHERE, MOST_HISTORY, Problem
@@ -79,7 +79,10 @@ _EXAMPLES: dict[str, Any] = {
     "reload": {},
     "rollback": {},
 }
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+POLICY = (
+    f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
 
 
 async def openapi(call: Call) -> Reply:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from html import escape
 from typing import Any
 
 import msgspec
 
 _STYLE = """
-:root{color-scheme:light dark}
+html{color-scheme:light dark;background:Canvas;color:CanvasText}
+a{color:LinkText}
 body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:0 auto;padding:0 1rem 4rem}
 code,pre{font:14px/1.4 ui-monospace,monospace}
 pre,table{border:1px solid #8886}
@@ -31,6 +34,10 @@ _EDGES = (
     ("minProperties", "maxProperties", "names"),
 )
 _WHOLE = 2**63 - 1  # what any whole number of 64 bits may be
+
+
+STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
+"""Of the one style that a policy may let in."""
 
 
 def page(document: Mapping[str, Any]) -> str:
