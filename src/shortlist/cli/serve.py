@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shortlist.cli.answers import Bundle
 from shortlist.cli.console import examples, note, out
 from shortlist.errors import MissingExtra, RequestError
+
+if TYPE_CHECKING:
+    from shortlist.server.settings import Side
 
 EXAMPLES = examples(
     "shortlist serve runs/demo",
@@ -65,7 +68,6 @@ def serve(
     while it answers; one that fails verification is refused. SIGTERM lets requests finish. Notes go to
     stderr, a JSON object a line.
     """
-    from shortlist.cli.folders import bundle_folder
     from shortlist.server.memory import unwatched
 
     if log not in ("all", "problems", "none"):
@@ -73,15 +75,12 @@ def serve(
     try:
         with unwatched():
             from shortlist.server.running import serve as run
-            from shortlist.server.settings import Settings, Side
+            from shortlist.server.settings import Settings
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "serve", "shortlist serve") from None
 
-    sides = [Side(name="a", path=bundle_folder(bundle), share=1.0 if against is None else 1.0 - share)]
-    if against is not None:
-        sides.append(Side(name="b", path=bundle_folder(against), share=share))
     settings = Settings(
-        sides=tuple(sides),
+        sides=_sides(bundle, against, share),
         salt=salt,
         host=host,
         port=port,
@@ -104,6 +103,18 @@ def serve(
         drain=drain,
     )
     raise typer.Exit(run(settings))
+
+
+def _sides(bundle: Path, against: Path | None, share: float) -> tuple[Side, ...]:
+    from shortlist.cli.folders import bundle_folder
+    from shortlist.server.settings import Side
+
+    if against is None:
+        return (Side(name="a", path=bundle_folder(bundle)),)
+    return (
+        Side(name="a", path=bundle_folder(bundle), share=1.0 - share),
+        Side(name="b", path=bundle_folder(against), share=share),
+    )
 
 
 def key(
