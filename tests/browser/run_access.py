@@ -28,8 +28,11 @@ NARROW_AND_WIDE = (320, 768, 1600)
 
 
 class Part(NamedTuple):
-    """What a panel shows: a view that has it, what it asks for, where it stands, what makes it empty (None: it is
-    never so). telling: the key of a body by which its requests are told apart. two: of two bundles."""
+    """What a panel shows: a view that has it, what it asks for, where it stands, what makes it empty.
+
+    empty: None where nothing makes it so. telling: the key of a body by which its requests are told apart.
+    two: of two bundles.
+    """
 
     view: str
     asks: str

@@ -16,7 +16,7 @@ const GROUPS = [
   ["What is known of the item", (change) => change.kind === "item"],
 ];
 
-/** All of a history at once weighs more than any one thing: it is told in figures, and not drawn. */
+/** All of a history at once is many things together: it is told in figures, and not drawn. */
 const isWhole = (row) => row.of.kind === "history" && row.of.item_id === null;
 
 /** The explanation of one item. bodyOf(): the request that the shortlist answers, as it is now. */
