@@ -139,7 +139,7 @@ def test_the_page_tells_every_field(client: Any) -> None:
         assert set(rows) == set(schema["properties"])
         for field, about in schema["properties"].items():
             kind, left_out, _, said = rows[field]
-            assert kind and said == about["description"]
+            assert kind and said == about["description"].replace("`", "")
             assert (left_out == "required") == (field in schema.get("required", ()))
     fields = {row[0]: row[1:] for row in page.tables["Fields of Recommend"]}
     assert fields["k"][:3] == ["whole number", "10", "1 to 1,000"]

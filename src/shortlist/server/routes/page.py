@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -15,6 +16,7 @@ html{color-scheme:light dark;background:Canvas;color:CanvasText}
 a{color:LinkText}
 body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:0 auto;padding:0 1rem 4rem}
 code,pre{font:14px/1.4 ui-monospace,monospace}
+h2 code{font-size:1.2rem}
 pre,table{border:1px solid #8886}
 pre{padding:.5rem;margin:0}
 .scroll{overflow-x:auto;margin:.5rem 0 1rem}
@@ -33,6 +35,7 @@ _EDGES = (
     ("minItems", "maxItems", "entries"),
     ("minProperties", "maxProperties", "names"),
 )
+_CODE = re.compile(r"`([^`]+)`")
 _WHOLE = 2**63 - 1  # what any whole number of 64 bits may be
 
 
@@ -61,7 +64,7 @@ class _Page:
         yield "<meta name=viewport content='width=device-width, initial-scale=1'>"
         yield f"<title>Shortlist: its HTTP interface</title><style>{_STYLE}</style></head><body>"
         yield "<a class=skip href='#routes'>Skip to the routes</a>"
-        yield f"<header><h1>Shortlist {escape(about['version'])}</h1><p>{escape(about['description'])}</p>"
+        yield f"<header><h1>Shortlist {escape(about['version'])}</h1><p>{_prose(about['description'])}</p>"
         yield "<p>The same for programs: <a href='openapi.json'>openapi.json</a>.</p></header>"
         yield "<nav aria-label=Routes><ul>"
         for method, path, one in routes:
@@ -79,7 +82,7 @@ class _Page:
     def _route(self, method: str, path: str, one: Mapping[str, Any]) -> Iterator[str]:
         name = one["operationId"]
         yield f"<section aria-labelledby={name}><h2 id={name}><code>{method} {escape(path)}</code></h2>"
-        yield f"<p>{escape(one['summary'])}</p>"
+        yield f"<p>{_prose(one['summary'])}</p>"
         if one["parameters"]:
             rows = [self._field(_name_of(given), given, given["schema"]) for given in one["parameters"]]
             yield _table(f"Parameters of {method} {path}", _FIELDS, rows)
@@ -104,12 +107,12 @@ class _Page:
         [(kind, about)] = answer["content"].items()
         shape = f"<code>{escape(kind)}</code>: {self._kind(about['schema'])}"
         headers = ", ".join(f"<code>{escape(name)}</code>" for name in answer.get("headers", ()))
-        return [f"<code>{status}</code>", escape(answer["description"]), shape, headers]
+        return [f"<code>{status}</code>", _prose(answer["description"]), shape, headers]
 
     def _type(self, name: str, heading: str) -> Iterator[str]:
         schema = self.types[name]
         yield f"<{heading} id='type-{escape(name)}'>{escape(name)}</{heading}>"
-        yield f"<p>{escape(schema.get('description', ''))}"
+        yield f"<p>{_prose(schema.get('description', ''))}"
         if schema.get("additionalProperties") is True:
             yield " There may be further fields."
         yield "</p>"
@@ -126,7 +129,7 @@ class _Page:
         if "default" in schema and not about.get("required"):
             default = f"<code>{escape(_json(schema['default']))}</code>"
         limits = "; ".join(dict.fromkeys(_limits(schema)))
-        said = escape(about.get("description", ""))
+        said = _prose(about.get("description", ""))
         return [f"<code>{escape(name)}</code>", self._kind(schema), default, escape(limits), said]
 
     def _kind(self, schema: Mapping[str, Any]) -> str:
@@ -146,6 +149,11 @@ class _Page:
 
 
 _FIELDS = ("name", "type", "left out", "limits", "what it is")
+
+
+def _prose(text: str) -> str:
+    """Words as HTML; what stands between backticks is code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def _bracketed(kind: str) -> str:
