@@ -36,8 +36,10 @@ from shortlist.features.persons import (
 from shortlist.features.tastes import Story, Tales, Taste, Tastes, tastes
 from shortlist.specs.aggregates import ACTIVITY, ITEM, POPULARITY, USER, Affinity, Aggregate, Context
 
+PERSONS = 1 << 21
+"""Numbers of what is kept of users at a time, who are asked for again where candidates are others."""
 HELD = 1 << 23
-"""Numbers of what is kept of users."""
+"""Numbers of what users' events make of items, to which later events are added."""
 FACES = 1 << 20
 """The same of what they are like."""
 
@@ -82,7 +84,7 @@ class Listed:
     states: Floats
     fixed: Floats
     rest: Ready | None
-    _persons: Kept[Person] = field(default_factory=lambda: Kept(HELD), repr=False)
+    _persons: Kept[Person] = field(default_factory=lambda: Kept(PERSONS), repr=False)
     _tastes: Kept[tuple[Any, Taste]] = field(default_factory=lambda: Kept(HELD), repr=False)
     _faces: Kept[Looks] = field(default_factory=lambda: Kept(FACES), repr=False)
 
