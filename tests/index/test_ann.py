@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -295,6 +296,9 @@ def test_without_faiss_the_extra_is_named(vectors: Floats, monkeypatch: pytest.M
     with pytest.raises(MissingExtra, match="faiss-cpu") as caught:
         build(vectors, "ann")
     assert "[ann]" in caught.value.hint
+    monkeypatch.setitem(sys.modules, "faiss", SimpleNamespace(__version__="1.12.1"))
+    with pytest.raises(MissingExtra, match=r"faiss-cpu>=1\.13"):
+        build(vectors, "ann")
 
 
 def test_log_sum_exp_does_not_depend_on_what_else_is_asked(ann: AnnIndex, queries: Floats) -> None:

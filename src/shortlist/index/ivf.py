@@ -21,16 +21,20 @@ from shortlist.errors import MissingExtra
 from shortlist.index.rows import blocks
 
 LEVELS = 16
+_OLDEST = (1, 13)  # 1.10 to 1.12 search lists of such codes and find the wrong items
 _STAGES = ((50, 8), (200, 4))  # vectors a centre that k-means looks at, and rounds: first few, then many
 _ADDED = 1 << 16  # vectors added at once
 
 
 def faiss() -> Any:
-    """The package. Raises MissingExtra where it is not installed."""
+    """The package. Raises MissingExtra where it is not installed, or one that finds the wrong items."""
     try:
         import faiss as package
     except ImportError as error:
         raise MissingExtra("faiss-cpu", "ann", "an approximate index") from error
+    if tuple(int(part) for part in package.__version__.split(".")[:2]) < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise MissingExtra(f"faiss-cpu>={oldest}", "ann", "an approximate index")
     return package
 
 
