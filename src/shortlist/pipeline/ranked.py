@@ -24,7 +24,7 @@ MOST = 1 << 23
 """Numbers that are held: 32 MB."""
 AT_ONCE = 256
 """Questions of one call, above which nothing is kept: who asks for that many asks for each once."""
-_BESIDE = 64  # what goes with a question's candidates, in numbers
+_BESIDE = 256  # what goes with the candidates of a question, in numbers
 
 Make = Callable[["Asked", Seen | None], Candidates]
 """Questions, and what each may not get -> their candidates with predictions."""
