@@ -98,6 +98,21 @@ def test_settings_count_for_both(visit: Any, pair: Any, settled: Any) -> None:
     require_both(page, pair, bodies)
 
 
+def test_somebody_new_is_given_a_history_elsewhere(visit: Any, pair: Any, settled: Any) -> None:
+    page = visit(pair, "#/compare?k=12", before=watched)
+    with both_asked(page, settled) as bodies:
+        pass
+    require_both(page, pair, bodies)
+    page.get_by_role("link", name="Add items").click()
+    page.get_by_role("button", name=re.compile("^Add ")).first.click()
+    page.wait_for_selector(".history-entry")
+    page.locator(".nav").get_by_role("link", name="Compare").click()
+    with both_asked(page, settled) as bodies:
+        page.get_by_text("1 item put in").wait_for()
+    assert len(bodies["a"]["history"]) == 1 and bodies["a"]["k"] == 12
+    require_both(page, pair, bodies)
+
+
 def test_retrieval_alone_beside_two_stages(visit: Any, worlds: Any, serve: Any, settled: Any) -> None:
     """Columns and weights that only one has: each is offered as far as it has an effect."""
     running = serve(str(worlds / "odd"), "--against", str(worlds / "bare"))

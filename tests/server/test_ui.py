@@ -106,18 +106,24 @@ def test_nothing_comes_from_elsewhere_or_turns_into_markup(path: str) -> None:
         assert not re.search(r"<style|\son\w+=|\sstyle=|<script(?![^>]*\ssrc=)", text)
 
 
-def tokens(selector: str) -> dict[str, str]:
-    """Colours that a block of the style sheet gives."""
-    block = FILES["/style.css"].split(selector + " {", 1)[1].split("}", 1)[0]
-    return dict(re.findall(r"(--[\w-]+):\s*(#[0-9a-f]{6});", block))
+def tokens(at: int) -> dict[str, str]:
+    """Colours of the style sheet's tokens: those of the light theme (0), of the dark one (1)."""
+    pairs = re.findall(r"(--[\w-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\);", FILES["/style.css"])
+    return {name: colours[at] for name, *colours in pairs}
 
 
-LIGHT = tokens(":root")
-DARK = LIGHT | tokens(':root:not([data-theme="light"])')
+LIGHT, DARK = tokens(0), tokens(1)
 
 
-def test_dark_is_the_same_by_system_and_by_choice() -> None:
-    assert tokens(':root:not([data-theme="light"])') == tokens(':root[data-theme="dark"]')
+def test_a_colour_is_written_once_and_for_both_themes() -> None:
+    """As a token; what lies under a dialog is as dark in both."""
+    names = re.findall(r"^ *(--[\w-]+):", FILES["/style.css"], re.MULTILINE)
+    assert len(names) == len(set(names)) > len(LIGHT) > 25
+    for path in FILES:
+        if path.endswith(".css"):
+            for line in FILES[path].splitlines():
+                literal = re.search(r"#[0-9a-f]{3,8}\b|\b(rgb|hsl|lab|lch|oklch)a?\(", line)
+                assert not literal or "light-dark(" in line or "rgb(10 12 16 / 45%)" in line, (path, line)
 
 
 def luminance(colour: str) -> float:

@@ -74,7 +74,9 @@ export async function mount(element, context) {
   function changedNote() {
     const { with: added, without } = context.state;
     const parts = [added.length && `${count(added.length, "item")} put in`, without.length && `${count(without.length, "item")} taken out`].filter(Boolean);
-    if (!parts.length) return null;
+    if (!parts.length && context.state.user) return null;
+    const add = h("a", { href: context.link("shortlist") }, "Add items");
+    if (!parts.length) return h("p", { class: "compare-changed muted" }, "Somebody who did nothing. ", add, " on the shortlist’s page to compare for somebody who did something.");
     const back = h("button", { type: "button", class: "button button-small", onclick: () => context.set({ with: [], rated: [], without: [] }) }, "As it was");
     return h("p", { class: "row compare-changed" }, h("span", { class: "badge badge-warn" }, "Changed history"), parts.join(", "), back);
   }

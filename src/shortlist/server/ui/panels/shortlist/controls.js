@@ -105,7 +105,7 @@ export function fieldOf({ label, control, note, size = "" }) {
     say(error) {
       said.hidden = error === null;
       below.hidden = error !== null;
-      replace(said, error && [error.message.replace(/^where\[\d+\], /, ""), error.hint && ` (${error.hint})`]);
+      replace(said, error && [error.message.replace(/^where(\[\d+\])?, /, ""), error.hint && ` (${error.hint})`]);
       if (error) control.setAttribute("aria-invalid", "true");
       else control.removeAttribute("aria-invalid");
     },
