@@ -208,6 +208,9 @@ def test_lists_are_searched_where_they_are_mapped(ann: AnnIndex, queries: Floats
     ann.save(tmp_path)
     again = indexes.load(tmp_path, ann.vectors(np.arange(N)))
     assert isinstance(again, AnnIndex) and again.lists.file is not None
+    maps = Path("/proc/self/maps")
+    if maps.is_file():  # once for what is saved again, once by faiss
+        assert maps.read_text().count(str(tmp_path / "codes.bin")) == 2
     mask = np.packbits(np.random.default_rng(0).random(N) < 0.3, bitorder="little")
     for k, nprobe, bits in ((1, 1, None), (15, 7, None), (15, 7, mask), (400, 110, mask), (N, 110, None)):
         one, other = (index.lists.probe(queries, k, nprobe, bits) for index in (ann, again))
