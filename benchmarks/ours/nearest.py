@@ -52,6 +52,7 @@ def ann_million() -> None:
             build_cpu_seconds=round(used, 1),
             load_seconds=round(loading, 4),
             setting=told["nprobe"],
+            fetched=told["fetched"],
             what=f"lists searched of {told['lists']:,}; tuned, measured and saved in the build's time",
             exact={
                 "recall": recall(np.stack(exactly.pop("found")), right[:FILTERED]),
@@ -105,7 +106,7 @@ def _lengths(items: Any, queries: Any) -> dict[str, Any]:
         index = build(vectors, "ann", queries=queries[:-FILTERED], recall=TARGET)
         right = best(vectors, asked)
         first = out.get("one", index.describe())["nprobe"]
-        found = index.lists.probe(asked, 110, first)
+        found = index.lists.probe(asked, int(K * index.describe()["fetched"]) + 16, first)
         scores = np.einsum("bd,bfd->bf", asked, vectors[found])
         found = np.take_along_axis(found, np.argsort(-scores, axis=1)[:, :K], 1)
         out[name] = {"nprobe": index.describe()["nprobe"], "recall_at_the_first": recall(found, right)}
