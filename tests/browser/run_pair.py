@@ -7,6 +7,7 @@ import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from reading import listed, not_had, number, past, require_side
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def require_both(page: Any, pair: Any, bodies: dict[str, dict[str, Any]]) -> lis
     else:
         assert said.startswith(f"{len(both)} of {max(map(len, lists))} items are in both lists")
         assert f"{apart.count(0)} of them at the same place" in said
-        assert f"{sum(apart) / len(apart):.1f} places apart" in said
+        mean = number(said.split("place, ")[1])
+        assert mean == pytest.approx(sum(apart) / len(apart), abs=0.0501)
     return lists
 
 

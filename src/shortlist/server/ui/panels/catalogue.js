@@ -255,7 +255,7 @@ function table(page, context) {
     h(
       "table",
       { class: "table catalogue-table" },
-      h("caption", null, counted(page)),
+      h("caption", null, counted(page, context.state.catQ !== "")),
       h("thead", null, h("tr", null, h("th", { scope: "col" }, name || "item_id"), name && h("th", { scope: "col" }, "item_id"), others.map((one) => h("th", { scope: "col", class: right[one] }, one)))),
       h("tbody", null, page.rows.map(row)),
     ),
@@ -269,10 +269,10 @@ function columnsShown(rows, context) {
   return Object.keys(rows[0] ?? {}).filter((name) => !left.includes(name));
 }
 
-function counted(page) {
+function counted(page, searched) {
   const total = page.total.toLocaleString("en");
   if (Number.isFinite(page.matched) && page.matched !== page.total) return `${page.matched.toLocaleString("en")} of ${total} items`;
-  return `Out of ${total} items`;
+  return searched ? `Matches among ${total} items` : `${total} items`;
 }
 
 function pager(page, starts, load) {
