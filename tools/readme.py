@@ -216,7 +216,8 @@ def nearest(part: str, old: str) -> str:
     ours, once = detail["ours"], detail["once"]
     if part == "peers":
         exact, graph = ours["exact"], once["usearch usearch"]["usearch"]
-        told = {"exact (NumPy)": exact, "approximate (faiss, half a byte a number)": ours, "ScaNN": detail["peer"]}
+        codes = ours.get("codes", "`IVF,SQ8`")
+        told = {"exact (NumPy)": exact, f"approximate (faiss, {codes})": ours, "ScaNN": detail["peer"]}
         rows = [_searcher(name, one) for name, one in (told | {"usearch HNSW": graph}).items()]
         return table(["index", "recall@100", "p50 ms", "p99 ms", "memory MiB", "build s"], rows, right=1)
     if part == "filters":

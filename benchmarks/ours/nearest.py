@@ -53,6 +53,7 @@ def ann_million() -> None:
             load_seconds=round(loading, 4),
             setting=told["nprobe"],
             fetched=told["fetched"],
+            codes="half a byte a number",
             what=f"lists searched of {told['lists']:,}; tuned, measured and saved in the build's time",
             exact={
                 "recall": recall(np.stack(exactly.pop("found")), right[:FILTERED]),
