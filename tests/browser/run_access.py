@@ -124,6 +124,7 @@ def test_the_interface_page_can_be_read_by_all(visit: Any, server: Any, axe: Any
         page.emulate_media(color_scheme=theme)
         assert not axe(page), theme
     page.set_viewport_size({"width": 320, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
     assert not axe(page)
 
 

@@ -19,7 +19,7 @@ import pytest
 import shortlist as sl
 from shortlist.errors import BundleError, ShortlistError
 from shortlist.server.app import make_board
-from shortlist.server.running import _close_door, _open_door, _waiting, listen
+from shortlist.server.door import _close_door, _waiting, listen, open_door
 from shortlist.server.service import Service
 from shortlist.server.settings import Settings, Side
 
@@ -152,7 +152,7 @@ def test_a_closed_door_lets_in_who_has_knocked_and_nobody_else() -> None:
     with ExitStack() as stack:
         listening = stack.enter_context(listen(settings))
         address = listening.getsockname()
-        _open_door(listening)
+        open_door(listening)
         before = stack.enter_context(socket.create_connection(address, timeout=5))
         _close_door(listening)
         with pytest.raises(TimeoutError):
@@ -163,7 +163,7 @@ def test_a_closed_door_lets_in_who_has_knocked_and_nobody_else() -> None:
         made.setblocking(True)
         made.settimeout(5)
         assert made.recv(4) == b"said"
-        _open_door(listening)
+        open_door(listening)
         stack.enter_context(socket.create_connection(address, timeout=5))
         time.sleep(0.05)
         [again] = _waiting(listening)

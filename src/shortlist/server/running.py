@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import json
 import os
 import resource
 import signal
 import socket
-import struct
-import sys
-from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -22,6 +18,7 @@ from shortlist.errors import ShortlistError
 from shortlist.pipeline.blas import one_thread
 from shortlist.server.app import make_app, make_board
 from shortlist.server.connections import Connections, Limits
+from shortlist.server.door import Door, listen, open_door
 from shortlist.server.guards import Keys
 from shortlist.server.logs import LOG, begin, of_loop
 from shortlist.server.memory import one_heap, unwatched
@@ -31,12 +28,6 @@ from shortlist.server.service import Service
 from shortlist.server.settings import Settings
 from shortlist.server.workers import supervise
 
-_BACKLOG = 2048
-_ATTACH_FILTER, _DETACH_FILTER = 26, 27  # of Linux: SO_...
-# What a Linux socket lets in that drops the first packet of every new connection (SYN), and nothing else:
-# (operation, where to go on if so, if not, operand). Flags are byte 13 of a TCP header, SYN is bit 1.
-_NOBODY_NEW = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
-_KNOCKED = 0.1  # seconds in which a handshake that has begun ends
 _YOUNG = 20_000  # objects made since the last look for cycles
 _FILES, _OTHER_FILES = 1 << 16, 256  # open files: as many as are of use, and those that are no connections
 
@@ -76,31 +67,12 @@ def require_safe(settings: Settings) -> None:
         )
 
 
-def listen(settings: Settings) -> socket.socket:
-    """The socket, before anything is loaded: a port that is taken is told at once. Nobody is let in before
-    the bundles have answered."""
-    made = None
-    try:
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        made = socket.socket(found[0], socket.SOCK_STREAM)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(found[4])
-    except OSError as error:
-        if made is not None:
-            made.close()
-        raise ShortlistError(
-            f"cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}",
-            hint="another --port (0: any that is free)",
-        ) from error
-    made.set_inheritable(True)
-    return made
-
-
 class _Server(uvicorn.Server):
     """Uvicorn's frame of a process, which says that it is stopping before it does."""
 
     service: Service
     shared: Connections
+    doors: list[Door]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
@@ -117,8 +89,9 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say where it can be reached, once it can."""
-        await super().startup(sockets)
+        await super().startup([])
         for one in sockets or ():
+            self.doors.append(Door.open(one, self.shared))
             host, port = one.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             LOG.info(json.dumps({"event": "ready", "url": url, "process": os.getpid()}))
@@ -126,50 +99,10 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Whoever is connected already is let in before the socket closes, which would turn them away."""
-        for one in sockets or ():
-            _close_door(one)
-        await asyncio.sleep(_KNOCKED)
-        accepted = [made for one in sockets or () for made in _waiting(one)]
-        letting_in = [
-            self.shared.loop.create_task(
-                self.shared.loop.connect_accepted_socket(lambda: Connection(self.shared), made)
-            )
-            for made in accepted
-        ]
+        letting_in = [task for door in self.doors for task in await door.close()]
+        self.shared.stop()
         await super().shutdown(sockets)
         await asyncio.gather(*letting_in, return_exceptions=True)
-
-
-def _waiting(listening: socket.socket) -> list[socket.socket]:
-    """Connections nobody has accepted yet."""
-    found: list[socket.socket] = []
-    listening.setblocking(False)
-    while True:
-        try:
-            made, _ = listening.accept()
-        except OSError:
-            return found
-        made.setblocking(False)
-        found.append(made)
-
-
-def _open_door(listening: socket.socket) -> None:
-    """Listen, also where another worker that was told to stop has closed the door of all."""
-    if sys.platform.startswith("linux"):
-        with suppress(OSError):
-            listening.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
-    listening.listen(_BACKLOG)
-
-
-def _close_door(listening: socket.socket) -> None:
-    """Let nobody knock any more, while those who have are let in: closing would turn away who came a moment
-    before. Linux's socket filters can; elsewhere the moment stays."""
-    if not sys.platform.startswith("linux"):
-        return
-    with suppress(OSError):
-        steps = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in _NOBODY_NEW))
-        program = struct.pack("@HP", len(_NOBODY_NEW), ctypes.addressof(steps))
-        listening.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
 
 
 def _work(settings: Settings, board: Board, worker: int, listening: socket.socket, parent: int | None) -> int:
@@ -191,7 +124,7 @@ def _answer(settings: Settings, board: Board, listening: socket.socket, parent: 
     with unwatched():
         service = Service(settings, board)
     _settle()
-    _open_door(listening)
+    open_door(listening)
     limits = Limits(connections=min(Limits.connections, open_files() - _OTHER_FILES))
 
     def connection(config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> Connection:
@@ -206,11 +139,10 @@ def _answer(settings: Settings, board: Board, listening: socket.socket, parent: 
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=max(1, round(settings.grace)),
-        backlog=_BACKLOG,
         proxy_headers=False,
     )
     server = _Server(config)
-    server.service = service
+    server.service, server.doors = service, []
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(_running(server, limits, listening, parent))
     return 0 if server.started else 1
