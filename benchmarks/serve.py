@@ -60,7 +60,8 @@ BENCHES = (
         id="recommend-history",
         bundle="joint",
         load=Load(kind="recommend", **SMALL),
-        serves="ml100k-joint: the same, and the model reads the user's history, which events make longer",
+        serves="ml100k-joint: the same, and the model reads the user's history, which events make longer;"
+        " candidates of users who did nothing new are kept",
     ),
     Bench(
         id="score",

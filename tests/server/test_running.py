@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -19,7 +20,8 @@ import pytest
 import shortlist as sl
 from shortlist.errors import BundleError, ShortlistError
 from shortlist.server.app import make_board
-from shortlist.server.door import _close_door, _waiting, listen, open_door
+from shortlist.server.connections import Connections
+from shortlist.server.door import Door, _close_door, _waiting, listen, open_door
 from shortlist.server.service import Service
 from shortlist.server.settings import Settings, Side
 
@@ -168,3 +170,30 @@ def test_a_closed_door_lets_in_who_has_knocked_and_nobody_else() -> None:
         time.sleep(0.05)
         [again] = _waiting(listening)
         again.close()
+
+
+def test_clients_that_come_together_are_shared_by_workers() -> None:
+    """Also where one of them is not awake yet when they come."""
+
+    async def share(listening: socket.socket) -> list[int]:
+        counts = memoryview(bytearray(16)).cast("q")
+        workers = [Connections(nothing, counts=counts, worker=n) for n in range(2)]
+        doors = [Door.open(listening, workers[0])]
+        clients = [socket.create_connection(listening.getsockname(), timeout=5) for _ in range(8)]
+        await asyncio.sleep(0.003)
+        doors.append(Door.open(listening.dup(), workers[1]))
+        while sum(len(one.everyone) for one in workers) < 8:
+            await asyncio.sleep(0.01)
+        found = counts.tolist()
+        for one in clients:
+            one.close()
+        await asyncio.gather(*(door.close() for door in doors))
+        doors[1].listening.close()
+        assert counts.tolist() == [-1, -1]
+        return found
+
+    async def nothing(scope: object, receive: object, send: object) -> None: ...
+
+    with listen(Settings(sides=(), port=0)) as listening:
+        open_door(listening)
+        assert asyncio.run(asyncio.wait_for(share(listening), 10)) == [4, 4]

@@ -43,7 +43,9 @@ class Limits:
 
 class Connections:
     """What the connections of a process share: the application, limits, and who waits for what. draining:
-    answers say that the connection closes; stopping: idle ones close soon."""
+    answers say that the connection closes; stopping: idle ones close soon. counts: how many connections each
+    process has (-1: it lets nobody in), of which this one is the process `worker`; coming: those that are
+    about to enter."""
 
     def __init__(
         self,
@@ -51,10 +53,14 @@ class Connections:
         limits: Limits | None = None,
         everyone: set[Any] | None = None,
         tasks: set[Any] | None = None,
+        counts: memoryview[int] | None = None,
+        worker: int = 0,
     ) -> None:
         self.app, self.limits = app, limits or Limits()
         self.everyone: set[Connection] = set() if everyone is None else everyone
         self.tasks: set[asyncio.Task[None]] = set() if tasks is None else tasks
+        self.counts: memoryview[int] | list[int] = [-1] if counts is None else counts
+        self.worker, self.coming = worker, 0
         self.loop = asyncio.get_running_loop()
         self.draining = self.stopping = False
         self.idle: dict[Connection, float] = {}
@@ -75,9 +81,17 @@ class Connections:
             self._sweeping = self.loop.call_later(self.limits.sweep, self._sweep)
         return True
 
+    def count(self) -> int:
+        """How many there are, told the other processes."""
+        own = len(self.everyone) + self.coming
+        if self.counts[self.worker] >= 0:
+            self.counts[self.worker] = own
+        return own
+
     def leave(self, connection: Connection) -> None:
         """Forget a connection."""
         self.everyone.discard(connection)
+        self.count()
         for waiting in (self.idle, self.heads, self.leaving, self.stuck):
             waiting.pop(connection, None)
 

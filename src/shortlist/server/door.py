@@ -23,6 +23,7 @@ _ATTACH_FILTER, _DETACH_FILTER = 26, 27  # of Linux: SO_...
 _NOBODY_NEW = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
 _KNOCKED = 0.1  # seconds in which a handshake that has begun ends
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_TURN, _TURNS = 0.001, 5  # seconds left to a worker that has fewer connections, and how often
 _PAUSE = 0.5  # seconds without letting anybody in where a process has no more files
 
 
@@ -54,12 +55,14 @@ class Door:
     shared: Connections
     _coming: set[asyncio.Task[object]] = field(default_factory=set)
     _open: bool = True
+    _left: int = 0  # to others, one after the other
 
     @classmethod
     def open(cls, listening: socket.socket, shared: Connections) -> Door:
         """Let in who knocks from now on."""
         made = cls(listening, shared)
         listening.setblocking(False)
+        shared.counts[shared.worker] = 0
         made._watch()
         return made
 
@@ -68,15 +71,27 @@ class Door:
             self.shared.loop.add_reader(self.listening, self._let_one_in)
 
     def _let_one_in(self) -> None:
-        """One at a time: those who come together are shared with workers that wait as well."""
+        """One at a time, and after workers that have fewer: those who come together are shared."""
+        if self._left < _TURNS and self._others_have_fewer():
+            self._left += 1
+            self._wait(_TURN)
+            return
+        self._left = 0
         try:
             made, _ = self.listening.accept()
         except OSError as error:
             if error.errno in _EXHAUSTED:  # the socket would tell of those who wait again and again
-                self.shared.loop.remove_reader(self.listening)
-                self.shared.loop.call_later(_PAUSE, self._watch)
+                self._wait(_PAUSE)
             return
         self._let_in(made)
+
+    def _others_have_fewer(self) -> bool:
+        own = self.shared.count()
+        return any(0 <= count < own for count in self.shared.counts)
+
+    def _wait(self, seconds: float) -> None:
+        self.shared.loop.remove_reader(self.listening)
+        self.shared.loop.call_later(seconds, self._watch)
 
     def _let_in(self, made: socket.socket) -> None:
         made.setblocking(False)
@@ -84,13 +99,21 @@ class Door:
         loop = self.shared.loop
         task = loop.create_task(loop.connect_accepted_socket(lambda: Connection(self.shared), made))
         self._coming.add(task)
-        task.add_done_callback(self._coming.discard)
+        self.shared.coming += 1
+        self.shared.count()
+        task.add_done_callback(self._entered)
+
+    def _entered(self, task: asyncio.Task[object]) -> None:
+        self._coming.discard(task)
+        self.shared.coming -= 1
+        self.shared.count()
 
     async def close(self) -> list[asyncio.Task[object]]:
         """Let in who has knocked already, then nobody; what lets in those who are not yet in."""
         _close_door(self.listening)
         await asyncio.sleep(_KNOCKED)
         self._open = False
+        self.shared.counts[self.shared.worker] = -1
         self.shared.loop.remove_reader(self.listening)
         for made in _waiting(self.listening):
             self._let_in(made)

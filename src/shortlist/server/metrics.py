@@ -37,7 +37,8 @@ OF_VARIANT = {
 
 
 class Board:
-    """The cells. routes: names of what is counted apart; variants: sides. Made before processes part."""
+    """The cells. routes: names of what is counted apart; variants: sides. Made before processes part.
+    connections: how many each process has; -1: it lets nobody in."""
 
     def __init__(self, routes: Sequence[str], variants: Sequence[str], workers: int = 1) -> None:
         self.routes, self.variants = tuple(routes), tuple(variants)
@@ -50,6 +51,9 @@ class Board:
         self._memory = mmap.mmap(-1, max(1, workers * size * 8))
         self.cells = np.frombuffer(self._memory, np.float64)[: workers * size].reshape(workers, size)
         self.agreement = Agreement(self.variants, workers)
+        num_connections = np.frombuffer(mmap.mmap(-1, workers * 8), np.int64)[:workers]
+        num_connections.fill(-1)
+        self.connections = num_connections.data
         self.use(0)
 
     def use(self, worker: int) -> None:

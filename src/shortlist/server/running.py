@@ -166,7 +166,10 @@ async def _running(server: _Server, limits: Limits, listening: socket.socket, pa
     loop.set_exception_handler(of_loop)
     server.config.load()
     state = server.server_state
-    server.shared = Connections(server.config.loaded_app, limits, state.connections, state.tasks)
+    board = server.service.board
+    server.shared = Connections(
+        server.config.loaded_app, limits, state.connections, state.tasks, board.connections, board.worker
+    )
     tasks: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
