@@ -53,6 +53,22 @@ def test_every_file_is_checked(copy: Path, harm: Callable[[Path], None], message
     bundle.load(copy)
 
 
+def test_files_of_a_large_bundle_are_checked_side_by_side(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And told in the manifest's order."""
+    names = list(json.loads((copy / "manifest.json").read_bytes())["files"])
+    flip(copy / names[-1])
+    flip(copy / names[0])
+    told = []
+    for large in (1 << 40, 0):
+        monkeypatch.setattr("shortlist.bundle.files._LARGE", large)
+        with pytest.raises(BundleCorrupted) as caught:
+            bundle.load(copy)
+        told.append(str(caught.value))
+    assert told[0] == told[1] and names[0] in told[0] and "1 more files" in told[0]
+
+
 def edit(path: Path, change: Callable[[dict[str, Any]], Any], *, forge: bool = False) -> None:
     """Change a manifest; forging it makes its digest fit."""
     plain = json.loads((path / "manifest.json").read_bytes())

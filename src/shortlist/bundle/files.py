@@ -6,6 +6,7 @@ import mmap
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -14,6 +15,8 @@ from shortlist.errors import BundleCorrupted
 
 LIVE = "live"
 """The folder of changes made since a bundle was written, which its manifest does not list."""
+
+_LARGE = 1 << 26  # bytes of files that more than one thread is worth
 
 
 def walk(folder: Path) -> Iterator[str]:
@@ -107,11 +110,19 @@ def require_files(folder: Path, files: Mapping[str, File], *, content: bool = Tr
 
 
 def _wrong(folder: Path, files: Mapping[str, File], *, content: bool) -> Iterator[BundleCorrupted]:
-    for name, expected in files.items():
+    def fault(name: str) -> BundleCorrupted | None:
         try:
-            require_whole(folder / name, expected, content=content)
+            require_whole(folder / name, files[name], content=content)
         except BundleCorrupted as error:
-            yield error
+            return error
+        return None
+
+    if content and sum(file.bytes for file in files.values()) > _LARGE:
+        with ThreadPoolExecutor(2) as pool:  # checksums are computed beside the interpreter
+            faults = list(pool.map(fault, files))
+    else:
+        faults = list(map(fault, files))
+    yield from filter(None, faults)
     for name in walk(folder):
         if name not in files and name != MANIFEST:
             yield BundleCorrupted(

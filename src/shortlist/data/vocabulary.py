@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -62,7 +62,8 @@ class Vocabulary:
         counts.setflags(write=False)
         object.__setattr__(self, "counts", counts)
         object.__setattr__(self, "values", tuple(self.values))
-        _check(self.values, counts, self.kind)
+        _require_plain(self.values, counts, self.kind)
+        _require_distinct(self.values, self._slots if self.kind == "str" else set(self.values))
 
     @classmethod
     def fit(cls, array: ArrayLike | Coded, *, min_count: int = 1, max_size: int | None = None) -> Vocabulary:
@@ -186,7 +187,7 @@ class Vocabulary:
 
     @cached_property
     def _slots(self) -> _Slots:
-        return _Slots((value, slot) for slot, value in enumerate(self.values, start=1))
+        return _Slots(zip(self.values, range(1, self.size), strict=True))
 
     @cached_property
     def _sorted(self) -> tuple[Longs, Ints]:
@@ -252,7 +253,7 @@ class Vocabulary:
             raise DataError(f"not a stored vocabulary: {error!r}") from error
 
 
-def _check(values: Sequence[object], counts: Longs, kind: str) -> None:
+def _require_plain(values: Sequence[object], counts: Longs, kind: str) -> None:
     wanted = {"str": str, "int": int}.get(kind)
     if wanted is None:
         raise DataError(f"a vocabulary is of kind 'str' or 'int', got {kind!r}")
@@ -261,11 +262,13 @@ def _check(values: Sequence[object], counts: Longs, kind: str) -> None:
     if set(map(type, values)) - {wanted}:
         strange = next(value for value in values if type(value) is not wanted)
         raise DataError(f"expected values of type {kind}, got {strange!r}")
-    distinct = set(values)
+
+
+def _require_distinct(values: Sequence[object], distinct: Collection[object]) -> None:
     if len(distinct) != len(values):
         twice = next(value for value, count in Counter(values).items() if count > 1)
         raise DataError(f"value {twice!r} appears more than once")
-    if ("" if kind == "str" else MISSING_INT) in distinct:
+    if "" in distinct or MISSING_INT in distinct:
         raise DataError("the missing value cannot be a vocabulary's value: slot 0 stands for it")
 
 
