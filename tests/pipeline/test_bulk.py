@@ -23,6 +23,7 @@ from shortlist.pipeline.bulk import (
 )
 from shortlist.pipeline.ordered import in_order
 from shortlist.pipeline.recommender import Recommender
+from shortlist.pipeline.slate import Slate
 from shortlist.pipeline.stages import Utility
 
 from .conftest import ITEM_IDS, USER_IDS
@@ -90,6 +91,30 @@ def test_threads_change_no_byte(joint: Recommender, tmp_path: Path, ending: str)
         recommend_all(joint, path, 4, block=2, threads=threads)
         files.append(path.read_bytes())
     assert files[0] == files[1] == files[2]
+
+
+def test_what_was_answered_before_changes_no_byte(
+    joint: Recommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept of questions was computed beside others, whose number the last bits depend on."""
+    taken: list[Recommender] = []
+
+    def forgetful(self: Recommender) -> Recommender:
+        taken.append(replace(self))
+        return taken[-1]
+
+    monkeypatch.setattr(Recommender, "forgetful", forgetful)
+    asked: list[Recommender] = []
+    recommend = Recommender.recommend
+
+    def answer(self: Recommender, *args: Any, **more: Any) -> Slate:
+        asked.append(self)
+        return recommend(self, *args, **more)
+
+    monkeypatch.setattr(Recommender, "recommend", answer)
+    recommend_all(joint, tmp_path / "x.csv", 4, block=5)
+    list(shortlists(joint, k=3, block=5))
+    assert len(taken) == 2 and {id(one) for one in asked} == {id(one) for one in taken}
 
 
 def test_an_interrupted_run_goes_on(

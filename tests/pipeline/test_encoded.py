@@ -126,3 +126,16 @@ def test_pasts_are_told_as_histories_are() -> None:
     assert both.told.log.items.tolist() == [4, 0, 1]
     assert past.before(9).items.tolist() == [4] and past.before(10) is past
     assert counting.rows
+
+
+def test_ratings_make_another_history() -> None:
+    items, times = np.array([1, 2], np.int32), np.array([3, 4])
+    keys = {Past(items, times, ratings).key for ratings in (None, np.ones(2, "f4"), np.zeros(2, "f4"))}
+    assert len(keys) == 3
+
+
+def test_a_recommender_without_memory_has_none() -> None:
+    recommender, counting = made()
+    for one in (recommender, recommender, forgetful := recommender.forgetful(), forgetful):
+        one.encoded.of(one, "retriever", one.read({"user_id": "ann"}))
+    assert counting.rows == [1, 1, 1]

@@ -10,6 +10,7 @@ import pytest
 
 from shortlist.features.log import Log
 from shortlist.features.schema import Schema
+from shortlist.pipeline.encoded import keys_of, weight_of
 from shortlist.pipeline.ranked import AT_ONCE, Ranked
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.shortlists import Asked
@@ -118,3 +119,43 @@ def test_many_at_once_and_columns_taken_away_are_always_made() -> None:
     for question in (asked, asked, without[:2], without[:2]):
         ranked.of(question, None, 4, making)
     assert making.rows == [AT_ONCE + 1, AT_ONCE + 1, 2, 2]
+
+
+def test_what_is_kept_is_bounded_texts_of_questions_among_it() -> None:
+    columns = {"user_id": np.array(["ann"], object), "mood": np.array(["x" * 10_000], object)}
+    ranked, making = Ranked(25_000), Making()
+    kept = Asked({"user_id": columns["user_id"]}, np.zeros(1, np.int64), np.zeros(1, np.int64))
+    long = [Asked(columns, np.zeros(1, np.int64), np.array([time])) for time in range(4)]
+
+    def nothing(asked: Asked, hidden: Seen | None) -> Candidates:
+        making.rows.append(len(asked))
+        return Candidates(np.zeros((1, 2), np.int32), np.zeros((1, 2), np.float32), np.zeros(1, np.bool_), {})
+
+    for asked in (kept, kept, *long, long[-1], kept):
+        ranked.of(asked, None, 2, nothing)
+    assert len(making.rows) == 6, "the long ones, of which two have room, pushed out the first"
+    assert len(Ranked(0)._kept) == 0 and making.rows == [1] * 6
+    forgets = Ranked(0)
+    for _ in range(2):
+        forgets.of(kept, None, 2, nothing)
+    assert len(making.rows) == 8
+
+
+def test_a_value_of_one_column_is_none_of_another() -> None:
+    values = np.array(["m"], object)
+    first, second = (Asked({name: values}, np.zeros(1, np.int64), np.zeros(1, np.int64)) for name in "ab")
+    assert keys_of(first) != keys_of(second)
+    assert weight_of(keys_of(first)[0]) < 200
+
+
+def test_lists_to_choose_from_are_always_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was kept was found among all items."""
+
+    def asked_for(*_: Any) -> Candidates:
+        raise LookupError
+
+    monkeypatch.setattr(Ranked, "of", asked_for)
+    recommender = reader()
+    assert set(recommender.recommend("who", 9, only=["i3", "i4"])["item_id"].tolist()) == {"i3", "i4"}
+    with pytest.raises(LookupError):
+        recommender.recommend("who", 9)

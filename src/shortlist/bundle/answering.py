@@ -46,7 +46,7 @@ def _answer_all(asked: SimpleQueue[Any], replies: IO[bytes]) -> NoReturn:
     recommender, said = None, None
     try:
         there = (made for made in _opened(hello.folder) if fingerprint(made) == hello.fingerprint)
-        recommender = next(there, None)
+        recommender = next((made.forgetful() for made in there), None)
     except ShortlistError as error:
         said = Failed.of(error)
     _reply(replies, said or Ready(recommender is not None))

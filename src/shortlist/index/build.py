@@ -23,7 +23,7 @@ _NUMBERS_A_MS = 6e6  # numbers of item vectors an exact search reads in a millis
 _SHARES = (1.0, 0.5, 0.2, 0.05, 0.015)  # of the items allowed, that the lists are tuned for
 _FEW = 12_000  # items allowed that are faster searched exactly
 _RECALL = 0.95
-_MARGIN = 0.01  # above the target, since other queries will be asked
+_MARGIN = 0.01  # above the target, since other queries will be asked; near 1 half of what is left to it
 _DEPTH = 100  # the k of recall
 _WORK = 2.5e8  # scores computed to tune on, and again to measure
 _ROUNDING = 1e-5  # of a score
@@ -176,15 +176,19 @@ def _tuned(index: AnnIndex, queries: Floats, rng: np.random.Generator) -> Tuned:
     for mask, right in zip(masks, edges, strict=True):
         least = probes[-1][1] if probes else 1
         share = 1.0 if mask is None else float(np.count_nonzero(mask)) / left
-        probes.append((share, _fewest(index, queries, mask, right, least, min(1.0, target + _MARGIN))))
+        probes.append((share, _fewest(index, queries, mask, right, least, _aimed(target))))
     return msgspec.structs.replace(index.tuned, probes=tuple(probes))
+
+
+def _aimed(target: float) -> float:
+    return target + min(_MARGIN, (1.0 - target) / 2)
 
 
 def _fetched(index: AnnIndex, queries: Floats, right: Floats) -> float:
     """The least to fetch for each result that loses little of what as many lists hold as reach the target
     where much is fetched."""
     most = _with(index, msgspec.structs.replace(index.tuned, fetched=_FETCHED[-1]))
-    lists = _fewest(most, queries, None, right, 1, min(1.0, index.tuned.target + _MARGIN))
+    lists = _fewest(most, queries, None, right, 1, _aimed(index.tuned.target))
     held = _recall(most, queries, None, right, lists)
     for fetched in _FETCHED:
         fewer = _with(index, msgspec.structs.replace(index.tuned, fetched=fetched))

@@ -75,7 +75,7 @@ def shortlists(
     ids = _known(recommender) if users is None else user_ids(users)
     size = block or _users_each(recommender, len(ids), k)
     question = Question.of(k, context, filters)
-    starts = range(0, len(ids), size)
+    starts, recommender = range(0, len(ids), size), recommender.forgetful()
     yield from in_order(lambda at: question.ask(recommender, ids[at : at + size]), starts, threads)
 
 
@@ -122,10 +122,11 @@ def recommend_all(
     ids = _known(recommender) if users is None else user_ids(users)
     if not ids:
         raise RequestError("there are no users to recommend to", hint="give their ids in users")
-    filters = {"exclude": exclude, "only": only, "where": where, "filter_seen": filter_seen}
+    filters = {"exclude": exclude, "only": only, "where": where, "filter_seen": bool(filter_seen)}
+    recommender = recommender.forgetful()
     question = Question.of(k, context, filters)
     size = block or _users_each(recommender, len(ids), k)
-    asked = _asked(recommender, path, identity, k, size)
+    asked = _asked(recommender, path, identity, question.k, size)
     others = _num_processes(recommender, processes, threads, len(ids))
     with ExitStack() as stack:
         team = None

@@ -30,7 +30,11 @@ Both = tuple[Floats, Floats | None]
 class Encoded:
     """Questions that were encoded, by scorer ("retriever", "ranker")."""
 
-    _kept: Kept[tuple[Floats, Floats | None]] = field(default_factory=lambda: Kept(MOST), repr=False)
+    most: int = MOST
+    _kept: Kept[Both] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_kept", Kept(self.most))
 
     def of(self, recommender: Recommender, name: str, asked: Asked) -> Both:
         """What `Scorer.encode_query` says of questions."""
@@ -55,7 +59,8 @@ class Encoded:
     def _keep(self, keys: list[Any], first: Floats, second: Floats | None) -> None:
         for place, key in enumerate(keys):
             both = first[place].copy(), None if second is None else second[place].copy()
-            self._kept.put(key, both, both[0].size + (0 if both[1] is None else both[1].size) + 32)
+            size = both[0].size + (0 if both[1] is None else both[1].size)
+            self._kept.put(key, both, size + weight_of(key[1]))
 
 
 def keys_of(asked: Asked) -> list[Any]:
@@ -73,6 +78,19 @@ def keys_of(asked: Asked) -> list[Any]:
     ]
 
 
+def weight_of(key: Any) -> int:
+    """What one of `keys_of` takes, about, in numbers of four bytes; texts of up to as many bytes a sign."""
+    _, _, past, *given = key
+    return _BESIDE + len(past or b"") // 4 + sum(_size(value) for _, value in given)
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, tuple):
+        return 16 + sum(map(_size, value))
+    return 16 + (len(value) if isinstance(value, str) else 0)
+
+
+_BESIDE = 64
 _TIMED = {*TOLD, "timestamp"}
 
 

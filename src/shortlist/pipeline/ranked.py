@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shortlist.features.kept import Kept
-from shortlist.pipeline.encoded import keys_of
+from shortlist.pipeline.encoded import keys_of, weight_of
 from shortlist.pipeline.stages import Candidates
 from shortlist.state.seen import Seen
 
@@ -24,7 +24,6 @@ MOST = 1 << 23
 """Numbers that are held: 32 MB."""
 AT_ONCE = 256
 """Questions of one call, above which nothing is kept: who asks for that many asks for each once."""
-_BESIDE = 256  # what goes with the candidates of a question, in numbers
 
 Make = Callable[["Asked", Seen | None], Candidates]
 """Questions, and what each may not get -> their candidates with predictions."""
@@ -34,7 +33,11 @@ Make = Callable[["Asked", Seen | None], Candidates]
 class Ranked:
     """Candidates with predictions, by question, in the order of retrieval."""
 
-    _kept: Kept[Candidates] = field(default_factory=lambda: Kept(MOST), repr=False)
+    most: int = MOST
+    _kept: Kept[Candidates] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_kept", Kept(self.most))
 
     def of(self, asked: Asked, hidden: Seen | None, fetch: int, make: Make) -> Candidates:
         """What `make` says of questions; it is asked for those that are not kept. fetch: how many candidates
@@ -54,7 +57,7 @@ class Ranked:
             made = make(asked[rows], None if hidden is None else hidden.rows(rows))
         for place, key in enumerate(new):
             found[key] = own = _row(made, place)
-            self._kept.put(key, own, _weight(own) + len(key[-1]) // 4)
+            self._kept.put(key, own, _weight(own) + weight_of(key[0]) + len(key[-1]) // 4)
         return made if len(new) == len(keys) else _joined([found[key] for key in keys])
 
 
@@ -79,7 +82,7 @@ def _row(found: Candidates, row: int) -> Candidates:
 
 
 def _weight(row: Candidates) -> int:
-    return int(row.positions.size) * (2 + len(row.predictions)) + _BESIDE
+    return int(row.positions.size) * (2 + len(row.predictions))
 
 
 def _joined(found: list[Candidates | None]) -> Candidates:

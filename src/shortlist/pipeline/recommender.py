@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -307,6 +308,14 @@ class Recommender:
             for start in range(0, len(vectors), _LISTED)
         ]
         return np.concatenate(parts)
+
+    def forgetful(self) -> Recommender:
+        """The same recommender, which has kept nothing of earlier questions and keeps no answers: last bits
+        then depend on who is asked about together, and on nothing that was asked before."""
+        made = copy(self)
+        made.__dict__.pop("figures", None)
+        made.__dict__.update(encoded=Encoded(0), ranked=Ranked(0))
+        return made
 
     @cached_property
     def encoded(self) -> Encoded:

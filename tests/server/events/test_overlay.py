@@ -139,6 +139,32 @@ def test_what_the_bundle_learned_from_counts_once(store: SqliteStore) -> None:
     assert told.item_ids == ["i1", "i2", "i1", "i0"]
 
 
+def test_what_the_bundle_learned_from_counts_once_however_late_it_comes(store: SqliteStore) -> None:
+    """Also where a history was told already, which ends in the same second."""
+    overlay = Overlay(Recent(store), bundle())
+    store.append([did("ann", "i7", 12, rating=2.0)])
+    assert overlay.refresh() and overlay.told("ann") is not None
+    store.append([did("ann", "i2", 20, rating=1.0)])
+    assert overlay.refresh()
+    told = overlay.told("ann")
+    assert told is not None and told.item_ids == ["i2", "i1", "i7", "i0"]
+
+
+def test_events_after_a_user_was_forgotten_are_all_there_is(store: SqliteStore) -> None:
+    """And more of them than there were before."""
+    overlay = Overlay(Recent(store), bundle())
+    store.append([did("cy", "i4", 50, rating=1.0)])
+    assert overlay.refresh() and overlay.told("cy") is not None
+    store.forget("cy")
+    overlay.refresh()
+    store.append([did("cy", "i5", 40, rating=2.0), did("cy", "i4", 50, rating=5.0)])
+    overlay.refresh()
+    told = overlay.told("cy")
+    assert told is not None
+    assert (told.item_ids, told.ratings) == (["i4", "i5"], [5.0, 2.0])
+    assert overlay.seen("cy").tolist() == [4, 5]
+
+
 def test_only_what_is_earlier_than_a_request_is_told(store: SqliteStore) -> None:
     store.append([did("ann", "i5", 30), did("ann", "i6", 40), did("ann", "i7", 30)])
     overlay = Overlay(Recent(store), bundle(rated=False))
@@ -300,7 +326,7 @@ def test_made_histories_are_bounded(store: SqliteStore) -> None:
 def test_what_a_user_had_is_left_out_whatever_the_time(store: SqliteStore, timed: bool) -> None:
     """One event more hides one item more; a history that is told stands for itself, as in Python."""
     recommender = bundle(timed=timed)
-    loaded = Loaded("a", "1", recommender, Overlay(Recent(store), recommender), 0.0)
+    loaded = Loaded("a", "1", recommender, Overlay(Recent(store), recommender))
 
     def hidden(queries: list[Query]) -> list[set[str]]:
         return [set(ITEMS) - {item.item_id for item in answer.items} for answer in recommend(loaded, queries)]
