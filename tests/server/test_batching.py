@@ -24,7 +24,7 @@ NOW = 1_700_000_000
 
 @pytest.fixture(scope="module")
 def loaded(bundle: Path) -> Loaded:
-    return Loaded("a", "v", sl.load(bundle), None, 0.0)
+    return Loaded("a", "v", sl.load(bundle), None)
 
 
 def test_what_arrives_together_is_one_call(loaded: Loaded) -> None:
@@ -127,7 +127,7 @@ def test_with_events_many_are_answered_as_each_alone(bundle: Path, tmp_path: Pat
         Event(event_id=f"{user}/{item}", user_id=user, item_id=item, timestamp=NOW) for user, item in told
     ]
     store.append(events)
-    overlaid = Loaded("a", "v", recommender, Overlay(Recent(store), recommender), 0.0)
+    overlaid = Loaded("a", "v", recommender, Overlay(Recent(store), recommender))
     plain = [Query(user_id=user, exclude=[items[30]]) for user in users]
     queries = [*plain, Query(user_id=users[2], timestamp=NOW - 5)]
     for query, found in zip(queries, answering.recommend(overlaid, queries), strict=True):

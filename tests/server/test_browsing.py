@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,51 @@ def test_events_count_at_once(serve: Any, tmp_path: Path, recommender: sl.Recomm
     shown = client.service.store.impressions()
     assert next(one.impression.items for one in shown) == tuple(before)
     assert client.post("/v1/events", json=event).status_code == 503, "the writer has stopped"
+
+
+@pytest.fixture(scope="module")
+def changed(recommender: sl.Recommender, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle made by a recipe in which one type of events counts nothing, and without item 50."""
+    data = {"event": "event", "event_weights": {"play": 1.0, "refund": 0.0}}
+    path = tmp_path_factory.mktemp("changed") / "bundle"
+    provenance = {**recommender.provenance, "recipe": {"data": data}}
+    replace(recommender, provenance=provenance).remove_items(["50"]).save(path)
+    return path
+
+
+@pytest.mark.parametrize(("ignored", "counts"), [((), "play"), (("play",), "refund")])
+def test_events_that_count_nothing_in_the_recipe_say_nothing(
+    serve: Any,
+    changed: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    ignored: tuple[str, ...],
+    counts: str,
+) -> None:
+    """Unless an option says which do not."""
+    caplog.set_level("INFO")
+    client = serve(path=changed, events=str(tmp_path / "events.db"), ignored=ignored)
+    assert ('"event": "ignored", "side": "a", "detail": "refund: ' in caplog.text) == (not ignored)
+    asked = {"user_id": "somebody", "k": 2}
+    [first, second] = client.post("/v1/recommend", json=asked).json()["items"]
+    for event, item in (("play", first), ("refund", second)):
+        sent = {"event_id": event, "user_id": "somebody", "item_id": item["item_id"], "event": event}
+        assert client.post("/v1/events", json=sent).json()["accepted"] == 1
+    had, other = (first, second) if counts == "play" else (second, first)
+    history = client.get("/v1/users/somebody").json()["history"]
+    assert [one["item_id"] for one in history] == [had["item_id"]]
+    assert client.post("/v1/recommend", json=asked).json()["items"][0]["item_id"] == other["item_id"]
+
+
+def test_items_that_were_removed_are_told_apart(serve: Any, changed: Path) -> None:
+    client = serve(path=changed)
+    left = client.get("/v1/bundles").json()["bundles"][0]["items"]
+    page = client.get("/v1/items?limit=1").json()
+    assert page["total"] == page["matched"] == left
+    assert client.get("/v1/items?q=50").json()["total"] == left
+    found = client.get("/v1/items?ids=50&ids=1").json()
+    assert [row.get("removed") for row in found["rows"]] == [True, None] and found["total"] == left
+    assert client.get("/v1/items/50").json() == found["rows"][0]
 
 
 def test_every_answer_is_an_impression_whatever_its_request_is_called(serve: Any, tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 import shortlist as sl
+from shortlist.bundle import folder_of
 from shortlist.errors import BundleError, ShortlistError
 from shortlist.server import bundles
 from shortlist.server.bundles import Variants, share_of
+from shortlist.server.routes.operating import without_places
 from shortlist.server.settings import Settings, Side
 
 
@@ -72,13 +74,59 @@ def test_a_bad_bundle_is_refused(own_bundle: Path) -> None:
         some.named("z")
 
 
-def test_reload_over_http(serve: Any, own_bundle: Path) -> None:
+@pytest.mark.parametrize("place", ["runs/old/bundle", "runs/old", "bundle", "link"])
+def test_no_client_is_told_where_a_bundle_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ("real/x y" if place == "link" else place)
+    (folder / "bundle" if place == "runs/old" else folder).mkdir(parents=True)
+    if place == "link":
+        (tmp_path / place).symlink_to(folder)
+    else:
+        (folder / "bundle" / "manifest.json" if place == "runs/old" else folder / "manifest.json").touch()
+    sides = [Side(name="a", path=Path(place))]
+    for said, expected in (
+        (f"{folder_of(place)}/items/item_vectors.npy was altered", "items/item_vectors.npy was altered"),
+        (
+            f"[Errno 2] No such file: '{folder_of(place)}/manifest.json'",
+            "[Errno 2] No such file: 'manifest.json'",
+        ),
+        (f"{folder_of(place)} is no bundle", "the bundle of side 'a' is no bundle"),
+        (f"{tmp_path}/other/x.npy, or /etc/passwd: no bundle, 1/2", "x.npy, or passwd: no bundle, 1/2"),
+    ):
+        assert without_places(said, sides) == expected
+
+
+def test_what_a_reload_refuses_has_its_name_inside_the_bundle(
+    serve: Any, own_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(own_bundle.parent)
+    client = serve(path=Path(own_bundle.name))
+    vectors = next(own_bundle.rglob("item_vectors.npy"))
+    vectors.write_bytes(vectors.read_bytes()[:-1] + b"\x7f")
+    refused = client.post("/v1/admin/reload", json={})
+    name = vectors.relative_to(own_bundle)
+    assert refused.status_code == 409 and refused.json()["detail"].startswith(f"{name} was altered")
+    assert f"{vectors} was altered" in caplog.text
+
+
+def test_reload_over_http(serve: Any, own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = serve(path=own_bundle)
+
+    def since() -> int:
+        [row], [side] = client.get("/v1/bundles").json()["bundles"], client.get("/v1/about").json()["sides"]
+        assert row["since"] == side["since"]
+        return int(row["since"])
+
     first = client.get("/health/ready").json()["bundles"]["a"]
     exchange(own_bundle, "50")
+    monkeypatch.setattr(bundles, "time", lambda: 1e9)
     answer = client.post("/v1/admin/reload", json={})
-    assert answer.status_code == 200 and answer.json()["bundles"]["a"] != first
+    assert answer.status_code == 200 and answer.json()["bundles"]["a"] != first and since() == 10**9
+    monkeypatch.setattr(bundles, "time", lambda: 2e9)
     assert client.post("/v1/admin/rollback", json={}).json()["bundles"]["a"] == first
+    assert since() == 2 * 10**9, "it came into use again"
     (own_bundle / "manifest.json").write_text("{}")
     refused = client.post("/v1/admin/reload", json={"side": "a"})
     assert refused.status_code == 409 and str(own_bundle) not in refused.text
@@ -89,8 +137,11 @@ def test_reload_over_http(serve: Any, own_bundle: Path) -> None:
     assert "shortlist_reloads_total 1.0" in counts and "shortlist_reloads_refused_total 1.0" in counts
 
 
-def test_a_reload_of_what_is_in_use_keeps_what_was_before(serve: Any, own_bundle: Path) -> None:
+def test_a_reload_of_what_is_in_use_keeps_what_was_before(
+    serve: Any, own_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = serve(path=own_bundle)
+    monkeypatch.setattr(bundles, "time", lambda: 1e9)
     [first] = client.get("/v1/bundles").json()["bundles"]
     refused = client.post("/v1/admin/rollback", json={})
     assert refused.status_code == 409 and "no other bundle to return to" in refused.json()["detail"]
@@ -101,7 +152,8 @@ def test_a_reload_of_what_is_in_use_keeps_what_was_before(serve: Any, own_bundle
     for _ in range(2):
         assert client.post("/v1/admin/reload", json={}).status_code == 200
         [row] = client.get("/v1/bundles").json()["bundles"]
-        assert row["before"] == first["version"] != row["version"]
+        assert row["before"] == first["version"] != row["version"] and row["since"] == 1_000_000_000
+        monkeypatch.setattr(bundles, "time", lambda: 2e9)
     assert client.post("/v1/admin/rollback", json={}).json()["bundles"] == {"a": first["version"]}
 
 

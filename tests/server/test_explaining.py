@@ -14,7 +14,7 @@ from shortlist.errors import RequestError
 from shortlist.features.requests import blanked
 from shortlist.pipeline.explaining import NO_HISTORY, NOT_ASKED, Explanation
 from shortlist.pipeline.stages import Utility
-from shortlist.server.routes.events import _scale as scale_of
+from shortlist.server.about import rating_scale as scale_of
 
 CLOSE: Any = {"rtol": 1e-4, "atol": 1e-4}
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import shortlist as sl
-from shortlist.server.about import column_about, evaluation
+from shortlist.server.about import about, column_about, evaluation, plain, rating_scale
 from shortlist.server.bundles import Loaded
 from shortlist.server.mapping import Axes, chosen
 
@@ -37,6 +38,25 @@ def test_about(client: Any, recommender: sl.Recommender) -> None:
     assert {one["name"] for one in side["utility"]["terms"]} <= item.keys()
     assert side["has"] == {"evaluation": False, "map": True, "similar": True, "events": False}
     assert client.get("/v1/about?side=none").json()["pointer"] == "/side"
+    unknown = client.get("/v1/about?sides=a").json()
+    assert (unknown["pointer"], unknown["hint"]) == ("/sides", "did you mean 'side'? known: side")
+
+
+def test_about_a_model_without_a_ranker(recommender: sl.Recommender) -> None:
+    alone = Loaded("a", "v", replace(recommender, ranker=None), None)
+    assert plain(alone)["utility"] is None
+    told = about(alone)["utility"]
+    assert (told["rating_weight"], told["head"], told["heads"]) == (None, None, [])
+    assert [term["name"] for term in told["terms"]] == ["retrieval_score"]
+
+
+def test_the_scale_that_is_told_is_the_one_events_keep_to(recommender: sl.Recommender) -> None:
+    described = {"data": {"described": {"rating": {"min": 1.0, "max": 5.0}}}}
+    assert plain(Loaded("a", "v", recommender, None))["rating_scale"] is None
+    known = replace(recommender, provenance=described)
+    loaded = Loaded("a", "v", known, None, {"provenance": described})
+    assert plain(loaded)["rating_scale"] == rating_scale(known) == (1.0, 5.0)
+    assert msgspec.json.encode(about(loaded)["rating_scale"]) == b"[1.0,5.0]"
 
 
 def test_what_columns_hold() -> None:
@@ -95,7 +115,8 @@ def test_the_retired_are_on_no_map(recommender: sl.Recommender) -> None:
 
 
 def test_how_it_was_judged(bundle: Path, recommender: sl.Recommender, client: Any) -> None:
-    assert client.get("/v1/evaluation").status_code == 404
+    nothing = client.get("/v1/evaluation")
+    assert nothing.status_code == 404 and "train --from does not" in nothing.json()["hint"]
     figure = {"value": 0.1, "low": None, "high": None}
     entry = {"name": "ours", "role": "model", "figures": {"rmse": figure}}
     report = {
@@ -107,7 +128,7 @@ def test_how_it_was_judged(bundle: Path, recommender: sl.Recommender, client: An
     old = {"slices": [{"name": "head", "rows": 3, "figures": {"rmse": figure}}], "verdicts": ["it wins"]}
     for judged, verdict in ((old | {"report": report}, "wins"), (old, None)):
         manifest = {"provenance": {"metrics": [entry], "evaluation": judged}}
-        found = evaluation(Loaded("a", "v", recommender, None, 0.0, manifest))
+        found = evaluation(Loaded("a", "v", recommender, None, manifest))
         assert found is not None and found["entries"][0]["figures"] == {"rmse": figure}
         assert found["verdicts"][0]["sentence"] == "it wins"
         assert found["verdicts"][0].get("verdict") == verdict

@@ -34,7 +34,11 @@ def serve(
         str, typer.Option(metavar="STORE", help="Keep what users do: a file, or postgresql://...")
     ] = "",
     ignore: Annotated[
-        list[str] | None, typer.Option(metavar="TYPE", help="Events of this type say nothing; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="TYPE",
+            help="Events of this type say nothing; repeatable. Left out: types that count 0 in the recipe.",
+        ),
     ] = None,
     impressions: Annotated[bool, typer.Option("--impressions", help="Also keep what was shown.")] = False,
     against: Annotated[

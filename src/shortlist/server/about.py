@@ -58,19 +58,28 @@ def plain(loaded: Loaded) -> dict[str, Any]:
     past = recommender.users.past
     return {
         "version": loaded.version,
-        "since": int(loaded.since),
         "items": recommender.items.num_present,
         "users": len(recommender.users),
         "item_columns": [n for n in recommender.items.columns if n in loaded.items.shown],
         "user_columns": [n for n in recommender.users.columns if n in loaded.users.shown],
         "name_column": loaded.items.name,
         "reads_history": past is not None,
-        "rating_scale": None if past is None else past.scale,
+        "rating_scale": rating_scale(recommender),
         "utility": {
             "rating_weight": recommender.utility.rating_weight,
             "head": recommender.utility.head,
-        },
+        }
+        if loaded.heads
+        else None,
     }
+
+
+def rating_scale(recommender: Recommender) -> tuple[float, float] | None:
+    """The least and the greatest rating of training: of the past, else as the bundle describes its data."""
+    past = recommender.users.past
+    if past is not None and past.scale is not None:
+        return past.scale
+    return _described_scale(recommender.provenance, "rating")
 
 
 def has(loaded: Loaded) -> dict[str, bool]:
@@ -140,8 +149,7 @@ def _models(models: Any) -> list[dict[str, Any]]:
 
 def _heads(loaded: Loaded, provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
     tasks = {str(task["label"]): task for task in _tasks(provenance) if task["label"]}
-    past = loaded.recommender.users.past
-    scale = None if past is None else past.scale
+    scale = rating_scale(loaded.recommender)
     out = []
     for head, column in loaded.heads.items():
         task = tasks.get(head, {})
@@ -158,13 +166,14 @@ def _heads(loaded: Loaded, provenance: Mapping[str, Any]) -> list[dict[str, Any]
     return out
 
 
-def _described_scale(provenance: Mapping[str, Any], label: str) -> list[float] | None:
+def _described_scale(provenance: Mapping[str, Any], label: str) -> tuple[float, float] | None:
     """The least and the greatest label, where the bundle says what it was trained on."""
-    described = provenance.get("data", {}).get("described")
+    data = provenance.get("data")
+    described = data.get("described") if isinstance(data, dict) else None
     found = described.get(label) if isinstance(described, dict) else None
-    if isinstance(found, dict) and {"min", "max"} <= found.keys():
-        return [float(found["min"]), float(found["max"])]
-    return None
+    if not isinstance(found, dict) or not all(isinstance(found.get(n), int | float) for n in ("min", "max")):
+        return None
+    return float(found["min"]), float(found["max"])
 
 
 def _utility(loaded: Loaded) -> dict[str, Any]:
@@ -179,8 +188,8 @@ def _utility(loaded: Loaded) -> dict[str, Any]:
             head = loaded.heads.get(utility.head, utility.head)
             terms.append({"name": head, "weight": utility.rating_weight})
     return {
-        "rating_weight": utility.rating_weight,
-        "head": utility.head,
+        "rating_weight": utility.rating_weight if heads else None,
+        "head": utility.head if heads else None,
         "heads": heads,
         "adjustable": both,
         "terms": terms,

@@ -102,14 +102,19 @@ class Browser:
         return [dict(zip(names, row, strict=True)) for row in zip(ids, *values.values(), strict=True)]
 
     def rows_with_popularity(self, places: Longs) -> list[dict[str, Any]]:
-        """Rows with `popularity`, each one's share of the training rows (one row is added to every item), and
-        `popularity_rank`, its place from 1 in that order. A stored column of such a name stays what it is."""
+        """Rows with `popularity`, each one's share of the training rows (one row is added to every item),
+        `popularity_rank`, its place from 1 in that order, and `removed`, of those that are left out. A stored
+        column of such a name stays what it is."""
         rows = self.rows(places)
         if self.log_popularity is not None:
             shares, ranks = np.exp(self.log_popularity[places]), self._ranks[places] + 1
             for row, share, rank in zip(rows, shares.tolist(), ranks.tolist(), strict=True):
                 row.setdefault("popularity", share)
                 row.setdefault("popularity_rank", rank)
+        if self._left_out is not None:
+            for row, gone in zip(rows, self._left_out[places].tolist(), strict=True):
+                if gone:
+                    row.setdefault("removed", True)
         return rows
 
     def column(self, name: str) -> Array:

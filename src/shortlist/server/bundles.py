@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -26,6 +26,7 @@ from shortlist.server.mapping import Axes, axes_of
 from shortlist.server.settings import Settings, Side
 
 _WATCHED = ("manifest.json", "live/journal")
+_BY_RECIPE = "events of such a type count 0 in the recipe of the bundle: kept, but they say nothing of a user"
 Signature = tuple[tuple[int, ...] | None, ...]
 
 
@@ -38,7 +39,6 @@ class Loaded:
     version: str
     recommender: Recommender
     overlay: Overlay | None
-    since: float
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)
     folder: Path = Path()
     files: Kept | None = field(default=None, repr=False)
@@ -80,7 +80,7 @@ class Loaded:
 class Variant:
     """One side: what answers now, and what answered before. live: what was last read from disk, and follows
     what is added there; of_live: what was made of it; of: what the bundle's signature was; copy: a folder
-    with what answers, for processes to come."""
+    with what answers, for processes to come; since: when it came into use."""
 
     side: Side
     now: Loaded
@@ -91,13 +91,20 @@ class Variant:
     before: Loaded | None = None
     copy: str = ""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    since: float = field(default_factory=time)
+
+    def take(self, loaded: Loaded) -> None:
+        """Have it answer from now on; the same version anew is no news."""
+        if loaded.version != self.now.version:
+            self.since, self.copy = time(), ""
+        self.now = loaded
 
 
 class Variants:
     """All sides of a server. Which of them a user has is decided here alone.
 
-    told: called with what happened ("reloads", "reloads_refused", "rollbacks", "followed"), the side, and
-    why.
+    told: called with what happened ("reloads", "reloads_refused", "rollbacks", "followed", "ignored"), the
+    side, and why.
     """
 
     def __init__(
@@ -159,10 +166,8 @@ class Variants:
                 more is None or variant.now is not variant.of_live  # else the one before stays what it was
             ):
                 variant.before = variant.now
-            if loaded.version != variant.now.version:
-                variant.copy = ""
-            variant.now = variant.of_live = loaded
-            variant.live, variant.of = live, seen[:1]
+            variant.take(loaded)
+            variant.of_live, variant.live, variant.of = loaded, live, seen[:1]
             self._told("reloads", variant.side.name, loaded.version)
             return True
 
@@ -175,7 +180,8 @@ class Variants:
         nothing before."""
         require_before(variant)
         assert variant.before is not None
-        variant.before, variant.now, variant.copy = variant.now, variant.before, ""
+        back, variant.before = variant.before, variant.now
+        variant.take(back)
         self._told("rollbacks", variant.side.name, variant.now.version)
 
     def agreed(self, variant: Variant) -> Agreed:
@@ -199,8 +205,8 @@ class Variants:
             if agreed.before:
                 before = await self._found(variant, agreed.before, agreed.before_folder)
             changed = now.version != variant.now.version
-            variant.now, variant.before = now, before
-            variant.seen, variant.copy = agreed.seen, agreed.copy
+            variant.take(now)
+            variant.before, variant.seen, variant.copy = before, agreed.seen, agreed.copy
             if changed:
                 self._told("followed", variant.side.name, now.version)
             return True
@@ -237,6 +243,8 @@ class Variants:
         live = open_live(side.path, write=False)
         loaded = self._made(side, live, inspect(folder_of(side.path)), files)
         warm_up(loaded)
+        if loaded.overlay is not None and loaded.overlay.ignored and not self._ignored:
+            self._told("ignored", side.name, f"{', '.join(loaded.overlay.ignored)}: {_BY_RECIPE}")
         return loaded, live
 
     def _more(self, variant: Variant) -> tuple[Loaded, Live] | None:
@@ -257,16 +265,25 @@ class Variants:
         digest = str(manifest["digest"])[:12]
         now = live.now
         version = f"{digest}+{now.number}" if now.number else digest
-        overlay = None if self._recent is None else Overlay(self._recent, now.recommender, self._ignored)
-        return Loaded(
-            side.name, version, now.recommender, overlay, time(), manifest, folder_of(side.path), files
-        )
+        overlay = None
+        if self._recent is not None:
+            ignored = self._ignored or counting_nothing(manifest)
+            overlay = Overlay(self._recent, now.recommender, ignored)
+        return Loaded(side.name, version, now.recommender, overlay, manifest, folder_of(side.path), files)
 
 
 def require_before(variant: Variant) -> None:
     """BundleError where a rollback would change nothing."""
     if variant.before is None:
         raise BundleError(f"side {variant.side.name!r} has no other bundle to return to: nothing was changed")
+
+
+def counting_nothing(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Types of events that count 0 in the recipe a bundle was made by."""
+    recipe = manifest.get("provenance", {}).get("recipe")
+    data = recipe.get("data") if isinstance(recipe, dict) else None
+    weights = data.get("event_weights") if isinstance(data, dict) and data.get("event") else None
+    return tuple(kind for kind, weight in weights.items() if weight == 0) if isinstance(weights, dict) else ()
 
 
 def heads_of(recommender: Recommender) -> dict[str, str]:

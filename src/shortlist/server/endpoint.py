@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 
-from shortlist.errors import ShortlistError
+from shortlist.errors import ShortlistError, did_you_mean
 from shortlist.server.exchange import Exchange
 from shortlist.server.guards import USE, Headers
 from shortlist.server.logs import LOG, log_fault
@@ -59,9 +59,8 @@ class Call:
             raise Trouble(400, "the query string cannot be read", pointer="") from None
         for name, value in pairs:
             if name not in names:
-                raise Trouble(
-                    422, f"there is no parameter {name!r}", pointer=f"/{name}", hint=", ".join(names)
-                )
+                said = f"there is no parameter {name!r}"
+                raise Trouble(422, said, pointer=f"/{name}", hint=did_you_mean(name, names))
             out.setdefault(name, []).append(value)
         return out
 

@@ -117,6 +117,10 @@ class Overlay:
         """Catalogue positions of all a user has had, ascending: in training and since."""
         return self._known(user_id).seen
 
+    def counts(self, act: Act) -> bool:
+        """Whether an event says something of what a user has or likes."""
+        return act.event not in self.ignored and act.weight != 0
+
     def _known(self, user_id: str) -> _Known:
         acts = self.recent.of(user_id)
         found = self._made.get(user_id)
@@ -142,7 +146,7 @@ class Overlay:
 
     def _counting(self, acts: tuple[Act, ...]) -> tuple[list[Act], Ints]:
         """The events that say something of what a user has or likes, and where their items stand."""
-        kept = [act for act in acts if act.event not in self.ignored and act.weight != 0]
+        kept = [act for act in acts if self.counts(act)]
         if not kept:
             return kept, _NONE
         found = self.recommender.items.positions([act.item_id for act in kept])

@@ -61,7 +61,7 @@ def _by_ids(loaded: Loaded, given: dict[str, list[str]]) -> Reply:
     rows = loaded.items.rows_with_popularity(places[places >= 0])
     unknown = [one for one, place in zip(ids, places.tolist(), strict=True) if place < 0]
     return Reply(
-        ENCODE(Page(rows=rows, next=None, total=len(loaded.items), matched=len(rows), unknown=unknown))
+        ENCODE(Page(rows=rows, next=None, total=loaded.items.num_shown(), matched=len(rows), unknown=unknown))
     )
 
 
@@ -75,14 +75,14 @@ async def users(call: Call) -> Reply:
 
 
 async def item(call: Call) -> Reply:
-    """All that is stored of an item, and how popular it is."""
+    """All that is stored of an item, how popular it is, and whether it was removed."""
     loaded = side_of(call, call.query("side")).now
     place = _position(loaded, call.identity("/v1/items/"))
     return Reply(ENCODE(loaded.items.rows_with_popularity(np.array([place]))[0]))
 
 
 async def user(call: Call) -> Reply:
-    """What is known of a user: stored columns, and what the user did, the latest first."""
+    """What is known of a user: stored columns, and acts, the latest first where times are kept."""
     given = call.query("side", "item_columns", "limit")
     loaded = side_of(call, given).now
     name = call.identity("/v1/users/")
@@ -158,7 +158,7 @@ def _seen(loaded: Loaded, name: str, index: int) -> list[dict[str, Any]]:
     seen, told = ids[overlay.seen(name)].tolist(), []
     left = set(seen)
     for act in reversed(overlay.recent.of(name)):
-        if act.item_id in left:
+        if act.item_id in left and overlay.counts(act):
             left.discard(act.item_id)
             rating = {} if act.rating is None else {"rating": act.rating}
             told.append({"item_id": act.item_id, "timestamp": act.timestamp, **rating})
@@ -182,7 +182,7 @@ async def _page(
     return Page(
         rows=browser.rows_with_popularity(found.rows),
         next=found.next,
-        total=len(browser),
+        total=browser.num_shown(),
         matched=None if text else browser.num_shown(allow),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from shortlist.pipeline.recommender import Recommender
+from shortlist.server.about import rating_scale
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.events.event import Fault
 from shortlist.server.events.reading import read_events
@@ -31,7 +31,7 @@ async def events(call: Call) -> Reply:
     batch = given["events"] if many else [given]
     if not isinstance(batch, list) or not 1 <= len(batch) <= MOST_EVENTS:
         raise Trouble(422, f"expected a list of 1 to {MOST_EVENTS:,} events", pointer="/events")
-    checked = read_events(batch, scale=_scale(service.variants.all[0].now.recommender))
+    checked = read_events(batch, scale=rating_scale(service.variants.all[0].now.recommender))
     outcome = checked.outcome(await service.writer.append(checked.events))
     service.board.add("events_accepted", outcome.accepted)
     service.board.add("events_repeated", outcome.repeated)
@@ -41,18 +41,3 @@ async def events(call: Call) -> Reply:
     rejected = [Refusal(index=one.index, field=one.field, why=one.why) for one in outcome.rejected]
     answer = Accepted(accepted=outcome.accepted, repeated=outcome.repeated, rejected=rejected)
     return Reply(ENCODE(answer))
-
-
-def _scale(recommender: Recommender) -> tuple[float, float] | None:
-    """The least and the greatest rating of training: of the past, else as the bundle describes its data."""
-    past = recommender.users.past
-    if past is not None and past.scale is not None:
-        return past.scale
-    data = recommender.provenance.get("data")
-    described = data.get("described") if isinstance(data, dict) else None
-    rating = described.get("rating") if isinstance(described, dict) else None
-    if not isinstance(rating, dict) or not all(
-        isinstance(rating.get(n), int | float) for n in ("min", "max")
-    ):
-        return None
-    return float(rating["min"]), float(rating["max"])

@@ -18,6 +18,9 @@ from shortlist.server.problems import Trouble
 from shortlist.server.wire import ENCODE
 
 _MOST_WANTED = 20
+_JUDGING = (
+    "shortlist train of a recipe writes one into the bundle, train --from does not; or: shortlist compare"
+)
 
 
 async def about(call: Call) -> Reply:
@@ -32,7 +35,7 @@ async def judged(call: Call) -> Reply:
     """How the run that made a bundle judged it: figures beside baselines, slices, curves, the verdict."""
     found = evaluation(side_of(call, call.query("side")).now)
     if found is None:
-        raise Trouble(404, "this bundle has no evaluation", hint="shortlist train writes one into its bundle")
+        raise Trouble(404, "this bundle has no evaluation", hint=_JUDGING)
     return Reply(ENCODE(found))
 
 
@@ -59,6 +62,7 @@ def _about(call: Call, variant: Variant) -> dict[str, Any]:
         "side": variant.side.name,
         "share": variant.side.share,
         "before": None if variant.before is None else variant.before.version,
+        "since": int(variant.since),
         **loaded.described,
     }
     out["has"] = {**has(loaded), "events": call.service.writer is not None}

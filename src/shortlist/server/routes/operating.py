@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +16,10 @@ from shortlist.errors import ShortlistError
 from shortlist.server.about import plain
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.problems import Trouble
+from shortlist.server.settings import Side
 from shortlist.server.wire import ENCODE
+
+_ELSEWHERE = re.compile(r"(?<![\w.:/-])/(?:[^\s'\",;:()]*/)?([^\s/'\",;:()]+)/?")  # an absolute path
 
 
 class Which(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,24 +65,23 @@ async def bundles(call: Call) -> Reply:
     for variant in call.service.variants.all:
         before = None if variant.before is None else variant.before.version
         side = {"side": variant.side.name, "share": variant.side.share, "before": before}
-        rows.append(side | plain(variant.now))
+        rows.append(side | {"since": int(variant.since)} | plain(variant.now))
     return Reply(ENCODE({"bundles": rows}))
 
 
 async def reload(call: Call) -> Reply:
     """Verify what is on disk and take it into use; 409 where it is no good, and what was in use stays."""
     side = _which(call)
-    try:
+    with _refusing(call):
         await call.service.reload(side)
-    except ShortlistError as error:
-        raise Trouble(409, _without_places(call, str(error)), hint=error.hint) from error
     return await _done(call, side, "reloaded")
 
 
 async def rollback(call: Call) -> Reply:
     """Return to what answered before; 409 where there is nothing else."""
     side = _which(call)
-    await call.service.exchanger.roll_back(side)
+    with _refusing(call):
+        await call.service.exchanger.roll_back(side)
     return await _done(call, side, "rolled back")
 
 
@@ -87,14 +93,31 @@ async def _done(call: Call, side: str, what: str) -> Reply:
     return Reply(ENCODE({"status": what, "bundles": _versions(call)}), 202 if late else 200)
 
 
-def _without_places(call: Call, text: str) -> str:
-    """Where bundles lie is for the log."""
-    for variant in call.service.variants.all:
-        for place in {folder_of(variant.side.path), variant.side.path.absolute(), variant.side.path}:
-            text = text.replace(f"{place}/", "").replace(
-                str(place), f"the bundle of side {variant.side.name!r}"
-            )
-    return text
+@contextmanager
+def _refusing(call: Call) -> Iterator[None]:
+    """A bundle that cannot be taken into use as a conflict; where bundles lie is for the log."""
+    try:
+        yield
+    except ShortlistError as error:
+        sides = call.service.variants.all
+        said, hint = (without_places(text, [one.side for one in sides]) for text in (str(error), error.hint))
+        raise Trouble(409, said, hint=hint) from error
+
+
+def without_places(text: str, sides: Sequence[Side]) -> str:
+    """A text in which files of bundles have the names they have inside, and others their last name alone."""
+    names = {str(place): side.name for side in sides for place in _places(side.path)}
+    for place in sorted(names, key=len, reverse=True):  # one may be the end, or the beginning, of another
+        start = rf"(?<![\w./-]){re.escape(place)}"
+        text = re.sub(f"{start}/(?=[^\\s/])", "", text)
+        if "/" in place:  # else it may be any word
+            text = re.sub(rf"{start}(?![\w-])", f"the bundle of side {names[place]!r}", text)
+    return _ELSEWHERE.sub(r"\1", text)
+
+
+def _places(path: Path) -> tuple[Path, ...]:
+    """What a bundle's folder may be called by."""
+    return folder_of(path), path.resolve(), path.absolute(), path, path.absolute() / "bundle", path / "bundle"
 
 
 def _which(call: Call) -> str:

@@ -111,8 +111,8 @@ class Term(Struct, kw_only=True):
 class Utility(Struct, kw_only=True):
     """What the order is by, unless a request says otherwise."""
 
-    rating_weight: float
-    head: str
+    rating_weight: float | None
+    head: str | None
     heads: list[str]
     adjustable: bool
     terms: list[Term]
@@ -163,7 +163,7 @@ class Bundle(Struct, kw_only=True):
     name_column: str | None
     reads_history: bool
     rating_scale: list[float] | None
-    utility: UtilityInUse
+    utility: UtilityInUse | None
 
 
 class Bundles(Struct, kw_only=True):

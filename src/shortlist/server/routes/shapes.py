@@ -140,6 +140,7 @@ class Item(Struct, kw_only=True):
     item_id: str
     popularity: Any
     popularity_rank: Any
+    removed: Any | UnsetType = UNSET
 
 
 class Items(Struct, kw_only=True):

@@ -22,18 +22,23 @@ const SAID = {
   "": ["badge", "No difference shown"],
 };
 
+const UNJUDGED =
+  "shortlist train of a recipe judges the bundle it makes and writes the report into it; train --from and a bundle saved in Python have none. shortlist compare judges two bundles on the same rows.";
+
 export async function mount(element, context) {
   const run = latest(context.signal);
   const body = h("div", { class: "evaluation-body stack" });
   const view = stateful(body, "the evaluation");
 
   async function load() {
+    // Known from the start: asking would only be told so.
+    if (context.bundle().has?.evaluation === false) return view.empty("This bundle has no report", UNJUDGED);
     view.loading({ rows: 12, keep: false });
     try {
       const report = await run((signal) => get("v1/evaluation", { side: context.state.side }, { signal }));
       if (report !== undefined) show(report);
     } catch (error) {
-      if (error.status === 404) view.empty("This bundle has no report", error.message, again("Look again", load));
+      if (error.status === 404) view.empty("This bundle has no report", UNJUDGED);
       else view.error(error, load);
     }
   }
@@ -41,7 +46,7 @@ export async function mount(element, context) {
   function show(answer) {
     const report = answer.report ?? answer;
     if (!report?.entries?.length) {
-      view.empty("This report holds no figures", "shortlist train writes one beside the bundle.", again("Look again", load));
+      view.empty("This report holds no figures", UNJUDGED);
       return;
     }
     view.show(whichBundle(context), verdict(report), figures(report, context), slices(report, context), curves(report), lengths(report), stages(report), protocol(report));
@@ -55,9 +60,6 @@ export async function mount(element, context) {
   return stop;
 }
 
-function again(text, onclick) {
-  return h("button", { type: "button", class: "button", onclick }, text);
-}
 
 function card(heading, ...children) {
   const id = uid("evaluation");

@@ -18,14 +18,19 @@ export function historyOf(person, state, bundle) {
 
 /** What was put into the history. They are given the time of the latest stored event, or that of the query. */
 export function addedTo(person, state, bundle) {
-  const top = bundle.rating_scale?.[1];
+  const scale = scaleOfHistory(bundle);
   const at = state.at ? secondsOf(state.at) - 1 : person.history[0]?.timestamp;
   return state.with.map((id, n) => ({
     item_id: id,
     added: true,
     ...(at !== undefined && { timestamp: at }),
-    ...(top !== undefined && { rating: within(Number(state.rated[n] ?? "") || top, bundle.rating_scale) }),
+    ...(scale && { rating: within(Number(state.rated[n] ?? "") || scale[1], scale) }),
   }));
+}
+
+/** The least and the greatest rating that a told history may hold; null where ratings of it are not read. */
+export function scaleOfHistory(bundle) {
+  return (bundle.reads_history && bundle.rating_scale) || null;
 }
 
 /** The weight of the rating that was chosen; null where none was, or nothing that is a number. */

@@ -7,7 +7,7 @@ import { clock, count, day, details, nameOf } from "../../format.js";
 import { itemsByIds, remember } from "../../items.js";
 import { stateful } from "../../states.js";
 import { combobox } from "../../widgets/combobox.js";
-import { addedTo, isChanged, secondsOf } from "./asking.js";
+import { addedTo, isChanged, scaleOfHistory, secondsOf } from "./asking.js";
 import { popularPicker } from "./picking.js";
 import { strip } from "./strip.js";
 
@@ -182,7 +182,7 @@ function entry(row, { context, bundle, gone, late, takeOut, putBack }) {
     { class: ["history-entry", gone && "history-gone", late && "history-late", time && "history-timed"].filter(Boolean).join(" "), dataset: { id: row.item_id } },
     time,
     h("a", { class: "history-name", href: context.link("item", { item: row.item_id }), title: name }, name, late && h("span", { class: "visually-hidden" }, ", later than the query")),
-    row.added && bundle.rating_scale ? ratingChoice(context, row, name, bundle.rating_scale) : rating(row, bundle.rating_scale),
+    row.added && scaleOfHistory(bundle) ? ratingChoice(context, row, name, bundle.rating_scale) : rating(row, bundle.rating_scale),
     button,
   );
 }
