@@ -135,6 +135,8 @@ def test_the_known_is_told_from_the_new(first: Fitted) -> None:
     assert "7 events were known already and left out" in notes
     assert {"1 new user", "1 new item"} <= set(notes)
     assert not any("the id alone" in note for note in notes)
+    bare = warm_start(first, NEWS[:1], epochs=0).notes
+    assert bare[0] == f"1 new event after {OLD.height} known ones"
     bare = warm_start(first, NEWS, epochs=0).notes
     assert "of 1 new item the id alone is known: no table gives kind" in bare
     late = NEWS.with_columns(timestamp=pl.col("timestamp") - 99_999)
@@ -201,8 +203,9 @@ def test_events_that_do_not_fit_are_refused(first: Fitted, events: pl.DataFrame,
 def test_what_cannot_be_gone_on_from_is_refused(first: Fitted) -> None:
     with pytest.raises(TrainingError, match="nothing to start from"):
         warm_start(replace(first, state=None), NEWS)
-    with pytest.raises(TrainingError, match="no new events"):
+    with pytest.raises(TrainingError, match="no new events") as caught:
         warm_start(first, OLD, replay=0)
+    assert "--epochs 0" in caught.value.hint
     with pytest.raises(TrainingError, match="replay >= 0"):
         warm_start(first, NEWS, replay=-1)
 
@@ -309,13 +312,13 @@ def test_events_without_a_rating(tmp_path: Path) -> None:
     mixed = NEWS.with_columns(rating=pl.when(pl.col("item_id") == "fresh").then(None).otherwise("rating"))
     mixed.write_parquet(path)
     ranker = Ranker(MODEL.query, MODEL.candidate, tasks=(Rating(hidden=(3,)),))
-    data, note = rated_as_needed(ranker, None, path, None, None)
+    data, (note,) = rated_as_needed(ranker, None, path, None, None)
     count = mixed["rating"].null_count()
     assert data.interactions.height == mixed.height - count and note.startswith(f"{count} events without")
     alone = TwoTower(MODEL.query, MODEL.candidate)
     for model in (MODEL, alone):
-        data, note = rated_as_needed(model, None, path, None, None)
-        assert data.interactions["rating"].to_list() == mixed["rating"].to_list() and not note
+        data, notes = rated_as_needed(model, None, path, None, None)
+        assert data.interactions["rating"].to_list() == mixed["rating"].to_list() and not notes
     views = NEWS.drop("rating").with_columns(event_id=pl.col("timestamp").cast(pl.String))
     views.write_parquet(path)  # what a server exports where no event has a rating
     assert rated_as_needed(MODEL, None, path, None, None)[0].interactions["rating"].null_count() == len(views)

@@ -132,7 +132,7 @@ def test_words_that_do_not_go_together(cli: Cli, run: Path, words: str, message:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("a.txt", "\ufeff1\n\n u 2 \n1\n"),
+        ("a.txt", "\ufeff1\n\nu 2\r\n1\n"),
         ("a", "1\nu 2\n1"),
         ("a.csv", 'user_id,x\n1,a\n"u 2",b\n1,c\n'),
         ("a.tsv", "x\tuser_id\na\t1\nb\tu 2\nc\t1\n"),
@@ -142,6 +142,11 @@ def test_words_that_do_not_go_together(cli: Cli, run: Path, words: str, message:
 def test_users_are_read(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     assert read_users(tmp_path / name) == ["1", "u 2", "1"]
+
+
+def test_ids_keep_their_spaces(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(" lead\ntrail \n", encoding="utf-8")
+    assert read_users(tmp_path / "a.txt") == [" lead", "trail "]
 
 
 def test_users_are_read_from_parquet(tmp_path: Path) -> None:

@@ -95,6 +95,23 @@ def test_a_run_in_its_own_place_is_a_run_still(run: Path, news: Path, cli: Cli, 
     assert [(row["run"], row["problem"]) for row in listed] == [("same", "")]
 
 
+def test_events_of_one_second_are_not_held_out(run: Path, cli: Cli, refused: Any, tmp_path: Path) -> None:
+    (tmp_path / "now.csv").write_text("\n".join([HEADER, *(f"1,{n},4,99000,phone" for n in range(4))]))
+    words = ["train", "--from", run, tmp_path / "now.csv", "-o", tmp_path / "x", "--hold-out", 0.2]
+    refused(cli(*words), "of 4 new events the latest 20%", "all have the time 99000", "leave --hold-out")
+
+
+def test_an_export_with_unrated_events_is_judged_on(run: Path, cli: Cli, tmp_path: Path) -> None:
+    """As with --hold-out: rating errors are those of rated rows."""
+    path = tmp_path / "export.csv"
+    rows = [f"{n % 7},{n},{'' if n % 2 else 4.0},{99_000 + n},e{n}" for n in range(20)]
+    path.write_text("\n".join(["user_id,item_id,rating,timestamp,event_id", *rows]))
+    said = cli("compare", run, run, "--events", path, "--json")
+    assert said.code == 0, said.err
+    counted = {row["figure"]: row["rows"] for row in said.json["figures"] if "rows" in row}
+    assert any(row["figure"].startswith("rmse") for row in said.json["figures"]), counted
+
+
 def test_two_bundles_side_by_side(
     run: Path, today: tuple[Path, Any], news: Path, cli: Cli, tmp_path: Path
 ) -> None:

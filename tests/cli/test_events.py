@@ -145,5 +145,5 @@ def test_a_run_goes_on_from_exported_events(cli: Any, run: Path, tmp_path: Path,
     store.close()
     assert cli("events", "export", store.path, "-o", table, "--rated", "--force").code == 0
     again = cli("train", "--from", tmp_path / "today", table, "-o", tmp_path / "tomorrow", debug=True)
-    assert "1 new events after 300 known ones" in again.err
+    assert "1 new event after 300 known ones" in again.err
     assert "12 events were known already" in again.err

@@ -62,6 +62,12 @@ def test_json_tells_the_same(cli: Cli, shop: Path) -> None:
         (EVENTS, ["--user", "who", "--rating", "none", "--goal", "rating"], ["no ratings to predict"]),
         (EVENTS, ["--user", "who", "--split", "half"], ["cannot read the split rule 'half'"]),
         (EVENTS, ["--user", "who", "--time-unit", "weeks"], ["time_unit", "'weeks'"]),
+        (
+            "user,item,stars\na,x,4\na,y,\nb,x,3\n",
+            [],
+            ["'stars', row 1", "--rating none", "drop_nulls('stars')", "data validate"],
+        ),
+        ("user,item\na,x\n,y\nb,x\n", [], ["column 'user', row 1: expected an id"]),
         (EVENTS, ["--user", "who", "--items", "gone.csv"], ["no such file: gone.csv"]),
         ("", [], ["events.csv is empty"]),
         ("a,b\n", [], ["at least one row"]),

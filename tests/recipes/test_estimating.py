@@ -121,6 +121,29 @@ def test_an_estimate_names_every_stage(make: Make) -> None:
     assert {"data", "training: compiling", "training: steps", "evaluation: model", "export"} <= set(whats)
 
 
+def test_a_recipe_that_only_retrieves_is_weighed_against_nothing(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run` chooses no weight for it, and an exact index asked with one is refused when it is saved."""
+    given: list[float] = []
+    recipe = make(model={"tasks": [{"kind": "retrieval"}]}, serving={"rating_weight": None})
+
+    class Asked(Exception):
+        pass
+
+    def made(self: Any, rating_weight: float, num_retrieved: int) -> None:
+        given.append(rating_weight)
+        raise Asked
+
+    monkeypatch.setattr(estimating.Fitted, "recommender", made)
+    split = split_data(recipe, read_data(recipe))
+    prepared = prepare(recipe.model, split)
+    trial = estimating._Trial(0.0, 0.0, 0, ({}, {}))
+    with pytest.raises(Asked):
+        estimating._evaluation(recipe, split, prepared, trial, estimating._silent)
+    assert given == [0.0]
+
+
 def test_what_takes_long_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     rows = pl.DataFrame({"user_id": [f"u{n}" for n in range(40_000)]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -15,13 +15,17 @@ from shortlist.api.sources import read_tables
 from shortlist.data import tables
 from shortlist.data.dataset import Dataset, covering
 from shortlist.data.reading import Source, read_table
+from shortlist.data.roles import CANONICAL
 from shortlist.data.splits import Split
+from shortlist.data.times import units_of
 from shortlist.errors import DataError, did_you_mean
 from shortlist.specs.models import Model
 from shortlist.specs.recipe import DataSource
 
 LEAKS = "unknown: its rows were chosen by whoever gave them"
-_ASIDE = "rating_given"
+IDS = ("user_id", "item_id")
+EXPORTED = {*IDS, "timestamp", "event_id"}
+"""Columns that every export of a server's events has."""
 MOST_NAMED = 5
 """Columns named in a note."""
 
@@ -97,21 +101,50 @@ def news_of(
 
 
 def named_as(
-    roles: DataSource | None,
-    events: Path,
-    items: Path | None,
-    users: Path | None,
-    rows: pl.DataFrame | None = None,
+    roles: DataSource | None, events: Path, items: Path | None = None, users: Path | None = None
 ) -> Dataset:
-    """Files read as a recipe's data is: the same names of columns, units of time and types of events. rows:
-    what is to be read of the events, in place of the file."""
+    """Files read as a recipe's data is: the same names of columns, units of time and types of events. The
+    events may also be called as in a server's export, and have no ratings."""
+    return read_tables(*_read(roles, events, items, users), unrated=True)
+
+
+def _read(
+    roles: DataSource | None, events: Path, items: Path | None, users: Path | None
+) -> tuple[DataSource, pl.DataFrame]:
+    """How the files are to be read, and the table of events."""
     own = DataSource(interactions=str(events)) if roles is None or roles.dataset else roles
-    files = {
-        "interactions": str(events),
-        "items": "" if items is None else str(items),
-        "users": "" if users is None else str(users),
+    files = {"items": "" if items is None else str(items), "users": "" if users is None else str(users)}
+    own = msgspec.structs.replace(own, interactions=str(events), **files)
+    frame = read_table(events, strings={own.user, own.item, *IDS}, delimiter=own.delimiter)
+    if set(frame.columns) >= EXPORTED:
+        frame = _completed(frame, own)
+    return as_exported(own, frame), frame
+
+
+def _completed(frame: pl.DataFrame, own: DataSource) -> pl.DataFrame:
+    """A server's events with the columns that an export leaves out where no event has a value."""
+    if own.rating and not {own.rating, "rating"} & set(frame.columns):
+        frame = frame.with_columns(rating=pl.lit(None, pl.Float64))
+    if own.weight not in ("", "weight") and not {own.weight, "weight"} & set(frame.columns):
+        frame = frame.with_columns(weight=1.0)
+    return frame
+
+
+def as_exported(own: DataSource, frame: pl.DataFrame) -> DataSource:
+    """The source with the names of a server's export in place of those of its own that a table lacks, and
+    with seconds where the times are a server's."""
+    has = set(frame.columns)
+    taken = {
+        role: name
+        for role, name in CANONICAL.items()
+        if name in has and getattr(own, role) and getattr(own, role) not in has
     }
-    return read_tables(msgspec.structs.replace(own, **files), rows)
+    # tables of users and items stay called as they were
+    keys = {f"{r}_key": getattr(own, f"{r}_key") or getattr(own, r) for r in ("user", "item") if r in taken}
+    serves = has >= EXPORTED and own.time_unit and own.timestamp == "timestamp"
+    if "timestamp" in taken or (serves and "s" in units_of(frame["timestamp"])):
+        taken["time_unit"] = "s"
+    return msgspec.structs.replace(own, **taken, **keys)
 
 
 def learns_ratings(model: Model) -> bool:
@@ -126,31 +159,29 @@ def needs_ratings(model: Model) -> bool:
 
 def rated_as_needed(
     model: Model, roles: DataSource | None, events: Path, items: Path | None, users: Path | None
-) -> tuple[Dataset, str]:
-    """`named_as`, of events of which some have no rating: these are left out, which a note says, where the
-    model learns nothing from them; else they are kept, their rating missing."""
-    own = DataSource(interactions=str(events)) if roles is None or roles.dataset else roles
-    name = own.rating or "rating"
-    frame = read_table(events, strings={own.user, own.item}, delimiter=own.delimiter)
-    if name not in frame.columns and "event_id" in frame.columns and not needs_ratings(model):
-        # a server's events, which have the column if one of them has a rating; elsewhere it may be misnamed
-        frame = frame.with_columns(pl.lit(None, pl.Float64).alias(name))
-    if name not in frame.columns or not (empty := frame[name].null_count()):
-        return named_as(roles, events, items, users), ""
-    if needs_ratings(model):
-        kept = frame.filter(pl.col(name).is_not_null())
+) -> tuple[Dataset, tuple[str, ...]]:
+    """`named_as`, and notes of the events that were left out: those without a rating where the model learns
+    nothing from them, and those of types that weigh nothing."""
+    source, frame = _read(roles, events, items, users)
+    notes = []
+    if needs_ratings(model) and source.rating in frame.columns:
+        kept = frame.drop_nulls(source.rating)
         if not kept.height:
             raise DataError(
                 f"{events}: no event has a rating, which this model learns",
                 hint="a recipe that only retrieves needs none",
             )
-        note = f"{empty:,} events without a rating were left out: this model learns ratings alone"
-        return named_as(roles, events, items, users, kept), note
-    aside = frame.rename({name: _ASIDE})
-    bare = None if roles is None else msgspec.structs.replace(roles, rating="")
-    data = named_as(bare, events, items, users, aside)
-    ratings = pl.col(_ASIDE).cast(pl.Float64).alias("rating")
-    return replace(data, interactions=data.interactions.with_columns(ratings).drop(_ASIDE)), ""
+        if empty := frame.height - kept.height:
+            notes.append(
+                f"{_events(empty)} without a rating {_were(empty)} left out: this model learns ratings alone"
+            )
+        frame = kept
+    data = read_tables(source, frame, unrated=True)
+    if idle := frame.height - data.interactions.height:
+        kinds = ", ".join(kind for kind, weight in source.event_weights.items() if not weight)
+        told = f" ({kinds})" if kinds else ""
+        notes.append(f"{_events(idle)} of types that weigh 0{told} {_were(idle)} left out")
+    return data, tuple(notes)
 
 
 def _typed(given: pl.DataFrame, old: pl.DataFrame) -> pl.DataFrame:
@@ -174,21 +205,35 @@ def _unknown(new: pl.DataFrame, old: pl.DataFrame) -> pl.DataFrame:
 
 def _said_of_rows(new: pl.DataFrame, fresh: pl.DataFrame, old: pl.DataFrame) -> list[str]:
     known = new.height - fresh.height
-    said = [f"{fresh.height:,} new events after {old.height:,} known ones"]
-    said += [f"{known:,} events were known already and left out"] if known else []
+    said = [f"{_events(fresh.height, 'new ')} after {old.height:,} known ones"]
+    said += [f"{_events(known)} {_were(known)} known already and left out"] if known else []
     if "timestamp" in fresh.columns and fresh.height:
         latest = old["timestamp"].max()
         late = int((fresh["timestamp"] < latest).sum())
         if late:
-            said.append(f"{late:,} of them are earlier than the last known one, and take their place in time")
+            are = (
+                "is earlier than the last known one, and takes its"
+                if late == 1
+                else "are earlier than the last known one, and take their"
+            )
+            said.append(f"{late:,} of them {are} place in time")
     return said
+
+
+def _events(count: int, new: str = "") -> str:
+    return f"{count:,} {new}event{'' if count == 1 else 's'}"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _said_of_unrated(fresh: pl.DataFrame, model: Model) -> str:
     empty = fresh["rating"].null_count() if "rating" in fresh.columns else 0
     if not empty or not learns_ratings(model):
         return ""
-    return f"{empty:,} of them have no rating: retrieval learns from them, ratings do not"
+    have = "has" if empty == 1 else "have"
+    return f"{empty:,} of them {have} no rating: retrieval learns from them, ratings do not"
 
 
 def _said_of_new(what: str, ids: pl.Series, known: pl.Series) -> str:

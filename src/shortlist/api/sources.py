@@ -30,8 +30,9 @@ def read_data(recipe: Recipe) -> Dataset:
     return read_tables(source)
 
 
-def read_tables(source: DataSource, interactions: Source | None = None) -> Dataset:
-    """The files a source names, read as it says: nothing is guessed. interactions: in place of its own."""
+def read_tables(source: DataSource, interactions: Source | None = None, *, unrated: bool = False) -> Dataset:
+    """The files a source names, read as it says: nothing is guessed. interactions: what was read of its own
+    before. unrated: rows may have no rating."""
     return from_tables(
         source.interactions if interactions is None else interactions,
         users=source.users or None,
@@ -51,6 +52,8 @@ def read_tables(source: DataSource, interactions: Source | None = None) -> Datas
         lists=source.lists,
         delimiter=source.delimiter,
         guess=False,
+        place=source.interactions,
+        unrated=unrated,
     )
 
 

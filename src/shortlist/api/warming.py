@@ -196,7 +196,10 @@ def chosen(prepared: Prepared, rows: Longs) -> Prepared:
     all have weight 0."""
     examples = prepared.examples.each(lambda column: column[rows])
     if len(rows) == 0:
-        raise TrainingError("there are no new events to learn from", hint="epochs=0 takes over what there is")
+        raise TrainingError(
+            "there are no new events to learn from",
+            hint="--epochs 0 (in Python epochs=0) takes over what there is",
+        )
     if not examples.weights.any():
         raise DataError(
             f"all {len(rows):,} rows to learn from have weight 0", hint="give some a weight, or replay > 0"

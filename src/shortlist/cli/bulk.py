@@ -146,7 +146,7 @@ def _text(path: Path, row: int, value: Any) -> str:
 
 def _lines(path: Path) -> Iterator[str]:
     with path.open(encoding="utf-8-sig") as file:
-        yield from (line.strip() for line in file if line.strip())
+        yield from (line.removesuffix("\n") for line in file if line != "\n")
 
 
 def _delimited(path: Path) -> Iterator[Any]:
@@ -158,6 +158,8 @@ def _delimited(path: Path) -> Iterator[Any]:
 
 def _objects(path: Path) -> Iterator[Any]:
     for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
         try:
             row = jsonlib.loads(line)
         except ValueError as error:

@@ -38,7 +38,8 @@ def compare(
 
     Differences B - A come with 95 % intervals from resampling users; one is called better only where the
     interval excludes zero. Warnings tell of test rows that were trained on, and of items one does not know.
-    The columns of --events are named as those of the recipe inside A.
+    The columns of --events are named as those of the recipe inside A, or as `shortlist events export` does;
+    rows without a rating do not count in RMSE and MAE.
     """
     from shortlist.api.comparing import compare as judge
 
@@ -75,4 +76,4 @@ def _events(path: Path, folder: Path) -> Any:
 
     plain = bundle.inspect(folder)["provenance"].get("recipe")
     roles = None if plain is None else Recipe.from_dict(plain).data
-    return named_as(roles, path, None, None).interactions
+    return named_as(roles, path).interactions

@@ -58,6 +58,9 @@ def export(
 ) -> None:
     """Write events as a table: then shortlist train --from RUN TABLE -o NEW.
 
+    Columns are user_id, item_id, event, rating, weight, timestamp (seconds since 1970), event_id and those of
+    the context, less those no event has; the run's recipe may call them otherwise.
+
     TIME is ISO 8601 (UTC where it names no zone) or seconds since 1970. The server may be running: what comes
     during the export waits for the next one. The file appears whole or not at all.
     """

@@ -57,6 +57,8 @@ def from_tables(
     lists: Mapping[str, str] | None = None,
     delimiter: str = "",
     guess: bool = True,
+    place: str = "",
+    unrated: bool = False,
 ) -> Dataset:
     """A data set of your own tables: files, folders or objects (see `reading.read_table`).
 
@@ -66,7 +68,8 @@ def from_tables(
     user_key, item_key: the ids in the tables of users and items, found by what they hold where not given.
     lists: columns of texts that hold several values, with the sign between them: {"genres": "|"}.
     delimiter: of text files, where it is not to be found out. guess=False takes the usual names only:
-    user_id, item_id, and rating, timestamp and weight where there are such columns.
+    user_id, item_id, and rating, timestamp and weight where there are such columns. place: what messages call
+    the interactions. unrated: rows may have no rating, and keep none (null).
 
     Users and items that only the interactions know are appended to their table, in order of first appearance,
     with nulls in the other columns. Raises DataError as these functions do.
@@ -79,6 +82,8 @@ def from_tables(
         time_unit=time_unit,
         delimiter=delimiter,
         guess=guess,
+        place=place,
+        unrated=unrated,
     )
     sides = {"user": (users, user_key), "item": (items, item_key)}
     entities = {

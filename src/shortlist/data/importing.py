@@ -65,11 +65,13 @@ def read_events(
     time_unit: str = "",
     delimiter: str = "",
     guess: bool = True,
+    place: str = "",
+    unrated: bool = False,
 ) -> Events:
     """The interactions in a source. guess: whether roles that were not named are guessed, or else played by
     columns of their usual names where there are such. Raises DataError as `guess_roles` and
-    `tables.interactions` do."""
-    place = describe_source(source)
+    `tables.interactions` do, which tells of place and unrated."""
+    place = place or describe_source(source)
     user, item = named.get("user") or CANONICAL["user"], named.get("item") or CANONICAL["item"]
     frame, left_out = readable(read_table(source, strings={user, item}, delimiter=delimiter))
     roles = guess_roles(frame, named, place) if guess else None
@@ -93,6 +95,7 @@ def read_events(
         event_weights=weights,
         time_unit=time_unit,
         place=place,
+        unrated=unrated,
     )
     notes = (
         *_notes_of_times(frame, named, time_unit),

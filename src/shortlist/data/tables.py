@@ -62,21 +62,23 @@ def interactions(
             frame = frame.drop(role, strict=False)
         elif name is not None or role in frame.columns:
             roles[role] = name or role
-    frame = _with_roles(frame, roles, place)
+    _require_roles(frame, roles, place)
     if event and event not in frame.columns:
         raise DataError(
             f"{place} has no column {event!r} (role event)", hint=did_you_mean(event, frame.columns)
         )
-    checked = [_ids(frame["user_id"], place), _ids(frame["item_id"], place)]
-    for role in ("rating", "weight"):
-        if role in roles:
-            checked.append(_numbers(frame[role], place, missing=unrated and role == "rating"))
-    if "timestamp" in roles:
-        checked.append(_timestamps(frame["timestamp"], place, time_unit))
+    checked = [_ids(frame[user], place), _ids(frame[item], place)]
+    if "rating" in roles:
+        checked.append(_ratings(frame[roles["rating"]], place, missing=unrated))
     if "weight" in roles:
-        negative = frame["weight"].cast(pl.Float64, strict=False) < 0
-        _refuse(frame, negative, "weight", place, "a weight of at least 0")
-    frame = frame.with_columns(checked)
+        checked.append(_numbers(frame[roles["weight"]], place))
+    if "timestamp" in roles:
+        checked.append(_timestamps(frame[roles["timestamp"]], place, time_unit))
+    if "weight" in roles:
+        negative = frame[roles["weight"]].cast(pl.Float64, strict=False) < 0
+        _refuse(frame, negative, roles["weight"], place, "a weight of at least 0")
+    # checked under the source's own names, which messages tell
+    frame = frame.with_columns(checked).rename({name: role for role, name in roles.items()})
     if event:
         frame = _by_event(frame, event, event_weights or {}, place)
     first = [r for r in ("user_id", "item_id", "rating", "timestamp", "weight") if r in frame.columns]
@@ -123,14 +125,15 @@ def _stripped() -> pl.Expr:
 
 def _entities(source: Source, role: str, name: str, delimiter: str, place: str) -> pl.DataFrame:
     place = place or describe_source(source)
-    frame = _with_roles(read_table(source, strings={name}, delimiter=delimiter), {role: name}, place)
-    frame = frame.with_columns(_ids(frame[role], place))
-    twice = ~frame[role].is_first_distinct()
-    _refuse(frame, twice, role, place, "each id once", hint="keep one row an id")
-    return frame.select(role, pl.exclude(role))
+    frame = read_table(source, strings={name}, delimiter=delimiter)
+    _require_roles(frame, {role: name}, place)
+    frame = frame.with_columns(_ids(frame[name], place))
+    twice = ~frame[name].is_first_distinct()
+    _refuse(frame, twice, name, place, "each id once", hint="keep one row an id")
+    return frame.rename({name: role}).select(role, pl.exclude(role))
 
 
-def _with_roles(frame: pl.DataFrame, roles: dict[str, str], place: str) -> pl.DataFrame:
+def _require_roles(frame: pl.DataFrame, roles: dict[str, str], place: str) -> None:
     for role, name in roles.items():
         if name not in frame.columns:
             found = "; shortlist init finds out which columns are what" if name == role else ""
@@ -145,20 +148,19 @@ def _with_roles(frame: pl.DataFrame, roles: dict[str, str], place: str) -> pl.Da
             )
     if len(set(roles.values())) < len(roles):
         raise DataError(f"{place}: one column cannot play two roles: {roles}")
-    return frame.rename({name: role for role, name in roles.items()})
 
 
 def _refuse(
-    frame: pl.DataFrame, bad: pl.Series, role: str, place: str, wanted: str, *, hint: str = ""
+    frame: pl.DataFrame, bad: pl.Series, name: str, place: str, wanted: str, *, hint: str = ""
 ) -> None:
     """Raise for the first row where `bad` is true, showing its value and how many more there are."""
     if not bad.any():
         return
     row = bad.arg_max() or 0
-    shown = frame[role][row]
+    shown = frame[name][row]
     more = int(bad.sum()) - 1
     raise DataError(
-        f"{place}: column {role!r}, row {row}: expected {wanted}, got {shown!r}"
+        f"{place}: column {name!r}, row {row}: expected {wanted}, got {shown!r}"
         + (f" (and {more} more such rows)" if more else ""),
         hint=hint,
     )
@@ -170,18 +172,29 @@ def _wrong_type(column: pl.Series, place: str, wanted: str, hint: str = "") -> D
 
 
 def _ids(column: pl.Series, place: str) -> pl.Series:
-    frame, role = column.to_frame(), column.name
+    frame, name = column.to_frame(), column.name
     if column.dtype.is_float():
-        _refuse(frame, ~column.is_finite().fill_null(False), role, place, "an id", hint=_DROP)
+        _refuse(frame, ~column.is_finite().fill_null(False), name, place, "an id", hint=_DROP)
     if not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
         raise _wrong_type(column, place, "a string or an integer", "convert the ids first")
     ids = column.cast(pl.String)
-    _refuse(frame, ids.is_null() | (ids == ""), role, place, "an id", hint=_DROP)
+    _refuse(frame, ids.is_null() | (ids == ""), name, place, "an id", hint=_DROP)
     return ids
 
 
-def _numbers(column: pl.Series, place: str, *, missing: bool = False) -> pl.Series:
-    frame, role = column.to_frame(), column.name
+def _ratings(column: pl.Series, place: str, *, missing: bool) -> pl.Series:
+    hint = ""
+    if column.null_count():
+        hint = f"leave these rows out (Polars: table.drop_nulls({column.name!r}); of a server's events:"
+        hint += (
+            " shortlist events export --rated), or read no ratings: shortlist init --rating none; shortlist"
+        )
+        hint += " data validate tells of all that is wrong"
+    return _numbers(column, place, missing=missing, hint=hint)
+
+
+def _numbers(column: pl.Series, place: str, *, missing: bool = False, hint: str = "") -> pl.Series:
+    frame, name = column.to_frame(), column.name
     if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Boolean, pl.Null)):
         raise _wrong_type(column, place, "a number")
     numbers = column.cast(pl.Float64, strict=False)
@@ -189,34 +202,32 @@ def _numbers(column: pl.Series, place: str, *, missing: bool = False) -> pl.Seri
     if missing:
         bad &= column.is_not_null()
     commas = column.dtype == pl.String and column.filter(bad).str.contains(r"^\s*\d+,\d+\s*$").any()
-    hint = "write decimal points, not commas" if commas else "drop or repair these rows"
-    if role == "rating" and bool(column.is_null().any()):
-        hint = "leave out rows without a rating; shortlist events export --rated does"
-    _refuse(frame, bad, role, place, "a finite number", hint=hint)
+    hint = "write decimal points, not commas" if commas else hint or "drop or repair these rows"
+    _refuse(frame, bad, name, place, "a finite number", hint=hint)
     return numbers
 
 
 def _timestamps(column: pl.Series, place: str, unit: str) -> pl.Series:
-    frame, role = column.to_frame(), column.name
+    frame, name = column.to_frame(), column.name
     if column.dtype == pl.String:
         column = parsed(column, unit)
         wanted = f"a time of the form {unit}" if "%" in unit else "a time (seconds since 1970, or ISO 8601)"
-        _refuse(frame, column.is_null(), role, place, wanted)
+        _refuse(frame, column.is_null(), name, place, wanted)
     if column.dtype.is_float():
         whole = column.is_finite() & ((column == column.floor()) | (unit in PER_SECOND))
         bad = ~whole.fill_null(False)
         _refuse(
-            frame, bad, role, place, "whole seconds since 1970", hint="round to seconds, drop missing times"
+            frame, bad, name, place, "whole seconds since 1970", hint="round to seconds, drop missing times"
         )
     elif not (column.dtype.is_integer() or column.dtype in (pl.Datetime, pl.Date, pl.Null)):
         raise _wrong_type(column, place, "a time")
-    _refuse(frame, column.is_null(), role, place, "a time", hint=_DROP)
+    _refuse(frame, column.is_null(), name, place, "a time", hint=_DROP)
     if column.dtype.is_numeric() and unit not in (*PER_SECOND, DAY):
         unit = unit_of_size(column)
     times = scaled(column, unit)
-    _refuse(frame, times.is_null(), role, place, "a day as YYYYMMDD")
+    _refuse(frame, times.is_null(), name, place, "a day as YYYYMMDD")
     far = times.abs() > FARTHEST_SECOND
-    _refuse(frame, far, role, place, "seconds since 1970", hint=_MIXED)
+    _refuse(frame, far, name, place, "seconds since 1970", hint=_MIXED)
     return times
 
 

@@ -169,7 +169,7 @@ def _some(examples: Examples, most: int) -> Examples:
 def _fitting(
     recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial, encoding: float
 ) -> list[Seconds]:
-    model, training = recipe.model, recipe.training
+    training = recipe.training
     n, held = split.train.height, split.validation.height
     grown = (n + held) / n
     fits = [("training", n + held, encoding * (grown if held else 1.0))]
@@ -191,8 +191,7 @@ def _fitting(
     )
     how = f"{training.epochs} times {held:,} rows, timed on some"
     out.append(Seconds("choosing: validation", first + training.epochs * again, how))
-    chooses = recipe.serving.rating_weight is None and model.retrieval is not None and model.heads
-    if chooses:
+    if recipe.serving.rating_weight is None and _chooses(recipe):
         fitted = _fitted(recipe, split, prepared, trial)
 
         def weights(rows: pl.DataFrame) -> Callable[[], Any]:
@@ -205,6 +204,11 @@ def _fitting(
             )
         )
     return out
+
+
+def _chooses(recipe: Recipe) -> bool:
+    """Whether there are two stages, to be weighed against each other."""
+    return recipe.model.retrieval is not None and bool(recipe.model.heads)
 
 
 def _judging(
@@ -223,12 +227,11 @@ def _fitted(recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial) -> 
 def _evaluation(recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial, tell: Tell) -> list[Seconds]:
     settings = recipe.evaluation
     weight = recipe.serving.rating_weight
+    if weight is None:  # `run` chooses none without two stages, or rows to judge them on
+        weight = max(recipe.serving.weights) if _chooses(recipe) and split.validation.height else 0.0
     fitted = _fitted(recipe, split, prepared, trial)
     making, recommender = _timed(
-        lambda: fitted.recommender(
-            rating_weight=max(recipe.serving.weights) if weight is None else weight,
-            num_retrieved=recipe.serving.retrieve,
-        )
+        lambda: fitted.recommender(rating_weight=weight, num_retrieved=recipe.serving.retrieve)
     )
 
     def judged(rows: pl.DataFrame) -> Callable[[], Any]:

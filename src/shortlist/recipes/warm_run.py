@@ -111,13 +111,14 @@ def warm_run(
         num_retrieved=before.num_retrieved,
         provenance=_provenance(before, recipe, fitted, data, bundle.inspect(start)["digest"]),
     )
-    if left_out:
-        fitted = replace(fitted, notes=(left_out, *fitted.notes))
+    fitted = replace(fitted, notes=(*left_out, *fitted.notes))
     comparison = None
     if held is not None:
         tell("comparing", 0, 1)
         comparison = compare(before, made, held, names=("before", "after"), k=recipe.evaluation.k)
-        unlearned = f"the latest {held.height:,} events were held out: this bundle has not learned from them"
+        latest = "event was" if held.height == 1 else f"{held.height:,} events were"
+        unlearned = f"the latest {latest} held out: this bundle has not learned from"
+        unlearned += " it" if held.height == 1 else " them"
         fitted = replace(fitted, notes=(*fitted.notes, f"{unlearned} (again without --hold-out, it does)"))
     return WarmRun(recipe, fitted, made, tuple(told), comparison)
 
@@ -139,7 +140,16 @@ def _held_out(data: Dataset, share: float) -> tuple[Dataset, pl.DataFrame]:
         raise DataError(
             "the latest events are to be held out, but the new events have no times", hint="leave --hold-out"
         )
-    split = temporal(data, test=share)
+    times = data.interactions["timestamp"]
+    try:
+        split = temporal(data, test=share)
+    except DataError as error:
+        span = f"all have the time {times[0]}" if times.n_unique() == 1 else f"only {times.n_unique()} times"
+        raise DataError(
+            f"of {times.len():,} new events the latest {share:.0%} cannot be held out: {span}, and events of"
+            " one second stay together",
+            hint="give events of a longer time or a smaller share, or leave --hold-out",
+        ) from error
     return replace(data, interactions=split.train), split.test
 
 
