@@ -34,11 +34,7 @@ def serve(
         str, typer.Option(metavar="STORE", help="Keep what users do: a file, or postgresql://...")
     ] = "",
     ignore: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TYPE",
-            help="Events of this type say nothing; repeatable. Left out: types that count 0 in the recipe.",
-        ),
+        list[str] | None, typer.Option(metavar="TYPE", help="Events that say nothing; repeatable.")
     ] = None,
     impressions: Annotated[bool, typer.Option("--impressions", help="Also keep what was shown.")] = False,
     against: Annotated[
@@ -69,8 +65,9 @@ def serve(
     It listens on this machine alone unless told otherwise. / is a page to look at what it recommends and why,
     open to everybody, though what it shows needs a key where there are keys. /docs lists what it answers,
     /metrics what it counts. SIGHUP, a bundle replaced on disk or POST /v1/admin/reload exchange the bundle
-    while it answers; one that fails verification is refused. SIGTERM lets requests finish. Notes go to
-    stderr, a JSON object a line.
+    while it answers; one that fails verification is refused. SIGTERM lets requests finish. Events of types
+    that count 0 in the recipe say nothing of who did them, or of those that --ignore names in their place.
+    Notes go to stderr, a JSON object a line.
     """
     from shortlist.server.memory import unwatched
 

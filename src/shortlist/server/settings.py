@@ -22,10 +22,10 @@ class Settings:
     """How a server serves.
 
     sides: bundles, of which every user has one; salt: another one splits users anew. events: path or address
-    of the store, "" for none; impressions: also keep what was shown; ignored: types of events that say nothing,
-    empty for those that count 0 in a bundle's recipe. keys: file of hashed keys; open: take requests from
-    elsewhere without keys. hosts: names a request may be addressed to, empty for any; origins:
-    pages that may ask (CORS). body_bytes, seconds, concurrency: of a request, how long it may wait, how many
+    of the store, "" for none; impressions: also keep what was shown; ignored: types of events that say
+    nothing, none for those that count 0 in a bundle's recipe. keys: file of hashed keys; open: take requests
+    from elsewhere without keys. hosts: names a request may be addressed to, empty for any; origins: pages
+    that may ask (CORS). body_bytes, seconds, concurrency: of a request, how long it may wait, how many
     there may be at one time. batch: queries answered at once. watch: seconds between looks at the bundles on
     disk, 0 for none. explorer: the page at `/`. log: "all", "problems" or "none"; log_ids: also paths, which
     hold ids. drain: seconds between telling that it stops and stopping; grace: seconds that requests then

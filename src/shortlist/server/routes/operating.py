@@ -12,7 +12,7 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from shortlist.bundle import folder_of
-from shortlist.errors import ShortlistError
+from shortlist.errors import BundleError, ShortlistError
 from shortlist.server.about import plain
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.problems import Trouble
@@ -72,7 +72,7 @@ async def bundles(call: Call) -> Reply:
 async def reload(call: Call) -> Reply:
     """Verify what is on disk and take it into use; 409 where it is no good, and what was in use stays."""
     side = _which(call)
-    with _refusing(call):
+    with _refusing(call, ShortlistError):
         await call.service.reload(side)
     return await _done(call, side, "reloaded")
 
@@ -80,7 +80,7 @@ async def reload(call: Call) -> Reply:
 async def rollback(call: Call) -> Reply:
     """Return to what answered before; 409 where there is nothing else."""
     side = _which(call)
-    with _refusing(call):
+    with _refusing(call, BundleError):
         await call.service.exchanger.roll_back(side)
     return await _done(call, side, "rolled back")
 
@@ -94,11 +94,11 @@ async def _done(call: Call, side: str, what: str) -> Reply:
 
 
 @contextmanager
-def _refusing(call: Call) -> Iterator[None]:
+def _refusing(call: Call, kind: type[ShortlistError]) -> Iterator[None]:
     """A bundle that cannot be taken into use as a conflict; where bundles lie is for the log."""
     try:
         yield
-    except ShortlistError as error:
+    except kind as error:
         sides = call.service.variants.all
         said, hint = (without_places(text, [one.side for one in sides]) for text in (str(error), error.hint))
         raise Trouble(409, said, hint=hint) from error
