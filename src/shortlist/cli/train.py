@@ -82,9 +82,8 @@ def train(
     With --from BUNDLE the run goes on from that bundle: the argument is a table of new events (--items and
     --users: of new ones), columns are named as in the bundle's recipe or as `shortlist events export` names
     them, events it knows are left out. Ids get rows of their own; 4 passes over the new events, and four old
-    ones for each, unless --epochs and --replay say otherwise. The folder holds news.txt, the
-    bundle and, with --hold-out, a comparison with the old one on the latest events, which it never learned;
-    run again without to learn them. --set: keys of [data].
+    ones for each, unless --epochs and --replay say otherwise. The folder holds the bundle
+    and, with --hold-out, a comparison on the latest events, not learned. --set: keys of [data].
     """
     if start is not None:
         refuse_with_start(interactions=interactions, rating=rating, timestamp=timestamp, show=show)
