@@ -278,8 +278,8 @@ def test_what_was_said_goes_before_what_is_guessed() -> None:
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("date", "soon", "'timestamp', row 7: expected a time.* got 'soon'"),
-        ("stars", "five", "'rating', row 7: expected a finite number, got 'five'"),
+        ("date", "soon", "'date', row 7: expected a time.* got 'soon'"),
+        ("stars", "five", "'stars', row 7: expected a finite number, got 'five'"),
     ],
 )
 def test_a_wrong_value_does_not_hide_a_role(column: str, value: str, words: str) -> None:
