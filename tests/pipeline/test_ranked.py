@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shortlist.features.kept import Kept
 from shortlist.features.log import Log
 from shortlist.features.schema import Schema
 from shortlist.pipeline.encoded import keys_of, weight_of
@@ -123,7 +124,7 @@ def test_many_at_once_and_columns_taken_away_are_always_made() -> None:
 
 def test_what_is_kept_is_bounded_texts_of_questions_among_it() -> None:
     columns = {"user_id": np.array(["ann"], object), "mood": np.array(["x" * 10_000], object)}
-    ranked, making = Ranked(25_000), Making()
+    ranked, making = Ranked(Kept(25_000)), Making()
     kept = Asked({"user_id": columns["user_id"]}, np.zeros(1, np.int64), np.zeros(1, np.int64))
     long = [Asked(columns, np.zeros(1, np.int64), np.array([time])) for time in range(4)]
 
@@ -134,8 +135,8 @@ def test_what_is_kept_is_bounded_texts_of_questions_among_it() -> None:
     for asked in (kept, kept, *long, long[-1], kept):
         ranked.of(asked, None, 2, nothing)
     assert len(making.rows) == 6, "the long ones, of which two have room, pushed out the first"
-    assert len(Ranked(0)._kept) == 0 and making.rows == [1] * 6
-    forgets = Ranked(0)
+    assert len(Ranked(Kept(0)).kept) == 0 and making.rows == [1] * 6
+    forgets = Ranked(Kept(0))
     for _ in range(2):
         forgets.of(kept, None, 2, nothing)
     assert len(making.rows) == 8

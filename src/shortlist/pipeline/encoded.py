@@ -30,11 +30,7 @@ Both = tuple[Floats, Floats | None]
 class Encoded:
     """Questions that were encoded, by scorer ("retriever", "ranker")."""
 
-    most: int = MOST
-    _kept: Kept[Both] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_kept", Kept(self.most))
+    kept: Kept[Both] = field(default_factory=lambda: Kept(MOST), repr=False)
 
     def of(self, recommender: Recommender, name: str, asked: Asked) -> Both:
         """What `Scorer.encode_query` says of questions."""
@@ -42,7 +38,7 @@ class Encoded:
         if recommender.events is None or asked.unknown or not len(asked):
             return scorer.encode_query(asked_columns(recommender, asked))
         keys = [(name, key) for key in keys_of(asked)]
-        found = [self._kept.get(key) for key in keys]
+        found = [self.kept.get(key) for key in keys]
         new = np.array([row for row, known in enumerate(found) if known is None], np.int64)
         if len(new):
             part = asked if len(new) == len(asked) else asked[new]
@@ -60,7 +56,7 @@ class Encoded:
         for place, key in enumerate(keys):
             both = first[place].copy(), None if second is None else second[place].copy()
             size = both[0].size + (0 if both[1] is None else both[1].size)
-            self._kept.put(key, both, size + weight_of(key[1]))
+            self.kept.put(key, both, size + weight_of(key[1]))
 
 
 def keys_of(asked: Asked) -> list[Any]:

@@ -33,11 +33,7 @@ Make = Callable[["Asked", Seen | None], Candidates]
 class Ranked:
     """Candidates with predictions, by question, in the order of retrieval."""
 
-    most: int = MOST
-    _kept: Kept[Candidates] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_kept", Kept(self.most))
+    kept: Kept[Candidates] = field(default_factory=lambda: Kept(MOST), repr=False)
 
     def of(self, asked: Asked, hidden: Seen | None, fetch: int, make: Make) -> Candidates:
         """What `make` says of questions; it is asked for those that are not kept. fetch: how many candidates
@@ -45,7 +41,7 @@ class Ranked:
         if asked.unknown or not 0 < len(asked) <= AT_ONCE:
             return make(asked, hidden)
         keys = _keys(asked, hidden, fetch)
-        found = {key: self._kept.get(key) for key in keys}
+        found = {key: self.kept.get(key) for key in keys}
         new: dict[Any, int] = {}
         for row, key in enumerate(keys):
             if found[key] is None:
@@ -57,7 +53,7 @@ class Ranked:
             made = make(asked[rows], None if hidden is None else hidden.rows(rows))
         for place, key in enumerate(new):
             found[key] = own = _row(made, place)
-            self._kept.put(key, own, _weight(own) + weight_of(key[0]) + len(key[-1]) // 4)
+            self.kept.put(key, own, _weight(own) + weight_of(key[0]) + len(key[-1]) // 4)
         return made if len(new) == len(keys) else _joined([found[key] for key in keys])
 
 

@@ -15,6 +15,7 @@ from shortlist._typing import Bools, Columns, Floats, Index, Longs, Scorer
 from shortlist.data.coded import Column
 from shortlist.errors import BundleError, RequestError
 from shortlist.features.history import DERIVED, LISTS, Events
+from shortlist.features.kept import Kept
 from shortlist.features.log import Log, Standing
 from shortlist.features.requests import Request
 from shortlist.features.schema import Schema
@@ -314,7 +315,7 @@ class Recommender:
         then depend on who is asked about together, and on nothing that was asked before."""
         made = copy(self)
         made.__dict__.pop("figures", None)
-        made.__dict__.update(encoded=Encoded(0), ranked=Ranked(0))
+        made.__dict__.update(encoded=Encoded(Kept(0)), ranked=Ranked(Kept(0)))
         return made
 
     @cached_property

@@ -10,7 +10,6 @@ import resource
 import signal
 import socket
 from types import FrameType
-from typing import Any
 
 import uvicorn
 
@@ -126,14 +125,10 @@ def _answer(settings: Settings, board: Board, listening: socket.socket, parent: 
     _settle()
     open_door(listening)
     limits = Limits(connections=min(Limits.connections, open_files() - _OTHER_FILES))
-
-    def connection(config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> Connection:
-        return Connection(server.shared)
-
     config = uvicorn.Config(
         make_app(service),
         loop="auto",
-        http=connection,  # type: ignore[arg-type]  # a class is called just so
+        http=Connection,  # made by doors alone
         ws="none",
         lifespan="on",
         access_log=False,
