@@ -90,9 +90,9 @@ def test_the_page_shows_what_was_measured() -> None:
 
 
 @pytest.mark.slow
-def test_a_warm_start_is_cheaper_and_better_than_yesterdays_model() -> None:
+def test_a_warm_start_is_no_worse_than_from_scratch_and_better_than_yesterdays_model() -> None:
+    """What it costs is measured by hand, on a quiet machine, and held by the page's test."""
     ids = next(row for row in warm_start.reproduce_warm_start(seeds=1) if row["recipe"] == "ml100k-ids")
-    assert ids["cheaper"] > 2
     assert all(found["warm - scratch"]["verdict"] != "loses" for found in ids["figures"])
     hits = next(found for found in ids["figures"] if found["figure"] == "hit_rate@100")
     assert hits["warm"] > hits["state alone"]

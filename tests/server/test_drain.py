@@ -37,6 +37,8 @@ class Server:
         self.changed = threading.Condition()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
+
+    def ready(self) -> None:
         self.url = json.loads(self.said('"ready"'))["url"]
         self.port = int(self.url.rsplit(":", 1)[1])
 
@@ -70,6 +72,7 @@ class Server:
 def server(*args: str | Path) -> Iterator[Server]:
     made = Server(*args)
     try:
+        made.ready()
         yield made
     finally:
         if made.process.poll() is None:

@@ -356,10 +356,10 @@ def test_slow_heads_and_idle_clients_are_left(connect: Any) -> None:
             got = dripping.recv(1 << 16)
         except TimeoutError:
             continue
-    assert statuses(got) == [408] and 0.25 < time.monotonic() - began < 1
+    assert statuses(got) == [408] and 0.25 < time.monotonic() - began < 5
     blank.sendall(b"\r\n")
     assert everything(idle) == everything(blank) == b""
-    assert 0.4 < time.monotonic() - began < 1.5
+    assert 0.4 < time.monotonic() - began < 5
 
 
 def test_a_client_that_does_not_read_is_left(server: Any, connect: Any) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from shortlist.server.events.event import Event
-from shortlist.server.events.schema import APPLICATION, STEPS, VERSION
+from shortlist.server.events.schema import APPLICATION, STEPS, VERSION, prepare
 from shortlist.server.events.sqlite import SqliteStore
 from shortlist.server.events.store import Outcome
 from shortlist.server.events.trouble import StoreCorrupted, StoreError, StoreFull, StoreVersion
@@ -128,6 +130,56 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: py
     monkeypatch.undo()
     store = SqliteStore(path)
     assert store.count() == 400
+    store.close()
+
+
+class Interrupted:
+    """A connection before one of whose statements another process does what it can to make the same store."""
+
+    def __init__(self, path: Path, at: int) -> None:
+        self.connection = sqlite3.connect(path, isolation_level=None)
+        self.other = sqlite3.connect(path, isolation_level=None, timeout=0)
+        self.left = at
+
+    def execute(self, statement: str) -> sqlite3.Cursor:
+        if not self.left:
+            with suppress(sqlite3.OperationalError):  # locked, for the moment
+                prepare(self.other, Path("other"))
+        self.left -= 1
+        return self.connection.execute(statement)
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.connection.in_transaction
+
+    def close(self) -> None:
+        self.connection.close()
+        self.other.close()
+
+
+@pytest.mark.parametrize("at", range(18))
+def test_two_processes_make_a_store_together(path: Path, at: int) -> None:
+    one = Interrupted(path, at)
+    prepare(one, path)  # type: ignore[arg-type]
+    assert one.left < 0
+    one.close()
+    store = SqliteStore(path)
+    assert store.append([event(1)]) == Outcome(1)
+    assert (store.epoch(), store.stats().version) == (0, VERSION)
+    store.close()
+
+
+def test_a_store_that_another_process_is_making_is_waited_for(path: Path) -> None:
+    """A change of journal_mode beside a writer is "locked" at once, whatever the time to wait."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    prepare(other, path)
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.05, other.execute, ["COMMIT"])
+    done.start()
+    store = SqliteStore(path)
+    done.join()
+    other.close()
+    assert store.append([event(1)]) == Outcome(1)
     store.close()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from shortlist.server.events.trouble import StoreCorrupted, StoreVersion
@@ -50,15 +52,23 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
 
     Raises StoreCorrupted for a file that is something else, StoreVersion for one of a later version.
     """
-    if _version(connection, path) == VERSION:
+    with _transaction(connection, "DEFERRED"):  # one view of the file: others may be preparing it
+        current = _version(connection, path) == VERSION
+    if current:
         return
-    connection.execute("BEGIN IMMEDIATE")  # another process may be doing the same
-    try:
+    with _transaction(connection, "IMMEDIATE"):
         for step in STEPS[_version(connection, path) :]:
             for statement in step:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -67,7 +77,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """The steps a file has taken."""
+    """The steps a file has taken; within a transaction, since it asks more than once."""
     (owner,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

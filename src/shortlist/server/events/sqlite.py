@@ -175,7 +175,7 @@ class SqliteStore:
     def _prepare(self) -> None:
         connection, fresh = self._writer, not self.path.stat().st_size
         prepare(connection, self.path)
-        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        if self._patiently("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise StoreError(
                 f"{self.path}: its file system cannot share memory between processes",
                 hint="put the store on a local disk",
@@ -213,7 +213,7 @@ class SqliteStore:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._write_lock, self._speaking():
-            self._begin()
+            self._patiently("BEGIN IMMEDIATE")
             try:
                 yield self._writer
                 self._writer.execute("COMMIT")
@@ -222,15 +222,16 @@ class SqliteStore:
                     self._writer.execute("ROLLBACK")
                 raise
 
-    def _begin(self) -> None:
-        """SQLite's own waiting sleeps up to 100 ms at a time, which other processes' commits need not."""
+    def _patiently(self, statement: str) -> sqlite3.Cursor:
+        """Ask the writer until no other process is in the way: SQLite's own waiting sleeps up to 100 ms at
+        a time, which other processes' commits need not, and a change of journal_mode does not wait at all.
+        """
         until = monotonic() + self._wait
         self._writer.execute("PRAGMA busy_timeout = 0")
         try:
             while True:
                 try:
-                    self._writer.execute("BEGIN IMMEDIATE")
-                    return
+                    return self._writer.execute(statement)
                 except sqlite3.OperationalError as error:
                     if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > until:
                         raise
