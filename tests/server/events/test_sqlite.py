@@ -83,11 +83,13 @@ def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_what_is_no_database_is_left_alone(path: Path) -> None:
-    path.write_text("user_id,item_id\n" * 500)
+@pytest.mark.parametrize("size", [1, 2, 99, 100, 511, 512, 5000])
+def test_what_is_no_database_is_left_alone(path: Path, size: int) -> None:
+    text = ("user_id,item_id\n" * 500)[:size]
+    path.write_text(text)
     with pytest.raises(StoreCorrupted, match="no store of events"):
         SqliteStore(path)
-    assert path.read_text() == "user_id,item_id\n" * 500
+    assert path.read_text() == text
 
 
 def test_a_store_of_a_later_version_is_refused(path: Path) -> None:
@@ -262,6 +264,108 @@ def test_nothing_of_a_forgotten_user_stays_in_the_files(path: Path) -> None:
     assert store.count() == 50
     store.close()
     assert secret not in path.read_bytes()
+
+
+FOLDS = """
+import fcntl, os, sys, time
+handle = os.open(sys.argv[1], os.O_RDWR)
+fcntl.lockf(handle, fcntl.LOCK_EX, 1, 121)  # as who folds the log into the file
+print("folding", flush=True)
+time.sleep(0.15)
+"""
+
+
+def test_a_log_that_another_process_folds_is_emptied_all_the_same(path: Path) -> None:
+    """SQLite does not wait for that process: "busy" is its answer, at once."""
+    store, secret = SqliteStore(path), b"Ludwig van Beethoven"
+    store.append([event(1, secret.decode())])
+    command = [sys.executable, "-S", "-E", "-c", FOLDS, f"{path}-shm"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"folding\n"
+        store.forget(secret.decode())
+    assert secret not in Path(f"{path}-wal").read_bytes()
+    store.close()
+    assert secret not in path.read_bytes()
+
+
+def test_a_log_that_cannot_be_emptied_is_told(path: Path) -> None:
+    store, other = SqliteStore(path, wait=0.05), sqlite3.connect(path, isolation_level=None)
+    store.append([event(1)])
+    other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM events").fetchone()
+    with pytest.raises(StoreError, match="another process keeps the log"):
+        store.forget("ann")
+    other.close()
+    assert store.forget("ann").events == 0
+    assert not Path(f"{path}-wal").stat().st_size
+    store.close()
+
+
+ANOTHER = """
+import sys
+from shortlist.server.events.event import Event
+from shortlist.server.events.sqlite import SqliteStore
+store = SqliteStore(sys.argv[1])
+for n in sys.argv[2:]:
+    store.append([Event(event_id=n, user_id="u", item_id="i", timestamp=1)])
+print(store.count())
+store.close()
+"""
+
+
+@pytest.mark.slow
+def test_a_store_opened_twice_keeps_what_it_holds_of_the_file(path: Path) -> None:
+    """A process that closes a file lets go of all it has locked there; others then take the log away."""
+
+    def another(*ids: str) -> int:
+        command = [sys.executable, "-c", ANOTHER, str(path), *ids]
+        return int(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60).stdout)
+
+    store = SqliteStore(path)
+    twice = SqliteStore(path)
+    assert another("a") == 1
+    assert store.append([event(1)]) == Outcome(1)
+    assert another() == 2
+    store.close()
+    twice.close()
+
+
+CLOSES = """
+import sys, threading, time
+from shortlist.server.events.event import Event
+from shortlist.server.events.sqlite import SqliteStore
+from shortlist.server.events.trouble import StoreError
+events = [Event(event_id=str(n), user_id="u", item_id="i", timestamp=1) for n in range(5_000)]
+
+def read(store, began):
+    try:
+        while True:
+            began.set()
+            store.since(0)
+    except StoreError:
+        pass
+
+for number in range(4):
+    store, began = SqliteStore(f"{sys.argv[1]}{number}"), threading.Event()
+    store.append(events)
+    readers = [threading.Thread(target=read, args=(store, began)) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    began.wait()
+    time.sleep(0.02)
+    store.close()
+    for reader in readers:
+        reader.join()
+print("closed")
+"""
+
+
+@pytest.mark.slow
+def test_a_close_waits_for_threads_that_read(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSES, str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")
 
 
 FORKS = """

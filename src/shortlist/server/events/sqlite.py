@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NamedTuple
 
 from shortlist.server.events.event import Event
 from shortlist.server.events.rows import EVENT, IMPRESSION, event_of, event_row, impression_of, impression_row
@@ -43,6 +43,13 @@ _SHOW = (
 )
 
 
+class _Own(NamedTuple):
+    """A connection, and a lock held while it reads."""
+
+    connection: sqlite3.Connection
+    reading: threading.Lock
+
+
 class SqliteStore:
     """A `Store` in a file; the file, and `-wal` and `-shm` beside it while it is open, are the whole store.
 
@@ -55,18 +62,18 @@ class SqliteStore:
     def __init__(self, path: str | Path, *, wait: float = WAIT, create: bool = True) -> None:
         self.path, self._wait, self._process = Path(path), wait, os.getpid()
         self._write_lock, self._watch_lock = threading.Lock(), threading.Lock()
-        self._local, self._opened = threading.local(), list[sqlite3.Connection]()
+        self._local, self._opened = threading.local(), list[_Own]()
         self._closed = False
         if not self.path.exists() and not create:
             raise StoreError(
                 f"no such store of events: {self.path}", hint="the server makes it when it starts"
             )
-        _require_header(self.path)
+        _require_more_than_a_byte(self.path)
         with self._speaking():
             try:
-                self._writer = self._connect()
+                self._writer = self._connect().connection
                 self._prepare()
-                self._watch = self._connect(reads=True)
+                self._watch = self._connect(reads=True).connection
             except BaseException:
                 self._disconnect()
                 raise
@@ -154,23 +161,25 @@ class SqliteStore:
         self._require_sound("integrity_check")
 
     def close(self) -> None:
-        """Let go of the file; the last process to do so folds the log into it."""
-        if self._closed:
-            return
-        with self._write_lock, self._watch_lock, self._speaking():
-            self._closed = True
-            self._disconnect()
+        """Let go of the file, once what is being written and read is; the last process to do so folds the log
+        into it."""
+        with self._write_lock, self._watch_lock:
+            if self._closed:
+                return
+            with self._speaking():
+                self._closed = True
+                self._disconnect()
 
     # Connections
 
-    def _connect(self, *, reads: bool = False) -> sqlite3.Connection:
+    def _connect(self, *, reads: bool = False) -> _Own:
         connection = sqlite3.connect(
             self.path, timeout=self._wait, isolation_level=None, check_same_thread=False, cached_statements=64
         )
-        self._opened.append(connection)
+        self._opened.append(own := _Own(connection, threading.Lock()))
         if reads:
             connection.execute("PRAGMA query_only = ON")
-        return connection
+        return own
 
     def _prepare(self) -> None:
         connection, fresh = self._writer, not self.path.stat().st_size
@@ -194,17 +203,25 @@ class SqliteStore:
 
     def _disconnect(self) -> None:
         while self._opened:
-            self._opened.pop().close()
+            connection, reading = self._opened.pop()
+            with reading:  # the interpreter does not survive the close of a connection that is in use
+                connection.close()
 
-    def _reader(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+    def _own(self) -> _Own:
+        """This thread's connection."""
+        found: _Own | None = getattr(self._local, "own", None)
         if found is None:
-            found = self._local.connection = self._connect(reads=True)
+            with self._watch_lock, self._speaking():  # not between a close and its end
+                found = self._local.own = self._connect(reads=True)
         return found
 
     def _rows(self, query: str, values: tuple[Any, ...] = (), *, writer: bool = False) -> list[Any]:
         with self._speaking():
-            return (self._writer if writer else self._reader()).execute(query, values).fetchall()
+            if writer:
+                return self._writer.execute(query, values).fetchall()
+            connection, reading = self._own()
+            with reading:
+                return connection.execute(query, values).fetchall()
 
     def _events(self, rest: str, *values: Any) -> list[Stored]:
         rows = self._rows(f"SELECT sequence, {', '.join(EVENT)} FROM events {rest}", values)
@@ -240,9 +257,17 @@ class SqliteStore:
             self._writer.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000)}")
 
     def _empty_log(self) -> None:
-        """Fold the log into the file, so that it no longer holds what was deleted."""
+        """Fold the log into the file, so that it no longer holds what was deleted. SQLite waits for others
+        that read or write, but not for one that folds."""
+        until = monotonic() + self._wait
         with self._write_lock, self._speaking():
-            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            while self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if monotonic() > until:
+                    raise StoreError(
+                        f"{self.path}: deleted, but another process keeps the log from being emptied of it",
+                        hint="is an export or a backup stuck? then forget this user again",
+                    )
+                sleep(0.0005)
 
     @contextmanager
     def _speaking(self) -> Iterator[None]:
@@ -308,13 +333,10 @@ def _insert(connection: sqlite3.Connection, batch: Batch) -> Outcome:
     return Outcome(accepted, repeated, tuple(rejected))
 
 
-def _require_header(path: Path) -> None:
-    """SQLite would take a few bytes of something else for an empty file."""
-    if not path.is_file():
-        return
-    with open(path, "rb") as file:
-        begins = file.read(16)
-    if begins and begins != b"SQLite format 3\0":
+def _require_more_than_a_byte(path: Path) -> None:
+    """SQLite would take one byte of something else for an empty file, and it alone is to open the file: where
+    a process closes a file, the system takes from it all locks it has on that, whoever else in it reads."""
+    if path.is_file() and path.stat().st_size == 1:
         raise StoreCorrupted(f"{path} is damaged, or is no store of events", hint=_RESCUE)
 
 
