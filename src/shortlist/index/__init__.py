@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
-from shortlist._typing import Floats, Index
+from shortlist._typing import Floats, Index, Longs
 from shortlist.errors import BundleCorrupted
 from shortlist.index.exact import ExactIndex
 from shortlist.state.storage import load_array, load_json
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    """What index.json says: the kind of index, and how an approximate one is searched."""
+
+    kind: Literal["exact", "ann"]
+    tuned: dict[str, Any] = {}
 
 
 def load(folder: Path, item_vectors: Floats) -> Index:
@@ -19,21 +27,43 @@ def load(folder: Path, item_vectors: Floats) -> Index:
     Raises BundleCorrupted where the two do not fit, OSError where a file is missing, and MissingExtra where
     an approximate index needs a package that is not installed.
     """
-    plain = load_json(folder / "index.json")
-    removed = load_array(folder / "removed.npy")
+    kind = load_json(folder / "index.json", _Kind)
+    removed = _positions(folder / "removed.npy", len(item_vectors))
     exact = ExactIndex.of(item_vectors).without(removed)
-    if plain.get("kind") == "exact":
+    if kind.kind == "exact":
         return exact
-    if plain.get("kind") != "ann":
-        raise BundleCorrupted(f"{folder / 'index.json'} names the kind {plain.get('kind')!r}")
     from shortlist.index.ann import AnnIndex, Tuned
     from shortlist.index.mapped import load_lists
 
+    path = folder / "index.json"
+    try:
+        tuned = msgspec.convert(kind.tuned, Tuned)
+    except msgspec.ValidationError as error:
+        raise BundleCorrupted(f"{path} holds no settings of an approximate index: {error}") from error
+    if not tuned.probes or not all(0 < share <= 1 and count > 0 for share, count in tuned.probes):
+        raise BundleCorrupted(f"{path} holds probes {tuned.probes}, expected shares and numbers of lists")
     lists = load_lists(folder)
-    sample, weights, fresh = (
-        load_array(folder / f"{name}.npy") for name in ("sample", "stands_for", "fresh")
-    )
+    sample, fresh = (_positions(folder / f"{name}.npy", len(item_vectors)) for name in ("sample", "fresh"))
+    weights = load_array(folder / "stands_for.npy")
+    if weights.shape != sample.shape or weights.dtype.kind != "f":
+        raise BundleCorrupted(
+            f"{folder / 'stands_for.npy'} holds {weights.dtype} {weights.shape}, expected a number for each"
+            f" of {len(sample)} positions"
+        )
     covered = np.arange(len(lists), len(item_vectors))
     if len(lists) > len(item_vectors) or not np.isin(covered, fresh).all():
         raise BundleCorrupted(f"{folder}: an index of {len(lists)} items, and {len(item_vectors)} vectors")
-    return AnnIndex(exact, lists, msgspec.convert(plain["tuned"], Tuned), sample, weights, fresh)
+    if lists.centres.shape[1] != item_vectors.shape[1]:
+        raise BundleCorrupted(f"{folder}: centres {lists.centres.shape} and vectors {item_vectors.shape}")
+    return AnnIndex(exact, lists, tuned, sample, weights, fresh)
+
+
+def _positions(path: Path, num_items: int) -> Longs:
+    """Positions of items, ascending."""
+    found = load_array(path)
+    if found.dtype != np.int64 or found.ndim != 1:
+        raise BundleCorrupted(f"{path} holds {found.dtype} in {found.ndim} dimensions, expected int64 in one")
+    if len(found) and not 0 <= found.min() <= found.max() < num_items:
+        at = found.max() if found.max() >= num_items else found.min()
+        raise BundleCorrupted(f"{path} names item {at} of {num_items}")
+    return found

@@ -52,20 +52,28 @@ def load_lists(folder: Path) -> Lists:
 
     Raises BundleCorrupted where files do not hold lists that belong together, OSError where one is missing.
     """
-    list_of = np.asarray(np.load(folder / LIST_OF, mmap_mode="r", allow_pickle=False))
+    list_of = load_array(folder / LIST_OF)
+    if list_of.ndim != 1 or list_of.dtype.kind not in "iu":
+        raise BundleCorrupted(
+            f"{folder / LIST_OF} holds {list_of.dtype} in {list_of.ndim} dimensions, expected numbers of lists"
+        )
     if (folder / BEFORE).is_file():
         return _load_before(folder / BEFORE, list_of)
     package, path = faiss(), folder / CODES
     centres, levels = load_array(folder / CENTRES), load_array(folder / STEPS)
     if centres.ndim != 2 or levels.shape != (centres.shape[1], LEVELS) or not len(centres):
         raise BundleCorrupted(f"{folder}: centres {centres.shape} and levels {levels.shape} are of no index")
-    file = np.memmap(path, np.uint8, "r")
+    if centres.dtype != np.float32 or levels.dtype != np.float32:
+        raise BundleCorrupted(f"{folder}: {CENTRES} and {STEPS} hold other numbers than float32")
+    if len(list_of) and not 0 <= list_of.min() <= list_of.max() < len(centres):
+        raise BundleCorrupted(f"{folder / LIST_OF} names a list that is none of {len(centres)}")
+    file = _bytes(path)
     sizes = np.bincount(list_of, minlength=len(centres)).astype(np.int64)
     flat = package.IndexFlatIP(centres.shape[1])
     flat.add(np.ascontiguousarray(centres, np.float32))
     inner = fast_lists(package, flat, len(centres))
     expected = int(_filled(sizes).sum()) * (inner.code_size + _ID)
-    if len(sizes) != len(centres) or len(file) != expected:
+    if len(file) != expected:
         raise BundleCorrupted(
             f"{path} has {len(file):,} bytes, but {len(list_of):,} vectors in"
             f" {len(centres):,} lists take {expected:,}"
@@ -75,6 +83,13 @@ def load_lists(folder: Path) -> Lists:
     held = _mapped(package, path, sizes, inner.code_size)
     inner.replace_invlists(held, False)
     return Lists(inner, centres, list_of, file, held)
+
+
+def _bytes(path: Path) -> Array:
+    """What a file holds, mapped. BundleCorrupted for an empty one, which cannot be."""
+    if not path.stat().st_size:
+        raise BundleCorrupted(f"{path} is empty")
+    return np.memmap(path, np.uint8, "r")
 
 
 def _mapped(package: Any, path: Path, sizes: Longs, each: int) -> Any:
@@ -109,7 +124,7 @@ def _save_before(lists: Lists, path: Path) -> None:
 def _load_before(path: Path, list_of: Array) -> Lists:
     """Lists of one byte a number (faiss `IVF,SQ8`)."""
     package = faiss()
-    file = np.memmap(path, np.uint8, "r")
+    file = _bytes(path)
     try:
         inner = package.read_index(str(path), package.IO_FLAG_MMAP | package.IO_FLAG_READ_ONLY)
         package.downcast_InvertedLists(inner.invlists).prefetch_nthread = 0  # else 32 threads a search

@@ -171,7 +171,7 @@ def _require_inside(at: Longs, size: int) -> None:
 def pairs(relation: Relation, rows: slice) -> tuple[Longs, Ints]:
     """The (row, item) pairs of these rows of a relation, rows counted from the first of them."""
     bounds = relation.indptr[rows.start : rows.stop + 1]
-    row = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    row = np.repeat(np.arange(len(bounds) - 1), bounds[1:] - bounds[:-1])
     return row, relation.indices[bounds[0] : bounds[-1]]
 
 

@@ -105,7 +105,8 @@ def _settled(
     mask: Bools | None,
     slack: Floats | float | None,
 ) -> tuple[Ints, Floats]:
-    slack = slack_of(positions, found) if slack is None else np.broadcast_to(np.float32(slack), len(found))
+    if not isinstance(slack, np.ndarray):
+        slack = slack_of(positions, found) if slack is None else np.full(len(found), slack, np.float32)
     near = found[:, 1:] >= found[:, :-1] - slack[:, None]
     row, column = np.divmod(np.flatnonzero(near), max(1, near.shape[1]))
     there = positions[row, column + 1] >= 0

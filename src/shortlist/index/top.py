@@ -66,9 +66,10 @@ def _reaching(scores: Floats, edge: Floats) -> tuple[Longs, Longs]:
     some = np.flatnonzero(eights != 0)
     place = np.flatnonzero(eights[some].view(np.bool_))
     at = (some[place >> 3] << 3) + (place & 7)
-    firsts = np.arange(num_rows) * padded
-    counts = np.diff(np.searchsorted(at, firsts), append=len(at))
-    return counts, at - np.repeat(firsts, counts)
+    firsts = np.arange(num_rows + 1) * padded
+    bounds = np.searchsorted(at, firsts)
+    counts = bounds[1:] - bounds[:-1]
+    return counts, at - np.repeat(firsts[:-1], counts)
 
 
 def _maxima(scores: Floats, groups: int) -> Floats:

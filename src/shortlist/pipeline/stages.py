@@ -16,6 +16,7 @@ from shortlist.errors import RequestError, did_you_mean
 from shortlist.index.top import flat_places
 from shortlist.state.catalogue import Items
 
+_LEAST = np.finfo(np.float32).min
 _PAIRS = 1 << 13  # pairs ranked at once: what is held of them stays in a core's caches
 
 
@@ -78,7 +79,7 @@ def retrieve(
     """
     positions, scores, log_z = index.search(queries, k, allow=allow, exclude=exclude, bonus=bonus, log_z=True)
     assert log_z is not None
-    log_p = scores - np.maximum(log_z, np.finfo(np.float32).min)[:, None]  # which is -inf of no item at all
+    log_p = scores - np.maximum(log_z, _LEAST)[:, None]  # which is -inf of no item at all
     return Candidates(positions, log_p, np.zeros(len(queries), np.bool_))
 
 
@@ -252,7 +253,7 @@ def _best(scores: Doubles, places: Ints, k: int) -> Longs:
     edge = np.partition(scores, count - k, axis=1)[:, count - k, None]
     at = np.flatnonzero(scores >= edge)
     bounds = np.searchsorted(at, np.arange(num_rows + 1) * count)
-    counts = np.diff(bounds)
+    counts = bounds[1:] - bounds[:-1]
     if counts.min() < k:  # NaN was taken for the best; it is the last
         return np.lexsort((places, -scores), axis=1)[:, :k]
     kept = np.full((num_rows, int(counts.max())), -1)
@@ -261,5 +262,6 @@ def _best(scores: Doubles, places: Ints, k: int) -> Longs:
     near = np.where(none, np.iinfo(np.int32).max, places.reshape(-1)[kept])
     high = np.where(none, -np.inf, scores.reshape(-1)[kept])
     order = np.lexsort((near, -high), axis=1)[:, :k]
-    best: Longs = np.take_along_axis(kept, order, 1) - np.arange(num_rows)[:, None] * count
+    rows = np.arange(num_rows)[:, None]
+    best: Longs = kept[rows, order] - rows * count
     return best

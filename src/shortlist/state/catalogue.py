@@ -14,7 +14,7 @@ from shortlist._typing import MISSING_INT, Array, Bools, Columns, Doubles, Ints,
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError, RequestError, did_you_mean, shortened
 from shortlist.state.growing import Growing, appended
-from shortlist.state.storage import load_array, load_columns, load_json, save_array, save_columns, save_json
+from shortlist.state.storage import load_array, load_columns, load_ids, save_array, save_columns, save_json
 from shortlist.state.texts import Texts
 
 _COMPARED = 100_000  # characters of ids that are compared with one that is not there
@@ -143,7 +143,7 @@ class Items:
     @classmethod
     def load(cls, folder: Path) -> Items:
         """What `save` wrote; arrays are memory-mapped."""
-        vocabulary = Vocabulary.of(load_json(folder / "ids.json"))
+        vocabulary = load_ids(folder / "ids.json")
         retired = load_array(folder / "retired.npy") if (folder / "retired.npy").is_file() else None
         popularity = load_array(folder / "log_popularity.npy")
         return cls(vocabulary, load_columns(folder / "columns"), popularity, retired)

@@ -6,8 +6,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
+
 from shortlist.features.log import Log
 from shortlist.state.storage import load_array, load_json, save_array, save_json
+
+
+class _About(msgspec.Struct, frozen=True):
+    """What is said of a log that was saved."""
+
+    mean: float
+    timed: bool
+    rated: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +49,7 @@ class Past:
     @classmethod
     def load(cls, folder: Path) -> Past:
         """What `save` wrote; arrays are memory-mapped."""
-        about = load_json(folder / "about.json")
+        about: _About = load_json(folder / "about.json", _About)
         indptr, items, times = (load_array(folder / f"{name}.npy") for name in ("indptr", "items", "times"))
-        ratings = load_array(folder / "ratings.npy") if about["rated"] else None
-        return cls(Log(indptr, items, times, ratings), about["mean"], about["timed"])
+        ratings = load_array(folder / "ratings.npy") if about.rated else None
+        return cls(Log(indptr, items, times, ratings), about.mean, about.timed)

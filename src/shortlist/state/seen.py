@@ -88,7 +88,8 @@ class Seen:
 
     def pairs(self) -> tuple[Longs, Ints]:
         """The relation as (user [nnz], item [nnz])."""
-        return np.repeat(np.arange(self.num_users), np.diff(self.indptr)), self.indices
+        counts = self.indptr[1:] - self.indptr[:-1]
+        return np.repeat(np.arange(self.num_users), counts), self.indices
 
     def mask(self, users: ArrayLike, num_items: int) -> Bools:
         """True where a user of the batch has seen an item: [b, num_items]."""

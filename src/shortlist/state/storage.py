@@ -5,12 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from shortlist._typing import Array, Columns
+from shortlist.data.vocabulary import Vocabulary
+from shortlist.errors import DataError
+
+_NO_ARRAY = (ValueError, TypeError, EOFError, OverflowError, SyntaxError, TokenError)
+"""What NumPy raises of a file that is no array."""
+
+
+class _Column(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A column on disk: texts, or lists of texts of one length, or the name of a file of numbers."""
+
+    name: str
+    text: list[str | list[str]] | msgspec.UnsetType = msgspec.UNSET
+    file: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def save_array(path: Path, array: Array) -> None:
@@ -22,8 +36,8 @@ def load_array(path: Path) -> Array:
     """Numbers of a .npy file, mapped: read from disk where they are used. ValueError for another file."""
     try:
         # as a plain array, which NumPy slices faster than its memmap
-        array: Array = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except ValueError as error:
+        array: Array = np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    except _NO_ARRAY as error:
         raise ValueError(f"{path} holds no array of numbers: {error}") from error
     return array
 
@@ -34,9 +48,21 @@ def save_json(path: Path, value: Any) -> None:
     path.write_bytes(msgspec.json.encode(value, order="deterministic"))
 
 
-def load_json(path: Path) -> Any:
-    """Plain values of a JSON file."""
-    return msgspec.json.decode(path.read_bytes())
+def load_json(path: Path, kind: Any = Any) -> Any:
+    """Plain values of a JSON file, or those of a type. ValueError, naming the file, for anything else."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def load_ids(path: Path) -> Vocabulary:
+    """Ids of a JSON file. ValueError, naming the file, where they are none, or not distinct."""
+    values = load_json(path, list[str | int])
+    try:
+        return Vocabulary.of(values)
+    except DataError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def save_columns(folder: Path, columns: Columns) -> None:
@@ -54,11 +80,17 @@ def save_columns(folder: Path, columns: Columns) -> None:
 
 
 def load_columns(folder: Path) -> Columns:
-    """Columns that `save_columns` wrote."""
-    listed: list[Mapping[str, Any]] = load_json(folder / "columns.json")
-    return {
-        c["name"]: _text(c["text"]) if "text" in c else load_array(_file(folder, c["file"])) for c in listed
-    }
+    """Columns that `save_columns` wrote. ValueError, naming the file, for anything else."""
+    listed: list[_Column] = load_json(folder / "columns.json", list[_Column])
+    return {column.name: _loaded(folder, column) for column in listed}
+
+
+def _loaded(folder: Path, column: _Column) -> Array:
+    if column.text is not msgspec.UNSET:
+        return _text(column.text, f"{folder / 'columns.json'}: {column.name!r}")
+    if column.file is msgspec.UNSET:
+        raise ValueError(f"{folder / 'columns.json'}: {column.name!r} has neither texts nor a file")
+    return load_array(_file(folder, column.file))
 
 
 def _require_finite(value: Any, at: str) -> None:
@@ -73,14 +105,19 @@ def _require_finite(value: Any, at: str) -> None:
 
 
 def _file(folder: Path, name: str) -> Path:
-    if Path(name).name != name:
-        raise ValueError(f"{name!r} is no file of {folder}")
+    if not name or Path(name).name != name:
+        raise ValueError(f"{folder / 'columns.json'}: {name!r} is no file of {folder}")
     return folder / name
 
 
-def _text(values: list[Any]) -> Array:
-    wide = bool(values) and isinstance(values[0], list)
-    out = np.empty((len(values), len(values[0])) if wide else len(values), object)
+def _text(values: list[Any], what: str) -> Array:
+    kinds = set(map(type, values))
+    if len(kinds) > 1:
+        raise ValueError(f"{what} has texts and lists of texts")
+    widths = set(map(len, values)) if list in kinds else set()
+    if len(widths) > 1:
+        raise ValueError(f"{what} has lists of several lengths")
+    out = np.empty((len(values), *widths), object)
     if values:
         out[:] = values
     return out

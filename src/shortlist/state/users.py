@@ -13,7 +13,15 @@ from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError
 from shortlist.state.past import Past
 from shortlist.state.seen import Seen
-from shortlist.state.storage import load_array, load_columns, load_json, save_array, save_columns, save_json
+from shortlist.state.storage import (
+    load_array,
+    load_columns,
+    load_ids,
+    load_json,
+    save_array,
+    save_columns,
+    save_json,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +79,6 @@ class Users:
     def load(cls, folder: Path) -> Users:
         """What `save` wrote; arrays are memory-mapped."""
         seen = Seen(load_array(folder / "seen_indptr.npy"), load_array(folder / "seen_indices.npy"))
-        vocabulary = Vocabulary.of(load_json(folder / "ids.json"))
+        vocabulary = load_ids(folder / "ids.json")
         past = Past.load(folder / "past") if (folder / "past").is_dir() else None
         return cls(vocabulary, load_columns(folder / "columns"), seen, load_json(folder / "as_of.json"), past)
