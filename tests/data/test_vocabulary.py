@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shortlist._typing import MISSING_INT
+from shortlist.data import vocabulary as module
 from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import DataError
 
@@ -155,3 +156,25 @@ def test_a_union_is_fitted_on_all_values(
     decimal = ["" if n == MISSING_INT else str(n) for n in numbers]
     assert mixed == Vocabulary.fit(objects(together + decimal), min_count=min_count, max_size=max_size)
     assert mixed.lookup(whole).tolist() == mixed.lookup(objects(decimal)).tolist()
+
+
+@pytest.mark.parametrize(
+    "hashed", [hash, lambda value: len(str(value))], ids=["own hashes", "hashes that collide"]
+)
+def test_many_values_are_looked_up_by_their_hashes(hashed: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [f"{n:x}" for n in range(300)]
+    asked = objects([*values[::7], "", "no", "ff0", None])
+    few = Vocabulary.of(values)
+    monkeypatch.setattr(module, "_MANY", 10)
+    monkeypatch.setattr(module, "hash", hashed, raising=False)
+    for share, made in ((1, False), (100, True)):  # one or few at a time, or so many that a dict is made
+        monkeypatch.setattr(module, "_SHARE", share)
+        many = Vocabulary.of(values)
+        assert many.lookup(asked).tolist() == few.lookup(asked).tolist()
+        assert ("_by_value" in many.__dict__) == made
+        assert "12b" in many and "12c" not in many
+        more = many.extended(["12c", "no"])
+        assert more.lookup(asked).tolist() == few.extended(["12c", "no"]).lookup(asked).tolist()
+    for wrong in ([*values, "7"], ["7", *values], [*values, ""]):
+        with pytest.raises(DataError, match=r"'7' appears more than once|missing value"):
+            Vocabulary.of(wrong)
