@@ -11,6 +11,7 @@ import pytest
 
 import shortlist as sl
 from shortlist.server import browsing
+from shortlist.server.answers.catalogue import Item
 from shortlist.server.browsing import Browser
 
 
@@ -27,7 +28,7 @@ def test_every_row_is_on_one_page(client: Any, recommender: sl.Recommender) -> N
 
 def test_search_is_of_ids_and_names() -> None:
     names = np.array(["Star Wars", "stardust", "Ärger", "two\nlines", ""], object)
-    browser = Browser("item_id", ["a", "b", "c", "d", "wars"], {"title": names})
+    browser = Browser(Item, ["a", "b", "c", "d", "wars"], {"title": names})
     for text, expected in (
         ("STAR", [0, 1]),
         ("ärger", [2]),
@@ -39,7 +40,7 @@ def test_search_is_of_ids_and_names() -> None:
     first = browser.search("", 0, 2)
     assert (first.rows.tolist(), first.next) == ([0, 1], 2)
     assert browser.search("star", 1, 5).rows.tolist() == [1]
-    left = Browser("item_id", ["a", "b"], {}, np.array([True, False]))
+    left = Browser(Item, ["a", "b"], {}, np.array([True, False]))
     assert left.search("", 0, 5).rows.tolist() == [1]
     assert left.search("", 99, 5).rows.tolist() == []
 
@@ -205,7 +206,7 @@ def test_pages_of_a_search_are_those_of_the_plain_loop() -> None:
     ids = [str(n) for n in range(700)]
     popular = draw.permutation(700).astype(np.int32)
     allow, gone = draw.random(700) < 0.5, draw.random(700) < 0.1
-    browser = Browser("item_id", ids, {"title": names}, gone, popular, np.zeros(700))
+    browser = Browser(Item, ids, {"title": names}, gone, popular, np.zeros(700))
     for bounds in ((2_000, 30_000), (5, 40)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(browsing, "_RARE", bounds[0])

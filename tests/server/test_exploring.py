@@ -1,4 +1,4 @@
-"""What a bundle is, how it was judged, a map of its items: plain values, from the bundle alone."""
+"""What a bundle is, how it was judged, a map of its items: from the bundle alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from msgspec import UNSET
 
 import shortlist as sl
-from shortlist.server.about import about, column_about, evaluation, plain, rating_scale
-from shortlist.server.bundles import Loaded
+from shortlist.server.about import about, in_brief, rating_scale
+from shortlist.server.answers.judging import Figure
+from shortlist.server.bundles import Loaded, Variant
+from shortlist.server.columns import column_about
+from shortlist.server.judging import evaluation
 from shortlist.server.mapping import Axes, chosen
+from shortlist.server.settings import Side
 
 
 def test_about(client: Any, recommender: sl.Recommender) -> None:
@@ -42,36 +47,40 @@ def test_about(client: Any, recommender: sl.Recommender) -> None:
     assert (unknown["pointer"], unknown["hint"]) == ("/sides", "did you mean 'side'? known: side")
 
 
+def variant(recommender: sl.Recommender, **manifest: Any) -> Variant:
+    """A side of nothing on disk."""
+    return Variant(Side(name="a", path=Path()), Loaded("a", "v", recommender, None, manifest))
+
+
 def test_about_a_model_without_a_ranker(recommender: sl.Recommender) -> None:
-    alone = Loaded("a", "v", replace(recommender, ranker=None), None)
-    assert plain(alone)["utility"] is None
-    told = about(alone)["utility"]
-    assert (told["rating_weight"], told["head"], told["heads"]) == (None, None, [])
-    assert [term["name"] for term in told["terms"]] == ["retrieval_score"]
+    alone = variant(replace(recommender, ranker=None))
+    assert in_brief(alone).utility is None
+    told = about(alone, keeps_events=False).utility
+    assert (told.rating_weight, told.head, told.heads) == (None, None, [])
+    assert [term.name for term in told.terms] == ["retrieval_score"]
 
 
 def test_the_scale_that_is_told_is_the_one_events_keep_to(recommender: sl.Recommender) -> None:
     described = {"data": {"described": {"rating": {"min": 1.0, "max": 5.0}}}}
-    assert plain(Loaded("a", "v", recommender, None))["rating_scale"] is None
+    assert in_brief(variant(recommender)).rating_scale is None
     known = replace(recommender, provenance=described)
-    loaded = Loaded("a", "v", known, None, {"provenance": described})
-    assert plain(loaded)["rating_scale"] == rating_scale(known) == (1.0, 5.0)
-    assert msgspec.json.encode(about(loaded)["rating_scale"]) == b"[1.0,5.0]"
+    assert rating_scale(known) == (1.0, 5.0)
+    assert in_brief(variant(known, provenance=described)).rating_scale == [1.0, 5.0]
 
 
 def test_what_columns_hold() -> None:
     texts = np.array(["a", "b", "a", ""], object)
-    assert column_about("x", texts) == {
+    assert msgspec.to_builtins(column_about("x", texts)) == {
         "name": "x", "missing": 1, "kind": "category", "distinct": 2, "examples": ["a", "b"],
     }  # fmt: skip
-    assert column_about("x", texts, names_rows=True)["kind"] == "text"
+    assert column_about("x", texts, names_rows=True).kind == "text"
     tags = np.array([["a", "b"], ["b", ""]], object)
-    assert column_about("x", tags)["examples"] == ["b", "a"] and column_about("x", tags)["kind"] == "tags"
+    assert column_about("x", tags).examples == ["b", "a"] and column_about("x", tags).kind == "tags"
     numbers = column_about("x", np.array([3, 1, np.iinfo(np.int64).min, 3]))
-    assert (numbers["kind"], numbers["least"], numbers["most"], numbers["missing"]) == ("number", 1, 3, 1)
-    assert column_about("x", np.array([0, 1, 1]))["kind"] == "flag"
+    assert (numbers.kind, numbers.least, numbers.most, numbers.missing) == ("number", 1, 3, 1)
+    assert column_about("x", np.array([0, 1, 1])).kind == "flag"
     long = column_about("x", np.arange(120_000))
-    assert long["sampled"] and long["distinct"] is None and long["least"] == 0
+    assert long.sampled is True and long.distinct is None and long.least == 0
 
 
 def test_map(client: Any, recommender: sl.Recommender) -> None:
@@ -114,10 +123,18 @@ def test_the_retired_are_on_no_map(recommender: sl.Recommender) -> None:
         assert recommender.items.by_popularity[0] not in chosen(gone, limit, nobody)[0]
 
 
+def test_a_report_of_another_form_is_told(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    [side] = client.service.variants.all
+    manifest = {**side.now.manifest, "provenance": {"metrics": [{"name": "ours", "figures": {"rmse": 1.0}}]}}
+    monkeypatch.setattr(side, "now", replace(side.now, manifest=manifest))
+    answer = client.get("/v1/evaluation")
+    assert answer.status_code == 404 and "$.entries[0].figures" in answer.json()["hint"]
+
+
 def test_how_it_was_judged(bundle: Path, recommender: sl.Recommender, client: Any) -> None:
     nothing = client.get("/v1/evaluation")
     assert nothing.status_code == 404 and "train --from does not" in nothing.json()["hint"]
-    figure = {"value": 0.1, "low": None, "high": None}
+    figure, told = {"value": 0.1, "low": None, "high": None}, Figure(value=0.1, low=None, high=None)
     entry = {"name": "ours", "role": "model", "figures": {"rmse": figure}}
     report = {
         "entries": [{"name": "ours", "settings": "x=1", "seconds": 2.0, "curve": {"10": 0.5}}],
@@ -126,12 +143,10 @@ def test_how_it_was_judged(bundle: Path, recommender: sl.Recommender, client: An
         "history": {"loss": [2.0, 1.0]},
     }
     old = {"slices": [{"name": "head", "rows": 3, "figures": {"rmse": figure}}], "verdicts": ["it wins"]}
-    for judged, verdict in ((old | {"report": report}, "wins"), (old, None)):
+    for judged, verdict in ((old | {"report": report}, "wins"), (old, UNSET)):
         manifest = {"provenance": {"metrics": [entry], "evaluation": judged}}
         found = evaluation(Loaded("a", "v", recommender, None, manifest))
-        assert found is not None and found["entries"][0]["figures"] == {"rmse": figure}
-        assert found["verdicts"][0]["sentence"] == "it wins"
-        assert found["verdicts"][0].get("verdict") == verdict
-        assert found["slices"][0]["figures"] == {"ours": {"rmse": figure}}
-        assert found["history"] == ({"loss": [2.0, 1.0]} if verdict else {})
-    assert found is not None and replace(recommender, item_vectors=None) is not None
+        assert found is not None and found.entries[0].figures == {"rmse": told}
+        assert found.verdicts[0].sentence == "it wins" and found.verdicts[0].verdict == verdict
+        assert found.slices[0].figures == {"ours": {"rmse": told}}
+        assert found.history == ({"loss": [2.0, 1.0]} if verdict is not UNSET else {})

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from shortlist.errors import RequestError
@@ -16,14 +14,15 @@ from shortlist.pipeline.scoring import score as score_rows
 from shortlist.pipeline.shortlists import shortlists
 from shortlist.pipeline.slate import Slate, plain_values
 from shortlist.pipeline.stages import Utility
+from shortlist.server.answers.columns import beside
+from shortlist.server.answers.shortlists import Listed, Scored, Shortlist
 from shortlist.server.bundles import Loaded
 from shortlist.server.events.overlay import History
-from shortlist.server.wire import Asker, Query, Row, Shortlist, Weights, seconds
+from shortlist.server.wire import Asker, Query, Row, Weights, seconds
 from shortlist.state.seen import Seen
 
 _NOTHING = np.zeros(0, np.int32)
 _FILTERS = ("exclude", "only", "where")
-_BESIDE = "item "  # before the name of an item's own column, so that it is not an answer's
 _TOLD = ("user_id", "item_id", "timestamp", "history", "history_timestamp", "history_rating")
 
 
@@ -69,32 +68,21 @@ def answers_of(loaded: Loaded, queries: Sequence[Query], slate: Slate) -> list[S
     if slate.retrieval_ranks is not None:
         columns["retrieval_rank"] = slate.retrieval_ranks.tolist()
     own, places = tuple(columns), slate.positions.astype(np.int64)
-    for name in dict.fromkeys(name for query in queries for name in query.item_columns):
-        stored = take_rows(loaded.items.column(name), places)
-        columns[_BESIDE + name] = plain_values(stored)
+    for name in (name for query in queries for name in query.item_columns):
+        if name not in columns:
+            columns[name] = plain_values(take_rows(loaded.items.column(name), places))
     bounds = np.searchsorted(slate.query, np.arange(len(queries) + 1)).tolist()
     answers = []
     for query, start, stop in zip(queries, bounds, bounds[1:], strict=False):
         end = min(stop, start + query.k)
-        wanted = dict.fromkeys(query.item_columns)
-        names = (*own, *(_BESIDE + name for name in wanted if name not in own))
-        items = list(map(_item(names), *(columns[name][start:end] for name in names)))
+        names = own if not query.item_columns else tuple(dict.fromkeys((*own, *query.item_columns)))
+        items = list(map(beside(Listed, names), *(columns[name][start:end] for name in names)))
         user = None if query.user_id is None else str(query.user_id)
         answers.append(Shortlist(user_id=user, bundle=loaded.version, variant=loaded.side, items=items))
     return answers
 
 
-@lru_cache(1024)
-def _item(names: tuple[str, ...]) -> type[msgspec.Struct]:
-    """An item of an answer with these columns, which is made and written much faster than a dict."""
-    shown = [name.removeprefix(_BESIDE) for name in names]
-    fields = [name if name in ("item_id", "source") else f"column_{n}" for n, name in enumerate(names)]
-    return msgspec.defstruct(
-        "Item", [(field, Any) for field in fields], rename=dict(zip(fields, shown, strict=True)), gc=False
-    )
-
-
-def score(loaded: Loaded, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def score(loaded: Loaded, rows: Sequence[Row]) -> list[Scored]:
     """What the model says of each row. Raises RequestError, which says nothing of which."""
     given = []
     for row in rows:
@@ -104,9 +92,8 @@ def score(loaded: Loaded, rows: Sequence[Row]) -> list[dict[str, Any]]:
             columns.update(_free(row.item, "item"))
         given.append(columns)
     table = score_rows(loaded.recommender, given, _pasts(loaded, rows))
-    names = tuple(table.columns)
     lists = [plain_values(column) for column in table.columns.values()]
-    return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
+    return list(map(beside(Scored, tuple(table.columns)), *lists))
 
 
 def asked(loaded: Loaded, asker: Asker) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class _Methods(dict[str, App]):
             return self["GET"]
         allowed = ", ".join(sorted([*self, _HEAD] if "GET" in self else self))
 
-        async def refuse(call: Call) -> Reply:
+        async def refuse(call: Call) -> Reply[Any]:
             raise Trouble(405, f"this path takes {allowed}", headers=((b"allow", allowed.encode()),))
 
         return Endpoint(NONE, refuse, self.service, role="", counted=False)
@@ -121,5 +121,5 @@ class Routes:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _nothing(call: Call) -> Reply:
+async def _nothing(call: Call) -> Reply[Any]:
     raise Trouble(404, "there is nothing at this path", hint="/docs lists what there is")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
+from msgspec import UNSET
 
 from shortlist._typing import Array, Bools, Columns, Doubles, Ints, Longs
 from shortlist.errors import RequestError, did_you_mean
 from shortlist.pipeline.slate import plain_values
+from shortlist.server.answers.columns import Row, beside
 
 _SAMPLE = 2_000  # rows that tell what a column is
 _END = "\n"
@@ -26,21 +28,21 @@ class Found(NamedTuple):
     next: int | None
 
 
-class Browser:
+class Browser(Generic[Row]):
     """Rows of ids and columns. What is searched is each row's id and its name: the column `title` or `name`,
-    else the first column of texts that mostly differ. left_out: rows that are not shown. popular: all rows,
-    the most popular first; log_popularity: float [n], beside it."""
+    else the first column of texts that mostly differ. row: what rows are told as. left_out: rows that are not
+    shown. popular: all rows, the most popular first; log_popularity: float [n], beside it."""
 
     def __init__(
         self,
-        id_column: str,
+        row: type[Row],
         ids: Sequence[Any],
         columns: Columns,
         left_out: Bools | None = None,
         popular: Ints | None = None,
         log_popularity: Doubles | None = None,
     ) -> None:
-        self.id_column, self.ids, self.columns = id_column, ids, columns
+        self.row, self.ids, self.columns = row, ids, columns
         self.popular, self.log_popularity = popular, log_popularity
         self._left_out = left_out
         self.shown = {n: c for n, c in columns.items() if c.ndim == 1 or c.dtype.kind == "O"}
@@ -94,28 +96,19 @@ class Browser:
             then = places[-1]
         return Found(np.array(rows[:limit], np.int64), then)
 
-    def rows(self, places: Longs) -> list[dict[str, Any]]:
-        """All that is stored of rows, but for vectors."""
-        values = {name: plain_values(np.asarray(column[places])) for name, column in self.shown.items()}
-        ids = [str(self.ids[place]) for place in places.tolist()]
-        names = (self.id_column, *values)
-        return [dict(zip(names, row, strict=True)) for row in zip(ids, *values.values(), strict=True)]
-
-    def rows_with_popularity(self, places: Longs) -> list[dict[str, Any]]:
-        """Rows with `popularity`, each one's share of the training rows (one row is added to every item),
-        `popularity_rank`, its place from 1 in that order, and `removed`, of those that are left out. A stored
-        column of such a name stays what it is."""
-        rows = self.rows(places)
+    def rows(self, places: Longs) -> list[Row]:
+        """All that is stored of rows, but for vectors. Of a catalogue, with `popularity`, each one's share of
+        the training rows (one row is added to every item), `popularity_rank`, its place from 1 in that order,
+        and `removed`, of those that are left out. A stored column of such a name stays what it is."""
+        id_column = self.row.__struct_fields__[0]
+        told: dict[str, list[Any]] = {id_column: [str(self.ids[place]) for place in places.tolist()]}
+        told |= {name: plain_values(np.asarray(column[places])) for name, column in self.shown.items()}
         if self.log_popularity is not None:
-            shares, ranks = np.exp(self.log_popularity[places]), self._ranks[places] + 1
-            for row, share, rank in zip(rows, shares.tolist(), ranks.tolist(), strict=True):
-                row.setdefault("popularity", share)
-                row.setdefault("popularity_rank", rank)
+            told.setdefault("popularity", np.exp(self.log_popularity[places]).tolist())
+            told.setdefault("popularity_rank", (self._ranks[places] + 1).tolist())
         if self._left_out is not None:
-            for row, gone in zip(rows, self._left_out[places].tolist(), strict=True):
-                if gone:
-                    row.setdefault("removed", True)
-        return rows
+            told.setdefault("removed", [gone or UNSET for gone in self._left_out[places].tolist()])
+        return list(map(beside(self.row, tuple(told)), *told.values()))
 
     def column(self, name: str) -> Array:
         """A column by its name. RequestError."""

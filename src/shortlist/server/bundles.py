@@ -18,7 +18,10 @@ from shortlist.pipeline.live import Live
 from shortlist.pipeline.recommender import Recommender
 from shortlist.pipeline.slate import FIXED, head_column
 from shortlist.server.agreeing import Agreed
+from shortlist.server.answers.bundles import ColumnRead, StoredColumns
+from shortlist.server.answers.catalogue import Item, User
 from shortlist.server.browsing import Browser
+from shortlist.server.columns import columns_of, columns_read
 from shortlist.server.events.overlay import Overlay
 from shortlist.server.events.recent import Recent
 from shortlist.server.keeping import Kept
@@ -44,11 +47,11 @@ class Loaded:
     files: Kept | None = field(default=None, repr=False)
 
     @cached_property
-    def items(self) -> Browser:
+    def items(self) -> Browser[Item]:
         """Its catalogue, to be searched."""
         items = self.recommender.items
         return Browser(
-            *("item_id", items.vocabulary.values, items.columns, items.retired),
+            *(Item, items.vocabulary.values, items.columns, items.retired),
             *(items.by_popularity, items.log_popularity),
         )
 
@@ -58,11 +61,14 @@ class Loaded:
         return heads_of(self.recommender)
 
     @cached_property
-    def described(self) -> dict[str, Any]:
-        """What it is, in plain values."""
-        from shortlist.server.about import about
+    def columns(self) -> StoredColumns:
+        """What is stored, looked at once: a large catalogue takes a moment."""
+        return StoredColumns(items=columns_of(self.items), users=columns_of(self.users))
 
-        return about(self)
+    @cached_property
+    def context(self) -> list[ColumnRead]:
+        """Columns of the question that the model reads."""
+        return columns_read(self.recommender)
 
     @cached_property
     def axes(self) -> Axes:
@@ -70,10 +76,10 @@ class Loaded:
         return axes_of(self.recommender)
 
     @cached_property
-    def users(self) -> Browser:
+    def users(self) -> Browser[User]:
         """The users it knows, to be searched."""
         users = self.recommender.users
-        return Browser("user_id", users.vocabulary.values, users.columns)
+        return Browser(User, users.vocabulary.values, users.columns)
 
 
 @dataclass(eq=False)

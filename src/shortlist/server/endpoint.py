@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
@@ -21,15 +21,26 @@ if TYPE_CHECKING:
     from shortlist.server.service import Service
 
 JSON = b"application/json"
+_ENCODE = msgspec.json.Encoder().encode
 
 
-class Reply(NamedTuple):
-    """What is sent back."""
+Of = TypeVar("Of")
+Answer = TypeVar("Answer", covariant=True)
+
+
+class Reply(NamedTuple, Generic[Answer]):
+    """What is sent back. Answer: what its body is made of, which the OpenAPI document tells of a route by the
+    type its handler returns."""
 
     body: bytes
     status: int = 200
     kind: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    @staticmethod
+    def of(answer: Of, status: int = 200) -> Reply[Of]:
+        """An answer as JSON."""
+        return Reply(_ENCODE(answer), status)
 
 
 @dataclass(eq=False, slots=True)
@@ -78,7 +89,7 @@ class Call:
         return found
 
 
-Handler = Callable[[Call], Awaitable[Reply]]
+Handler = Callable[[Call], Awaitable[Reply[Any]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +139,7 @@ class Endpoint:
         self.service.board.answered(self.name, reply.status, seconds)
         self.service.logged(self.name, scope, reply, seconds, identity)
 
-    def _refused(self, trouble: Trouble, identity: str) -> Reply:
+    def _refused(self, trouble: Trouble, identity: str) -> Reply[Any]:
         if trouble.private:
             line = {"event": "store", "detail": trouble.private, "route": self.name, "request_id": identity}
             LOG.error(json.dumps(line))
@@ -146,7 +157,7 @@ class Endpoint:
         return bytes(body)
 
 
-async def _send(send: Any, reply: Reply, identity: str) -> None:
+async def _send(send: Any, reply: Reply[Any], identity: str) -> None:
     headers = [
         (b"content-type", reply.kind),
         (b"content-length", b"%d" % len(reply.body)),

@@ -6,15 +6,18 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import numpy as np
+from msgspec import UNSET, to_builtins
 
 from shortlist._typing import Longs
-from shortlist.pipeline.explaining import MOST, Change, Explanation
+from shortlist.pipeline import explaining
+from shortlist.pipeline.explaining import MOST
 from shortlist.server.answering import answers_of, asked, order_of
+from shortlist.server.answers.columns import row_of
+from shortlist.server.answers.shortlists import Change, Explained, Explanation, ListedWhy, Reason, Shortlist
 from shortlist.server.bundles import Loaded
 from shortlist.server.problems import Trouble
-from shortlist.server.wire import Explained, Query, Shortlist
+from shortlist.server.wire import Query
 
 _WAITING = 16  # requests to be explained, before more are refused
 
@@ -70,73 +73,77 @@ def explained(
     wanted = None if isinstance(query.explain, bool) else dict.fromkeys(map(str, query.explain))
     items = []
     for place, item in enumerate(plain.items):
-        shown = msgspec.to_builtins(item)
-        if wanted is None or item.item_id in wanted:
-            shown["why"] = _why(found, place)
-        items.append(shown)
+        why = {"why": _why(found, place)} if wanted is None or item.item_id in wanted else {}
+        items.append(row_of(ListedWhy, to_builtins(item) | why))
     listed = {item.item_id for item in plain.items}
-    about = {
-        "not_listed": [] if wanted is None else [one for one in wanted if one not in listed],
-        "changes": _changes(loaded, found.changes),
-        "history_left_out": found.left_out,
-        "candidates": found.candidates,
-        "notes": list(found.notes),
-    }
+    about = Explanation(
+        not_listed=[] if wanted is None else [one for one in wanted if one not in listed],
+        changes=_changes(loaded, found.changes),
+        history_left_out=found.left_out,
+        candidates=found.candidates,
+        notes=list(found.notes),
+    )
     answer = Explained(
         user_id=plain.user_id, bundle=plain.bundle, variant=plain.variant, items=items, explained=about
     )
     return plain, answer
 
 
-def _why(found: Explanation, place: int) -> list[dict[str, Any]]:
+def _why(found: explaining.Explanation, place: int) -> list[Reason]:
     """What each change makes of one item."""
     out = []
     for change in range(len(found.changes)):
         score, rank = float(found.scores[change, place]), int(found.ranks[change, place])
         asked = not np.isnan(score)
-        line: dict[str, Any] = {
-            "change": change,
-            "score": score if asked else None,
-            "score_change": float(found.score_changes[change, place]) if asked else None,
-            "rank": rank or None,
-            "rank_change": int(found.rank_changes[change, place]) if rank else None,
-        }
-        if not asked:
-            line["source"] = "popular"
-        out.append(line)
+        out.append(
+            Reason(
+                change=change,
+                score=score if asked else None,
+                score_change=float(found.score_changes[change, place]) if asked else None,
+                rank=rank or None,
+                rank_change=int(found.rank_changes[change, place]) if rank else None,
+                source=UNSET if asked else "popular",
+            )
+        )
     return out
 
 
-def _changes(loaded: Loaded, changes: tuple[Change, ...]) -> list[dict[str, Any]]:
+def _changes(loaded: Loaded, changes: tuple[explaining.Change, ...]) -> list[Change]:
     names = _names(loaded, [one.item_id for one in changes if one.item_id is not None])
-    return [_change(loaded, one, names) for one in changes]
+    return [
+        _of_history(one, names.get(one.item_id, {})) if one.kind == "history" else _of_column(one)
+        for one in changes
+    ]
 
 
-def _change(loaded: Loaded, change: Change, names: dict[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {"kind": change.kind, "set_to": change.set_to}
-    if change.kind == "history":
-        out["item_id"] = change.item_id
-        for name, value in (("timestamp", change.timestamp), ("rating", change.rating)):
-            if value is not None:
-                out[name] = value
-        if change.item_id in names and loaded.items.name is not None:
-            out[loaded.items.name] = names[change.item_id]
-        return out
-    out["name"] = change.name
-    if change.kind == "query":
-        out["value"] = change.value
-    if change.partly:
-        out["partly"] = True
-    return out
+def _of_history(change: explaining.Change, called: dict[str, Any]) -> Change:
+    told = {"timestamp": change.timestamp, "rating": change.rating}
+    return row_of(
+        Change,
+        {"kind": change.kind, "set_to": change.set_to, "item_id": change.item_id}
+        | {name: value for name, value in told.items() if value is not None}
+        | called,
+    )
 
 
-def _names(loaded: Loaded, ids: list[str]) -> dict[str, Any]:
-    """What items are called, of those that are in the catalogue."""
-    if loaded.items.name is None or not ids:
+def _of_column(change: explaining.Change) -> Change:
+    return Change(
+        kind=change.kind,
+        set_to=change.set_to,
+        name=change.name,
+        value=change.value if change.kind == "query" else UNSET,
+        partly=True if change.partly else UNSET,
+    )
+
+
+def _names(loaded: Loaded, ids: list[str]) -> dict[str | None, dict[str, Any]]:
+    """What items are called, of those that are in the catalogue: the column and its value."""
+    name = loaded.items.name
+    if name is None or not ids:
         return {}
     places: Longs = loaded.recommender.items.positions(ids)
-    column = loaded.items.columns[loaded.items.name]
-    return {one: column[place] for one, place in zip(ids, places.tolist(), strict=True) if place >= 0}
+    column = loaded.items.columns[name]
+    return {one: {name: column[place]} for one, place in zip(ids, places.tolist(), strict=True) if place >= 0}
 
 
 def _left_out(loaded: Loaded, query: Query) -> list[Any]:

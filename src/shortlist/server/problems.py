@@ -8,9 +8,9 @@ from http import HTTPStatus
 import msgspec
 
 from shortlist.errors import BundleError, RequestError, ShortlistError
+from shortlist.server.answers.outcomes import Problem
 from shortlist.server.events.event import Fault
 from shortlist.server.events.trouble import Overloaded, Stopping, StoreError, StoreFull
-from shortlist.server.wire import Problem
 
 MEDIA_TYPE = b"application/problem+json"
 _AT = re.compile(r"(?P<said>.*) - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)

@@ -11,6 +11,7 @@ from itertools import count
 from time import time
 from typing import Any
 
+from shortlist.server.answers.shortlists import Shortlist
 from shortlist.server.batching import Batcher
 from shortlist.server.bundles import Loaded, Variants
 from shortlist.server.endpoint import Reply
@@ -24,7 +25,7 @@ from shortlist.server.guards import Guard, Keys
 from shortlist.server.logs import LOG
 from shortlist.server.metrics import COUNTS, Board
 from shortlist.server.settings import Settings
-from shortlist.server.wire import Query, Shortlist
+from shortlist.server.wire import Query
 
 
 class Service:
@@ -89,7 +90,7 @@ class Service:
         level = logging.WARNING if what in ("reloads_refused", "lost") else logging.INFO
         LOG.log(level, json.dumps({"event": what, "side": side, "detail": why}))
 
-    def logged(self, route: str, scope: Any, reply: Reply, seconds: float, request_id: str) -> None:
+    def logged(self, route: str, scope: Any, reply: Reply[Any], seconds: float, request_id: str) -> None:
         """A line of JSON for a request, without its path (which may hold ids) unless that is asked for."""
         wanted = self.settings.log
         if wanted == "none" or (wanted == "problems" and reply.status < 500):

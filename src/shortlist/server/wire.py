@@ -1,20 +1,23 @@
-"""Requests as they come over the wire, strict and bounded, unknown fields refused; and what answers are."""
+"""Requests as they come over the wire: strict, bounded, unknown fields refused."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from shortlist.server.events.event import Event
+from shortlist.pipeline import explaining
+from shortlist.server.events.event import LONGEST_ID as LONGEST_KIND
+from shortlist.server.events.event import MOST_CONTEXT, Scalar
 
 LONGEST_ID, LONGEST_TEXT, LONGEST_WHERE = 512, 10_000, 4_000
 MOST_K, MOST_QUERIES, MOST_ROWS, MOST_EVENTS = 1_000, 256, 1_000, 1_000
 MOST_ITEMS = 25_600  # of all shortlists of a request: nobody else is answered while they are made
 MOST_HISTORY, MOST_LISTED, MOST_COLUMNS = 2_000, 10_000, 64
-MOST_EXPLAINED = 50
+MOST_EXPLAINED = explaining.MOST
+MOST_PAGE, MOST_POINTS = 200, 5_000  # rows of a page, items of a map
 
 _Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)] | _Whole
@@ -104,94 +107,35 @@ class Score(Struct, forbid_unknown_fields=True, kw_only=True):
     rows: Annotated[list[Row], Meta(min_length=1, max_length=MOST_ROWS)]
 
 
-class Shortlist(Struct, kw_only=True):
-    """An answer. items, best first: item_id, score (what the order is by), rank (from 1), retrieval_score,
-    retrieval_rank (from 1, before ranking), what each head predicts, source ("retrieval", or "popular" where
-    the model was not asked) and the columns that were asked for. bundle: the version that answered; variant:
-    the side of an experiment."""
+class EventGiven(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a user did, as it is sent. The server adds the time where it is left out."""
 
-    user_id: str | None
-    bundle: str
-    variant: str
-    items: list[Any]
-
-
-class Ranked(Shortlist, kw_only=True):
-    """unknown: candidates that are not in the catalogue."""
-
-    unknown: list[str]
-
-
-class Explained(Shortlist, kw_only=True):
-    """An answer that says why: each item has `why`, a list of {change (an index of explained.changes), score,
-    score_change, rank, rank_change}: with the change, and minus without it."""
-
-    explained: dict[str, Any]
+    event_id: Id
+    user_id: Id
+    item_id: Id
+    timestamp: Time | None = None
+    event: Annotated[str, Meta(max_length=LONGEST_KIND)] | None = None
+    rating: float | None = None
+    weight: Annotated[float, Meta(ge=0)] | None = None
+    context: (
+        Annotated[
+            dict[Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)], Scalar],
+            Meta(max_length=MOST_CONTEXT),
+        ]
+        | None
+    ) = None
 
 
-class Shortlists(Struct, kw_only=True):
-    """An answer to each query, in their order."""
-
-    results: list[Shortlist]
-
-
-class Scores(Struct, kw_only=True):
-    """A row each: user_id, item_id, what each head predicts, and log_p, the log probability of the item."""
-
-    rows: list[dict[str, Any]]
-
-
-class Page(Struct, kw_only=True):
-    """A part of a list. next: what to give as `after` for the next part; null: there is none. total: rows
-    there are without the search; matched: rows a condition is true of, where no text is searched. unknown:
-    ids that were asked for and are not there. A part may be short, even empty, and still have a next one."""
-
-    rows: list[dict[str, Any]]
-    next: int | None
-    total: int
-    matched: int | None = None
-    unknown: list[str] = []
-
-
-class Refusal(Struct, kw_only=True):
-    """An event that was not kept: its index in the batch, the field, and why."""
-
-    index: int
-    field: str
-    why: str
-
-
-class Events(Struct, forbid_unknown_fields=True, kw_only=True):
+class EventsGiven(Struct, forbid_unknown_fields=True, kw_only=True):
     """A batch of events."""
 
-    events: Annotated[list[Event], Meta(min_length=1, max_length=MOST_EVENTS)]
-
-
-class Accepted(Struct, kw_only=True):
-    """What became of a batch of events: so many are new, so many were known; the rest is listed."""
-
-    accepted: int
-    repeated: int
-    rejected: list[Refusal]
-
-
-class Problem(Struct, kw_only=True, omit_defaults=True):
-    """RFC 9457: what went wrong. pointer: the path of the field inside the request (RFC 6901)."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str = ""
-    pointer: str | None = None
-    hint: str = ""
-    request_id: str = ""
+    # Not decoded as such: `events.reading` takes each by itself, so that a bad one takes no others along.
+    events: Annotated[list[EventGiven], Meta(min_length=1, max_length=MOST_EVENTS)]
 
 
 RECOMMEND: msgspec.json.Decoder[Recommend] = msgspec.json.Decoder(Recommend)
 RANK: msgspec.json.Decoder[Rank] = msgspec.json.Decoder(Rank)
 SCORE: msgspec.json.Decoder[Score] = msgspec.json.Decoder(Score)
-ROW: msgspec.json.Decoder[Row] = msgspec.json.Decoder(Row)
-ENCODE = msgspec.json.Encoder().encode
 
 
 def seconds(given: int | str) -> int:

@@ -9,11 +9,12 @@ from msgspec import UNSET, convert, structs
 
 from shortlist.errors import BundleError
 from shortlist.server import wire
+from shortlist.server.answers.shortlists import Explained, Ranked, Scores, Shortlist, Shortlists
 from shortlist.server.bundles import Loaded
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.problems import Trouble, of_json
 from shortlist.server.service import Service
-from shortlist.server.wire import ENCODE, Query, Ranked, Recommend, Row, Shortlist, Weights
+from shortlist.server.wire import Query, Recommend, Row, Weights
 
 GET = (
     *("k", "filter_seen", "exclude", "only", "where", "timestamp", "item_columns"),
@@ -22,7 +23,7 @@ GET = (
 _MANY = ("exclude", "only", "item_columns")
 
 
-async def recommend(call: Call) -> Reply:
+async def recommend(call: Call) -> Reply[Shortlist | Explained | Shortlists]:
     """Shortlists of one query or many."""
     asked: Recommend = call.json(wire.RECOMMEND)
     if asked.queries is UNSET:
@@ -56,10 +57,10 @@ async def recommend(call: Call) -> Reply:
             )
     answers = await service.batcher.recommend(pairs, "/queries")
     service.shown(asked.queries, answers, call.id)
-    return Reply(ENCODE(wire.Shortlists(results=answers)))
+    return Reply.of(Shortlists(results=answers))
 
 
-async def recommend_user(call: Call) -> Reply:
+async def recommend_user(call: Call) -> Reply[Shortlist | Explained]:
     """A shortlist for the user in the path."""
     given: dict[str, Any] = dict(call.query(*GET))
     for name, values in given.items():
@@ -82,7 +83,7 @@ async def recommend_user(call: Call) -> Reply:
     return await _one(call, query)
 
 
-async def _one(call: Call, query: Query) -> Reply:
+async def _one(call: Call, query: Query) -> Reply[Shortlist | Explained]:
     service = call.service
     loaded = _side(service, query)
     if query.item_columns:
@@ -93,13 +94,13 @@ async def _one(call: Call, query: Query) -> Reply:
         service.refresh()
         plain, answer = await service.explainer.explain(loaded, query)
         service.shown([query], [plain], call.id)
-        return Reply(ENCODE(answer))
-    answers = await service.batcher.recommend([(loaded, query)])
+        return Reply.of(answer)
+    answers: list[Shortlist] = await service.batcher.recommend([(loaded, query)])
     service.shown([query], answers, call.id)
-    return Reply(ENCODE(answers[0]))
+    return Reply.of(answers[0])
 
 
-async def rank(call: Call) -> Reply:
+async def rank(call: Call) -> Reply[Ranked]:
     """A caller's own candidates, best first."""
     asked: wire.Rank = call.json(wire.RANK)
     loaded = call.service.of(asked.user_id)
@@ -123,25 +124,15 @@ async def rank(call: Call) -> Reply:
             item_columns=asked.item_columns,
         )
         [found] = await call.service.batcher.recommend([(loaded, query)])
-    return Reply(
-        ENCODE(
-            Ranked(
-                user_id=found.user_id,
-                bundle=found.bundle,
-                variant=found.variant,
-                items=found.items,
-                unknown=unknown,
-            )
-        )
-    )
+    return Reply.of(Ranked(**structs.asdict(found), unknown=unknown))
 
 
-async def score(call: Call) -> Reply:
+async def score(call: Call) -> Reply[Scores]:
     """What the model says of pairs of users and items."""
     asked: wire.Score = call.json(wire.SCORE)
     pairs: list[tuple[Loaded, Row]] = [(call.service.of(row.user_id), row) for row in asked.rows]
     answers = await call.service.batcher.score(pairs, "/rows")
-    return Reply(ENCODE(wire.Scores(rows=answers)))
+    return Reply.of(Scores(rows=answers))
 
 
 def require_columns(loaded: Loaded, names: Sequence[str], inside: str = "") -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,26 +12,28 @@ from shortlist._typing import Bools
 from shortlist.errors import RequestError
 from shortlist.features.requests import take_rows
 from shortlist.pipeline.slate import plain_values
-from shortlist.server.about import MOST_ROWS
+from shortlist.server.answers.catalogue import Act, Item, Items, Near, Person, Similar, User, Users
+from shortlist.server.answers.columns import row_of
 from shortlist.server.browsing import Browser
 from shortlist.server.bundles import Loaded
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.problems import Trouble, of_error
 from shortlist.server.routes.answering import require_columns
 from shortlist.server.routes.exploring import number, side_of
-from shortlist.server.wire import ENCODE, LONGEST_ID, LONGEST_WHERE, MOST_HISTORY, MOST_K, Page
+from shortlist.server.wire import LONGEST_ID, LONGEST_WHERE, MOST_HISTORY, MOST_K, MOST_PAGE
 
 ORDERS = ("catalogue", "popular")
 _MANY = 20_000  # rows, of which the text to be searched is made beside other work
 _NONE = np.zeros(0, np.int64)
+AnyPage = TypeVar("AnyPage", Items, Users)
 
 
-async def items(call: Call) -> Reply:
+async def items(call: Call) -> Reply[Items]:
     """Items whose id or name holds a text, and of which a condition is true; or those of some ids."""
     given = call.query("q", "where", "after", "limit", "side", "order", "ids")
     loaded = side_of(call, given).now
     if "ids" in given:
-        return _by_ids(loaded, given)
+        return Reply.of(_by_ids(loaded, given))
     order = given.get("order", ["catalogue"])[0]
     if order not in ORDERS:
         raise Trouble(422, f"expected {' or '.join(ORDERS)}, got {order!r}", pointer="/order")
@@ -45,43 +48,41 @@ async def items(call: Call) -> Reply:
             raise of_error(error) from None
     text = _text(given)
     first = int(loaded.recommender.items.positions([text])[0]) if text else -1
-    page = await _page(loaded.items, given, text, first, allow, by_popularity=order == "popular")
-    return Reply(ENCODE(page))
+    by_popularity = order == "popular"
+    return Reply.of(await _page(Items, loaded.items, given, text, first, allow, by_popularity=by_popularity))
 
 
-def _by_ids(loaded: Loaded, given: dict[str, list[str]]) -> Reply:
+def _by_ids(loaded: Loaded, given: dict[str, list[str]]) -> Items:
     """Items of some ids, in their order."""
     ids = given["ids"]
-    if len(ids) > MOST_ROWS:
-        raise Trouble(422, f"at most {MOST_ROWS} items are asked for by id", pointer="/ids")
+    if len(ids) > MOST_PAGE:
+        raise Trouble(422, f"at most {MOST_PAGE} items are asked for by id", pointer="/ids")
     for name in ("q", "where", "after", "limit", "order"):
         if name in given:
             raise Trouble(422, f"with 'ids' there is no {name!r} beside them", pointer=f"/{name}")
     places = loaded.recommender.items.positions(ids)
-    rows = loaded.items.rows_with_popularity(places[places >= 0])
+    rows = loaded.items.rows(places[places >= 0])
     unknown = [one for one, place in zip(ids, places.tolist(), strict=True) if place < 0]
-    return Reply(
-        ENCODE(Page(rows=rows, next=None, total=loaded.items.num_shown(), matched=len(rows), unknown=unknown))
-    )
+    return Items(rows=rows, next=None, total=loaded.items.num_shown(), matched=len(rows), unknown=unknown)
 
 
-async def users(call: Call) -> Reply:
+async def users(call: Call) -> Reply[Users]:
     """Users whose id or name holds a text."""
     given = call.query("q", "after", "limit", "side")
     loaded = side_of(call, given).now
     text = _text(given)
     first = int(loaded.recommender.users.indices([text])[0]) if text else -1
-    return Reply(ENCODE(await _page(loaded.users, given, text, first)))
+    return Reply.of(await _page(Users, loaded.users, given, text, first))
 
 
-async def item(call: Call) -> Reply:
+async def item(call: Call) -> Reply[Item]:
     """All that is stored of an item, how popular it is, and whether it was removed."""
     loaded = side_of(call, call.query("side")).now
     place = _position(loaded, call.identity("/v1/items/"))
-    return Reply(ENCODE(loaded.items.rows_with_popularity(np.array([place]))[0]))
+    return Reply.of(loaded.items.rows(np.array([place]))[0])
 
 
-async def user(call: Call) -> Reply:
+async def user(call: Call) -> Reply[Person]:
     """What is known of a user: stored columns, and acts, the latest first where times are kept."""
     given = call.query("side", "item_columns", "limit")
     loaded = side_of(call, given).now
@@ -91,31 +92,35 @@ async def user(call: Call) -> Reply:
     require_columns(loaded, names)
     call.service.refresh()
     index = int(loaded.recommender.users.indices([name])[0])
-    row = loaded.users.rows(np.array([index]))[0] if index >= 0 else {"user_id": name}
+    known = index >= 0
+    row = loaded.users.rows(np.array([index]))[0] if known else User(user_id=name)
     did = _history(loaded, name, index)
-    total, did = len(did), did[:limit]
-    shown = dict.fromkeys(([loaded.items.name] if loaded.items.name else []) + names)
-    places = loaded.recommender.items.positions([one["item_id"] for one in did]) if did else _NONE
-    for column in shown:
-        for one, value in zip(did, plain_values(take_rows(loaded.items.column(column), places)), strict=True):
-            one.setdefault(column, value)
-    return Reply(ENCODE({"known": index >= 0, "user": row, "total": total, "history": did}))
+    shown = did[:limit]
+    called = [loaded.items.name] if loaded.items.name else []
+    _add_columns(loaded, shown, [*called, *names])
+    history = [row_of(Act, act) for act in shown]
+    return Reply.of(Person(known=known, user=row, total=len(did), history=history))
 
 
-async def similar(call: Call) -> Reply:
+async def similar(call: Call) -> Reply[Similar]:
     """The items nearest to an item."""
     given = call.query("k", "item_columns", "side")
     loaded = side_of(call, given).now
     name = call.identity("/v1/items/", "/similar")
-    recommender = loaded.recommender
     _position(loaded, name)
-    rows = recommender.similar_items(name, number(given, "k", 10, 1, MOST_K)).to_dicts()
-    places = recommender.items.positions([row["item_id"] for row in rows]) if rows else np.zeros(0, np.int64)
-    for column in given.get("item_columns", []):
-        values = plain_values(take_rows(loaded.items.column(column), places))
+    rows = loaded.recommender.similar_items(name, number(given, "k", 10, 1, MOST_K)).to_dicts()
+    _add_columns(loaded, rows, given.get("item_columns", []))
+    near = [row_of(Near, row) for row in rows]
+    return Reply.of(Similar(item_id=name, bundle=loaded.version, items=near))
+
+
+def _add_columns(loaded: Loaded, rows: list[dict[str, Any]], names: Sequence[str]) -> None:
+    """Stored columns of items, beside what rows say themselves."""
+    places = loaded.recommender.items.positions([row["item_id"] for row in rows]) if rows else _NONE
+    for name in dict.fromkeys(names):
+        values = plain_values(take_rows(loaded.items.column(name), places))
         for row, value in zip(rows, values, strict=True):
-            row[column] = value
-    return Reply(ENCODE({"item_id": name, "bundle": loaded.version, "items": rows}))
+            row.setdefault(name, value)
 
 
 def _position(loaded: Loaded, name: str) -> int:
@@ -166,24 +171,26 @@ def _seen(loaded: Loaded, name: str, index: int) -> list[dict[str, Any]]:
 
 
 async def _page(
-    browser: Browser,
+    page: type[AnyPage],
+    browser: Browser[Any],
     given: dict[str, list[str]],
     text: str,
     first: int,
     allow: Bools | None = None,
     *,
     by_popularity: bool = False,
-) -> Page:
+) -> AnyPage:
     after = number(given, "after", 0, 0, 2**53)
-    limit = number(given, "limit", 20, 1, MOST_ROWS)
+    limit = number(given, "limit", 20, 1, MOST_PAGE)
     if text and not browser.ready and len(browser) > _MANY:
         await asyncio.to_thread(browser.prepare)  # once; others are answered meanwhile
     found = browser.search(text, after, limit, allow, by_popularity=by_popularity, first=first)
-    return Page(
-        rows=browser.rows_with_popularity(found.rows),
+    return page(
+        rows=browser.rows(found.rows),
         next=found.next,
         total=browser.num_shown(),
         matched=None if text else browser.num_shown(allow),
+        unknown=[],
     )
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shortlist import __version__
-from shortlist.server.about import MOST_POINTS
+from shortlist.server.answers.columns import Open
+from shortlist.server.answers.outcomes import Problem
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.guards import ADMIN
 from shortlist.server.problems import MEDIA_TYPE
 from shortlist.server.routes.page import STYLE_HASH, page
-from shortlist.server.routes.shapes import OPEN
 from shortlist.server.routes.wording import said_of
-from shortlist.server.wire import ENCODE, LONGEST_ID, LONGEST_WHERE, MOST_HISTORY, Problem
+from shortlist.server.wire import LONGEST_ID, LONGEST_WHERE, MOST_HISTORY, MOST_K, MOST_PAGE, MOST_POINTS
 
 if TYPE_CHECKING:
     from shortlist.server.routes.table import Operation
@@ -48,20 +49,19 @@ _TELLING = {
 }
 _DONE = {"200": "The answer", "202": "Done here, but not yet by all workers: status says by how many"}
 _REQUEST_ID = "What the log calls this request"
-_OPEN = frozenset(one.__name__ for one in OPEN)
 _WHOLE = {"type": "integer", "minimum": 0}
 _TEXT = {"type": "string", "maxLength": LONGEST_ID}
 _PARAMETERS: dict[str, dict[str, Any]] = {
     "where": {"type": "string", "maxLength": LONGEST_WHERE},
     "timestamp": {"type": "string", "maxLength": 40},
-    "k": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10},
-    "limit": {"type": "integer", "minimum": 1, "maximum": 200, "default": 20},
+    "k": {"type": "integer", "minimum": 1, "maximum": MOST_K, "default": 10},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MOST_PAGE, "default": 20},
     "after": _WHOLE,
     "filter_seen": {"type": "boolean", "default": True},
     "exclude": {"type": "array", "items": {"type": "string"}},
     "only": {"type": "array", "items": {"type": "string"}},
     "item_columns": {"type": "array", "items": {"type": "string"}},
-    "ids": {"type": "array", "items": {"type": "string"}, "maxItems": 200},
+    "ids": {"type": "array", "items": {"type": "string"}, "maxItems": MOST_PAGE},
     "map.item": {"type": "array", "items": {"type": "string"}, "maxItems": 20},
     "map.limit": {"type": "integer", "minimum": 1, "maximum": MOST_POINTS, "default": 2_000},
     "user.limit": {"type": "integer", "minimum": 1, "maximum": MOST_HISTORY, "default": 500},
@@ -85,12 +85,12 @@ POLICY = (
 )
 
 
-async def openapi(call: Call) -> Reply:
+async def openapi(call: Call) -> Reply[dict[str, Any]]:
     """This interface as an OpenAPI document."""
     return Reply(_encoded())
 
 
-async def docs(call: Call) -> Reply:
+async def docs(call: Call) -> Reply[str]:
     """This interface as a page."""
     headers = (
         (b"content-security-policy", POLICY.encode()),
@@ -106,14 +106,16 @@ def document() -> dict[str, Any]:
     from shortlist.server.routes.table import operations
 
     listed = operations()
-    asked = [t for one in listed for t in (one.body, *one.also_body, one.answer, *one.also)]
-    types = [t for t in dict.fromkeys(asked) if t is not None]
+    types = list(dict.fromkeys(kind for one in listed for kind in (*one.bodies, *one.answers)))
     schemas, components = msgspec.json.schema_components(
         [*types, Problem], ref_template="#/components/schemas/{name}"
     )
     of_type = dict(zip(types, schemas, strict=False))
+    with_columns = {one.__name__ for one in _kinds_of(Open)}
     for name, schema in components.items():
         _describe(name, schema)
+        if name in with_columns:
+            schema["additionalProperties"] = True
     paths: dict[str, Any] = {}
     for one in listed:
         paths.setdefault(_PATH.sub(r"{\1}", one.path), {})[one.method.lower()] = _operation(one, of_type)
@@ -139,19 +141,23 @@ def document() -> dict[str, Any]:
     }
 
 
+def _kinds_of(kind: type[Open]) -> Iterator[type[Open]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _kinds_of(one)
+
+
 def _describe(name: str, schema: dict[str, Any]) -> None:
     """The sentences of a struct on one line, and a phrase for each of its fields."""
     if "description" in schema:
         schema["description"] = " ".join(schema["description"].split())
-    if name in _OPEN:
-        schema["additionalProperties"] = True
     for field, about in schema.get("properties", {}).items():
         if said := said_of(field, name):
             about["description"] = said
 
 
 def _operation(one: Operation, of_type: dict[Any, Any]) -> dict[str, Any]:
-    schema = {"type": "string"} if one.answer is None else _schema(of_type, one.answer, *one.also)
+    schema = _either([of_type[kind] for kind in one.answers])
     answers = {status: _problem(status) for status in _refusals(one)}
     for status, said in _DONE.items():
         if status == "200" or one.later:
@@ -168,8 +174,9 @@ def _operation(one: Operation, of_type: dict[Any, Any]) -> dict[str, Any]:
         "responses": dict(sorted(answers.items())),
         "security": [{}, {"bearer": []}, {"key": []}] if one.role else [{}],
     }
-    if one.body is not None:
-        about = {"schema": _schema(of_type, one.body, *one.also_body), "example": _EXAMPLES[one.name]}
+    if one.bodies:
+        shape = _either([of_type[kind] for kind in one.bodies])
+        about = {"schema": shape, "example": _EXAMPLES[one.name]}
         found["requestBody"] = {"required": True, "content": {"application/json": about}}
     return found
 
@@ -216,8 +223,8 @@ def _header(said: str) -> dict[str, Any]:
     return {"description": said, "schema": {"type": "string"}}
 
 
-def _schema(of_type: dict[Any, Any], first: Any, *others: Any) -> Any:
-    return {"anyOf": [of_type[one] for one in (first, *others)]} if others else of_type[first]
+def _either(schemas: list[Any]) -> Any:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def _in_path(path: str) -> list[dict[str, Any]]:
@@ -250,7 +257,7 @@ def _in_query(one: Operation) -> list[dict[str, Any]]:
 
 @cache
 def _encoded() -> bytes:
-    return ENCODE(document())
+    return msgspec.json.encode(document())
 
 
 @cache

@@ -5,16 +5,17 @@ from __future__ import annotations
 import msgspec
 
 from shortlist.server.about import rating_scale
+from shortlist.server.answers.outcomes import Accepted, Refusal
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.events.event import Fault
 from shortlist.server.events.reading import read_events
 from shortlist.server.problems import Trouble, of_fault
-from shortlist.server.wire import ENCODE, MOST_EVENTS, Accepted, Refusal
+from shortlist.server.wire import MOST_EVENTS
 
 _ANY = msgspec.json.Decoder()
 
 
-async def events(call: Call) -> Reply:
+async def events(call: Call) -> Reply[Accepted]:
     """Keep one event, or a batch: {"events": [...]}. The answer comes when they are on disk; an id counts
     once. Of a batch, those that are refused are listed and the others kept; one alone is answered as a
     problem."""
@@ -39,5 +40,4 @@ async def events(call: Call) -> Reply:
     if outcome.rejected and not many:
         raise of_fault(Fault(outcome.rejected[0].field, outcome.rejected[0].why))
     rejected = [Refusal(index=one.index, field=one.field, why=one.why) for one in outcome.rejected]
-    answer = Accepted(accepted=outcome.accepted, repeated=outcome.repeated, rejected=rejected)
-    return Reply(ENCODE(answer))
+    return Reply.of(Accepted(accepted=outcome.accepted, repeated=outcome.repeated, rejected=rejected))

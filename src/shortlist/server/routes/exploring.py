@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from shortlist.errors import BundleError
 from shortlist.features.requests import take_rows
 from shortlist.pipeline.slate import plain_values
-from shortlist.server.about import MOST_POINTS, evaluation, has
+from shortlist.server.about import about as about_side
+from shortlist.server.about import has_vectors
+from shortlist.server.answers.bundles import About
+from shortlist.server.answers.catalogue import Map
+from shortlist.server.answers.judging import Evaluation
 from shortlist.server.bundles import Loaded, Variant
 from shortlist.server.endpoint import Call, Reply
+from shortlist.server.judging import evaluation
 from shortlist.server.mapping import chosen, vectors_at
 from shortlist.server.problems import Trouble
-from shortlist.server.wire import ENCODE
+from shortlist.server.wire import MOST_POINTS
 
 _MOST_WANTED = 20
 _JUDGING = (
@@ -23,27 +28,31 @@ _JUDGING = (
 )
 
 
-async def about(call: Call) -> Reply:
+async def about(call: Call) -> Reply[About]:
     """What each bundle in use reads and predicts, its columns, its limits, its licence."""
-    given = call.query("side")
+    given, keeps_events = call.query("side"), call.service.writer is not None
     variants = [side_of(call, given)] if "side" in given else call.service.variants.all
-    sides = [await asyncio.to_thread(_about, call, variant) for variant in variants]
-    return Reply(ENCODE({"sides": sides}))
+    sides = [await asyncio.to_thread(about_side, one, keeps_events=keeps_events) for one in variants]
+    return Reply.of(About(sides=sides))
 
 
-async def judged(call: Call) -> Reply:
+async def judged(call: Call) -> Reply[Evaluation]:
     """How the run that made a bundle judged it: figures beside baselines, slices, curves, the verdict."""
-    found = evaluation(side_of(call, call.query("side")).now)
+    loaded = side_of(call, call.query("side")).now
+    try:
+        found = evaluation(loaded)
+    except msgspec.ValidationError as error:
+        raise Trouble(404, "this bundle has an evaluation of another form", hint=str(error)) from None
     if found is None:
         raise Trouble(404, "this bundle has no evaluation", hint=_JUDGING)
-    return Reply(ENCODE(found))
+    return Reply.of(found)
 
 
-async def chart(call: Call) -> Reply:
+async def chart(call: Call) -> Reply[Map]:
     """A map of the items: their vectors on two axes, with a column to colour them by."""
     given = call.query("by", "limit", "item", "side")
     loaded = side_of(call, given).now
-    if not has(loaded)["map"]:
+    if not has_vectors(loaded.recommender):
         raise Trouble(404, "this bundle has no vectors of items, so there is no map")
     limit = number(given, "limit", 2_000, 1, MOST_POINTS)
     by = given.get("by", [""])[0]
@@ -53,45 +62,31 @@ async def chart(call: Call) -> Reply:
     wanted = given.get("item", [])
     if len(wanted) > _MOST_WANTED:
         raise Trouble(422, f"at most {_MOST_WANTED} items are asked for by id", pointer="/item")
-    return Reply(ENCODE(await asyncio.to_thread(_chart, loaded, by, limit, wanted)))
+    return Reply.of(await asyncio.to_thread(_chart, loaded, by, limit, wanted))
 
 
-def _about(call: Call, variant: Variant) -> dict[str, Any]:
-    loaded = variant.now
-    out: dict[str, Any] = {
-        "side": variant.side.name,
-        "share": variant.side.share,
-        "before": None if variant.before is None else variant.before.version,
-        "since": int(variant.since),
-        **loaded.described,
-    }
-    out["has"] = {**has(loaded), "events": call.service.writer is not None}
-    return out
-
-
-def _chart(loaded: Loaded, by: str, limit: int, wanted: list[str]) -> dict[str, Any]:
+def _chart(loaded: Loaded, by: str, limit: int, wanted: list[str]) -> Map:
     recommender, items = loaded.recommender, loaded.items
     places = recommender.items.positions(wanted) if wanted else np.zeros(0, np.int64)
     at, every = chosen(recommender, limit, np.unique(places[places >= 0]))
     axes = loaded.axes
     placed = np.round(axes.places(vectors_at(recommender, at)), 4).tolist()
-    column = None if items.name is None else plain_values(take_rows(items.columns[items.name], at))
-    kinds = {one["name"]: one["kind"] for one in loaded.described["columns"]["items"]}
-    return {
-        "ids": recommender.items.ids[at].tolist(),
-        "names": column,
-        "x": [x for x, _ in placed],
-        "y": [y for _, y in placed],
-        "by": by or None,
-        "kind": kinds.get(by),
-        "values": plain_values(take_rows(items.columns[by], at)) if by else None,
-        "shown": len(at),
-        "total": recommender.items.num_present,
-        "variance": [round(share, 4) for share in axes.shares],
-        "method": "principal axes",
-        "chosen": "all" if every else "popular",
-        "version": loaded.version,
-    }
+    kinds = {one.name: one.kind for one in loaded.columns.items}
+    return Map(
+        ids=recommender.items.ids[at].tolist(),
+        names=None if items.name is None else plain_values(take_rows(items.columns[items.name], at)),
+        x=[x for x, _ in placed],
+        y=[y for _, y in placed],
+        by=by or None,
+        kind=kinds.get(by),
+        values=plain_values(take_rows(items.columns[by], at)) if by else None,
+        shown=len(at),
+        total=recommender.items.num_present,
+        variance=[round(share, 4) for share in axes.shares],
+        method="principal axes",
+        chosen="all" if every else "popular",
+        version=loaded.version,
+    )
 
 
 def side_of(call: Call, given: dict[str, list[str]]) -> Variant:

@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from shortlist.bundle import folder_of
 from shortlist.errors import BundleError, ShortlistError
-from shortlist.server.about import plain
+from shortlist.server.about import in_brief
+from shortlist.server.answers.bundles import Bundles
+from shortlist.server.answers.outcomes import Live, Versions
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.problems import Trouble
 from shortlist.server.settings import Side
-from shortlist.server.wire import ENCODE
 
 _ELSEWHERE = re.compile(r"(?<![\w.:/-])/(?:[^\s'\",;:()]*/)?([^\s/'\",;:()]+)/?")  # an absolute path
 
@@ -31,19 +31,19 @@ class Which(msgspec.Struct, forbid_unknown_fields=True):
 _WHICH: msgspec.json.Decoder[Which] = msgspec.json.Decoder(Which)
 
 
-async def live(call: Call) -> Reply:
+async def live(call: Call) -> Reply[Live]:
     """The process answers."""
-    return Reply(b'{"status":"live"}')
+    return Reply.of(Live(status="live"))
 
 
-async def ready(call: Call) -> Reply:
+async def ready(call: Call) -> Reply[Versions]:
     """Bundles are loaded and have answered; nobody has asked the server to stop."""
     if call.service.draining:
         raise Trouble(503, "the server is stopping", retry_after=5)
-    return Reply(ENCODE({"status": "ready", "bundles": _versions(call)}))
+    return Reply.of(_versions(call, "ready"))
 
 
-async def metrics(call: Call) -> Reply:
+async def metrics(call: Call) -> Reply[str]:
     """Counts for Prometheus."""
     service = call.service
     writer = service.writer
@@ -59,17 +59,12 @@ async def metrics(call: Call) -> Reply:
     return Reply(service.board.render(gauges, info), kind=CONTENT_TYPE_LATEST.encode())
 
 
-async def bundles(call: Call) -> Reply:
+async def bundles(call: Call) -> Reply[Bundles]:
     """What answers: sides, shares, versions, since when, what was there before."""
-    rows: list[dict[str, Any]] = []
-    for variant in call.service.variants.all:
-        before = None if variant.before is None else variant.before.version
-        side = {"side": variant.side.name, "share": variant.side.share, "before": before}
-        rows.append(side | {"since": int(variant.since)} | plain(variant.now))
-    return Reply(ENCODE({"bundles": rows}))
+    return Reply.of(Bundles(bundles=[in_brief(variant) for variant in call.service.variants.all]))
 
 
-async def reload(call: Call) -> Reply:
+async def reload(call: Call) -> Reply[Versions]:
     """Verify what is on disk and take it into use; 409 where it is no good, and what was in use stays."""
     side = _which(call)
     with _refusing(call, ShortlistError):
@@ -77,7 +72,7 @@ async def reload(call: Call) -> Reply:
     return await _done(call, side, "reloaded")
 
 
-async def rollback(call: Call) -> Reply:
+async def rollback(call: Call) -> Reply[Versions]:
     """Return to what answered before; 409 where there is nothing else."""
     side = _which(call)
     with _refusing(call, BundleError):
@@ -85,12 +80,12 @@ async def rollback(call: Call) -> Reply:
     return await _done(call, side, "rolled back")
 
 
-async def _done(call: Call, side: str, what: str) -> Reply:
+async def _done(call: Call, side: str, what: str) -> Reply[Versions]:
     """Said once all processes of this server have it; 202 where one takes too long."""
     late = await call.service.exchanger.settled(side)
     if late:
         what += f", but not yet by {len(late)} of {call.service.settings.workers} workers"
-    return Reply(ENCODE({"status": what, "bundles": _versions(call)}), 202 if late else 200)
+    return Reply.of(_versions(call, what), 202 if late else 200)
 
 
 @contextmanager
@@ -125,5 +120,6 @@ def _which(call: Call) -> str:
     return which.side
 
 
-def _versions(call: Call) -> dict[str, str]:
-    return {variant.side.name: variant.now.version for variant in call.service.variants.all}
+def _versions(call: Call, status: str) -> Versions:
+    sides = call.service.variants.all
+    return Versions(status=status, bundles={one.side.name: one.now.version for one in sides})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 from shortlist.server import wire
 from shortlist.server.endpoint import Handler
 from shortlist.server.guards import ADMIN, USE
-from shortlist.server.routes import answering, browsing, describing, exploring, operating, profiles, shapes
+from shortlist.server.routes import answering, browsing, describing, exploring, operating
 from shortlist.server.routes import events as events_
 
 _PAGE = ("q", "after", "limit", "side")
@@ -16,24 +17,27 @@ _PAGE = ("q", "after", "limit", "side")
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One route. path: with {NAME:path} where an id is; body, answer: their types, where they are JSON;
-    also_body, also: others they may be of; parameters: what may stand behind "?"; kind: of the answer;
-    later: whether it may answer before all is done, 202; absent: that there may be nothing, 404."""
+    """One route. path: with {NAME:path} where an id is; bodies: types its body may be of; parameters: what
+    may stand behind "?"; kind: of the answer; later: whether it may answer before all is done, 202; absent:
+    that there may be nothing, 404."""
 
     method: str
     path: str
     name: str
     handler: Handler
-    body: Any = None
-    answer: Any = None
-    also: tuple[Any, ...] = ()
-    also_body: tuple[Any, ...] = ()
+    bodies: tuple[Any, ...] = ()
     parameters: tuple[str, ...] = ()
     role: str = USE
     counted: bool = True
     later: bool = False
     absent: bool = False
     kind: str = "application/json"
+
+    @property
+    def answers(self) -> tuple[Any, ...]:
+        """Types its answer may be of, which are those its handler says."""
+        [kind] = get_args(get_type_hints(self.handler)["return"])
+        return get_args(kind) if isinstance(kind, UnionType) else (kind,)
 
     @property
     def summary(self) -> str:
@@ -60,58 +64,48 @@ def _of_recommenders() -> list[Operation]:
             "/v1/recommend",
             "recommend",
             answering.recommend,
-            body=wire.Recommend,
-            answer=shapes.Shortlist,
-            also=(shapes.Explained, shapes.Shortlists),
+            bodies=(wire.Recommend,),
         ),
         _post(
             "/v1/events",
             "events",
             events_.events,
-            body=shapes.EventGiven,
-            also_body=(shapes.EventsGiven,),
-            answer=wire.Accepted,
+            bodies=(wire.EventGiven, wire.EventsGiven),
             absent=True,
         ),
-        _post("/v1/score", "score", answering.score, body=wire.Score, answer=shapes.Scores),
+        _post("/v1/score", "score", answering.score, bodies=(wire.Score,)),
         _get(
             "/v1/recommend/{user_id:path}",
             "recommend_user",
             answering.recommend_user,
-            answer=shapes.Shortlist,
-            also=(shapes.Explained,),
             parameters=answering.GET,
         ),
-        _post("/v1/rank", "rank", answering.rank, body=wire.Rank, answer=shapes.Ranked),
+        _post("/v1/rank", "rank", answering.rank, bodies=(wire.Rank,)),
         _get(
             "/v1/items/{item_id:path}/similar",
             "similar",
             browsing.similar,
-            answer=shapes.Similar,
             parameters=("k", "item_columns", "side"),
         ),
         _get(
             "/v1/items",
             "items",
             browsing.items,
-            answer=shapes.Items,
             parameters=(*_PAGE, "where", "order", "ids"),
         ),
-        _get("/v1/items/{item_id:path}", "item", browsing.item, answer=shapes.Item, parameters=("side",)),
-        _get("/v1/users", "users", browsing.users, answer=shapes.Users, parameters=_PAGE),
+        _get("/v1/items/{item_id:path}", "item", browsing.item, parameters=("side",)),
+        _get("/v1/users", "users", browsing.users, parameters=_PAGE),
         _get(
             "/v1/users/{user_id:path}",
             "user",
             browsing.user,
-            answer=shapes.Person,
             parameters=("side", "item_columns", "limit"),
         ),
-        _get("/v1/about", "about", exploring.about, answer=profiles.About, parameters=("side",)),
+        _get("/v1/about", "about", exploring.about, parameters=("side",)),
         _get(
             "/v1/evaluation",
             "evaluation",
             exploring.judged,
-            answer=profiles.Evaluation,
             parameters=("side",),
             absent=True,
         ),
@@ -119,7 +113,6 @@ def _of_recommenders() -> list[Operation]:
             "/v1/map",
             "map",
             exploring.chart,
-            answer=profiles.Map,
             parameters=("by", "limit", "item", "side"),
             absent=True,
         ),
@@ -128,13 +121,12 @@ def _of_recommenders() -> list[Operation]:
 
 def _of_servers() -> list[Operation]:
     return [
-        _get("/v1/bundles", "bundles", operating.bundles, answer=profiles.Bundles),
+        _get("/v1/bundles", "bundles", operating.bundles),
         _post(
             "/v1/admin/reload",
             "reload",
             operating.reload,
-            body=operating.Which,
-            answer=shapes.Versions,
+            bodies=(operating.Which,),
             role=ADMIN,
             later=True,
         ),
@@ -142,14 +134,13 @@ def _of_servers() -> list[Operation]:
             "/v1/admin/rollback",
             "rollback",
             operating.rollback,
-            body=operating.Which,
-            answer=shapes.Versions,
+            bodies=(operating.Which,),
             role=ADMIN,
             later=True,
         ),
-        _get("/health/live", "live", operating.live, role="", counted=False, answer=shapes.Live),
-        _get("/health/ready", "ready", operating.ready, role="", counted=False, answer=shapes.Versions),
+        _get("/health/live", "live", operating.live, role="", counted=False),
+        _get("/health/ready", "ready", operating.ready, role="", counted=False),
         _get("/metrics", "metrics", operating.metrics, counted=False, kind="text/plain"),
-        _get("/openapi.json", "openapi", describing.openapi, role="", answer=dict[str, Any]),
+        _get("/openapi.json", "openapi", describing.openapi, role=""),
         _get("/docs", "docs", describing.docs, role="", kind="text/html"),
     ]

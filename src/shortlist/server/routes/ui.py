@@ -93,7 +93,7 @@ class Explorer:
         self.service.logged(NAME, scope, reply, seconds, "")
 
 
-def _answer(file: File, method: str, headers: dict[bytes, bytes]) -> Reply:
+def _answer(file: File, method: str, headers: dict[bytes, bytes]) -> Reply[Any]:
     if method not in ("GET", "HEAD"):
         raise Trouble(405, "this path takes GET, HEAD", headers=((b"allow", b"GET, HEAD"),))
     told = ((b"etag", file.tag), (b"cache-control", b"no-cache"), *_HEADERS)

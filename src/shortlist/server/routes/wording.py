@@ -103,8 +103,9 @@ WORDING: dict[str, str] = {
     "retrieval_score": "What the first stage says of it: a log probability.",
     "retrieval_rank": "Its place before ranking, from 1.",
     "log_p": "The log probability of the item in the catalogue.",
-    "popularity": "Its share of the training rows, of which each item is given one more.",
-    "popularity_rank": "Its place by popularity, from 1.",
+    "popularity": "Its share of the training rows, of which each item is given one more; a number, unless a"
+    " stored column is called so, which then stands here.",
+    "popularity_rank": "Its place by popularity, from 1; a stored column of that name stands here.",
     "Act.timestamp": "When, in seconds since 1970.",
     # What a bundle is
     "sides": "A row for each side.",
@@ -162,6 +163,7 @@ WORDING: dict[str, str] = {
     "required": "Whether it must be given.",
     "default": "What counts where it is left out.",
     "longest": "How many of a list are read.",
+    "size": "How many numbers a vector has.",
     "values": "The values there are, the most frequent first.",
     "label": "The column it was learnt from.",
     "Task.weight": "Its weight in the sum of losses.",
