@@ -56,8 +56,9 @@ def test_the_address_asks_the_same(client: Any, recommender: sl.Recommender) -> 
         "exclude": ["50", "181"],
         "item_columns": ["title"],
         "filter_seen": False,
+        "timestamp": 889_000_000,
     }
-    asked = "k=4&exclude=50&exclude=181&item_columns=title&filter_seen=false"
+    asked = "k=4&exclude=50&exclude=181&item_columns=title&filter_seen=false&timestamp=889000000"
     assert (
         client.get(f"/v1/recommend/{user}?{asked}").json() == client.post("/v1/recommend", json=body).json()
     )
@@ -119,6 +120,14 @@ def test_the_callers_own_candidates_are_ordered(client: Any, recommender: sl.Rec
         ('{"user_id": "1", "timestamp": "soon"}', 422, "/timestamp"),
         ('{"user_id": "1", "timestamp": 1e400}', 422, "/timestamp"),
         ('{"user_id": "1", "timestamp": 99999999999999}', 422, "/timestamp"),
+        ('{"user_id": "1", "timestamp": -1}', 422, "/timestamp"),
+        ('{"user_id": "1", "timestamp": "1969-12-31T23:59:59"}', 422, "/timestamp"),
+        ('{"user_id": "1", "history": ["1"], "history_timestamp": [-1]}', 422, "/history_timestamp/0"),
+        (
+            '{"user_id": "1", "history": ["1", "2"], "history_timestamp": [0, "1969-12-31"]}',
+            422,
+            "/history_timestamp/1",
+        ),
         ('{"user_id": "1", "item_columns": ["title", "zz"]}', 422, "/item_columns/1"),
         ('{"user_id": 123456789012345678901234567890}', 422, "/user_id"),
         ('{"user_id": "1", "k": NaN}', 400, ""),

@@ -173,6 +173,7 @@ def test_by_popularity_and_by_ids(client: Any, recommender: sl.Recommender) -> N
     some = client.get("/v1/items?ids=181&ids=none&ids=50").json()
     assert [row["item_id"] for row in some["rows"]] == ["181", "50"] and some["unknown"] == ["none"]
     assert client.get("/v1/items?ids=1&q=x").json()["pointer"] == "/q"
+    assert client.get("/v1/items?ids=.&ids=..").json()["unknown"] == [".", ".."], "which no path can hold"
     assert [row["popularity_rank"] for row in some["rows"]] == [order.index(one) + 1 for one in ("181", "50")]
     for row in some["rows"]:
         assert client.get(f"/v1/items/{row['item_id']}").json() == row

@@ -124,20 +124,29 @@ def _given(asker: Asker) -> dict[str, Any]:
     if asker.context:
         row.update(_free(asker.context, "context"))
     if asker.timestamp is not None:
-        try:
-            row["timestamp"] = seconds(asker.timestamp)
-        except (ValueError, OverflowError):
-            raise RequestError(
-                f"row 0, column 'timestamp': expected seconds since 1970 or ISO 8601 text, got"
-                f" {asker.timestamp!r}",
-                column="timestamp",
-            ) from None
+        row["timestamp"] = _second("timestamp", asker.timestamp)
     if asker.history is not None:
         row["history"] = asker.history
-    for name in ("history_timestamp", "history_rating"):
-        if (given := getattr(asker, name)) is not None:
-            row[name] = given
+    if asker.history_timestamp is not None:
+        times = enumerate(asker.history_timestamp)
+        row["history_timestamp"] = [_second("history_timestamp", time, n) for n, time in times]
+    if asker.history_rating is not None:
+        row["history_rating"] = asker.history_rating
     return row
+
+
+def _second(name: str, given: int | str, index: int | None = None) -> int:
+    """A time of a request. RequestError for text that is none."""
+    try:
+        return seconds(given)
+    except (ValueError, OverflowError):
+        place = "" if index is None else f", index {index}"
+        raise RequestError(
+            f"row 0, column {name!r}{place}: expected a time from 1970 on, in seconds or as ISO 8601 text,"
+            f" got {given!r}",
+            column=name,
+            index=index,
+        ) from None
 
 
 def _had(loaded: Loaded, queries: Sequence[Query]) -> Seen:

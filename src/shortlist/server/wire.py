@@ -30,8 +30,9 @@ Columns = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)], Value], Meta(max_length=MOST_COLUMNS)
 ]
 _Name = Annotated[str, Meta(max_length=LONGEST_ID)]
-Time = _Whole | Annotated[str, Meta(max_length=40)]
-"""Seconds since 1970, or ISO 8601 text, UTC where it names no zone."""
+Time = Annotated[int, Meta(ge=0, le=2**63 - 1)] | Annotated[str, Meta(max_length=40)]
+"""Seconds since 1970, or ISO 8601 text, UTC where it names no zone. Nothing over HTTP is before 1970: such a
+time is a mistake (-1 for none, a lost date), which an answer as of before all that is known would hide."""
 Ids = Annotated[list[Id], Meta(max_length=MOST_LISTED)]
 K = Annotated[int, Meta(ge=1, le=MOST_K)]
 
@@ -139,8 +140,11 @@ SCORE: msgspec.json.Decoder[Score] = msgspec.json.Decoder(Score)
 
 
 def seconds(given: int | str) -> int:
-    """A time in seconds since 1970. ValueError for text that is no time."""
+    """A time in seconds since 1970. ValueError for text that is no time, or one before."""
     if isinstance(given, int):
         return given
     at = datetime.fromisoformat(given)
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() // 1)
+    found = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() // 1)
+    if found < 0:
+        raise ValueError(f"{given!r} is before 1970")
+    return found

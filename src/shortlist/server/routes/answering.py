@@ -70,6 +70,8 @@ async def recommend_user(call: Call) -> Reply[Shortlist | Explained]:
             raise Trouble(422, f"{name} is given {len(values)} times", pointer=f"/{name}")
         given[name] = values[0]
     given["user_id"] = call.identity("/v1/recommend/")
+    if "timestamp" in given and given["timestamp"].isascii() and given["timestamp"].isdigit():
+        given["timestamp"] = int(given["timestamp"])
     if "rating_weight" in given:
         if given["rating_weight"].lower() == "null":  # which would be read as nothing
             raise Trouble(422, "expected a number, got 'null'", pointer="/rating_weight")

@@ -170,7 +170,7 @@ def _operation(one: Operation, of_type: dict[Any, Any]) -> dict[str, Any]:
         "operationId": one.name,
         "summary": one.summary,
         "tags": [type_of(one)],
-        "parameters": [*_in_path(one.path), *_in_query(one)],
+        "parameters": [*_in_path(one), *_in_query(one)],
         "responses": dict(sorted(answers.items())),
         "security": [{}, {"bearer": []}, {"key": []}] if one.role else [{}],
     }
@@ -227,18 +227,18 @@ def _either(schemas: list[Any]) -> Any:
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
-def _in_path(path: str) -> list[dict[str, Any]]:
+def _in_path(one: Operation) -> list[dict[str, Any]]:
     schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
     return [
         {
             "name": name,
             "in": "path",
             "required": True,
-            "description": said_of(name),
+            "description": said_of(name, one.name),
             "schema": schema,
             "example": "42" if name == "user_id" else "50",
         }
-        for name in _PATH.findall(path)
+        for name in _PATH.findall(one.path)
     ]
 
 

@@ -37,7 +37,7 @@ _EDGES = (
     ("minProperties", "maxProperties", "names"),
 )
 _CODE = re.compile(r"`([^`]+)`")
-_WHOLE = 2**63 - 1  # what any whole number of 64 bits may be
+_WHOLE = -(2**63), 2**63 - 1  # what any whole number of 64 bits may be
 
 
 STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
@@ -165,10 +165,10 @@ def _limits(schema: Mapping[str, Any]) -> Iterator[str]:
     for one in schema.get("anyOf", ()):
         yield from _limits(one)
     least, most = schema.get("minimum"), schema.get("maximum")
-    if most == _WHOLE:
+    if (least, most) == _WHOLE:
         yield "whole numbers of 64 bits"
     elif least is not None or most is not None:
-        yield _span(least, most)
+        yield _span(least, None if most == _WHOLE[1] else most)
     for low, high, what in _EDGES:
         if low in schema or high in schema:
             yield f"{_span(schema.get(low), schema.get(high))} {what}"

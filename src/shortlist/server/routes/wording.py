@@ -9,9 +9,9 @@ WORDING: dict[str, str] = {
     # Questions
     "user_id": "Any characters; a whole number is its decimal form. Who is not known is answered, too.",
     "item_id": "An item: any characters; a whole number is its decimal form.",
-    "timestamp": "When: seconds since 1970, or ISO 8601 text (UTC where it names no zone); left out: where"
-    " the model reads what people did, a second after the last event told or since; else the user's last"
-    " stored time.",
+    "timestamp": "When: seconds since 1970, or ISO 8601 text (UTC where it names no zone), not before 1970;"
+    " left out: where the model reads what people did, a second after the last event told or since; else the"
+    " user's last stored time.",
     "context": "Further columns of the query, by name.",
     "history": "Item ids, the latest first, in place of what is stored and of events since; []: none. A model"
     " that reads no history refuses it.",
@@ -24,6 +24,13 @@ WORDING: dict[str, str] = {
     "where": "A condition on the items' columns, such as: year >= 1995 and 'Comedy' in genres.",
     "item_columns": "Columns of items to answer with.",
     "queries": "Several questions in one request, for 25,600 items in all; then nothing stands beside them.",
+    "recommend_user.user_id": "Any characters, percent-encoded. `.` and `..` cannot stand in a path, since"
+    " clients take them out: post them to /v1/recommend.",
+    "item.item_id": "Any characters, percent-encoded. `.` and `..` cannot stand in a path: /v1/items?ids=."
+    " has the item.",
+    "similar.item_id": "Any characters, percent-encoded. `.` and `..` cannot stand in a path.",
+    "user.user_id": "Any characters, percent-encoded. `.` and `..` cannot stand in a path: /v1/users?q=."
+    " begins with the user of that very id.",
     "candidates": "Items to be put in order.",
     "item": "Columns of the item, in place of what is stored.",
     "Score.rows": "Pairs of a user and an item.",
