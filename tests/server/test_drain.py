@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,10 @@ class Server:
         self.url = json.loads(self.said('"ready"'))["url"]
         self.port = int(self.url.rsplit(":", 1)[1])
 
+    def workers(self) -> list[int]:
+        """The processes that said that they are ready."""
+        return [json.loads(line)["process"] for line in self.lines if '"ready"' in line]
+
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
@@ -58,12 +62,12 @@ class Server:
                 found[:] = [line for line in self.lines if text in line]
                 return len(found) >= times
 
-            assert self.changed.wait_for(there, 30), self.lines
+            assert self.changed.wait_for(there, 60), self.lines
             return found[times - 1]
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(30)
+        code = self.process.wait(60)
         self.reader.join(5)
         return code
 
@@ -81,6 +85,13 @@ def server(*args: str | Path) -> Iterator[Server]:
         made.reader.join(5)
         assert made.process.stderr is not None
         made.process.stderr.close()
+
+
+def until(what: Callable[[], object], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"waited for {seconds:g} seconds"
+        time.sleep(0.02)
 
 
 class Load:
@@ -127,6 +138,10 @@ class Load:
         if connection is not None:
             connection.close()
 
+    def under_way(self, num: int) -> None:
+        """Wait until so many requests were answered."""
+        until(lambda: self.statuses[200] >= num or self.lost)
+
     def end(self) -> None:
         self.told.set()
         for thread in self.threads:
@@ -134,23 +149,23 @@ class Load:
         assert not self.lost, Counter(map(repr, self.lost))
 
 
-@pytest.mark.parametrize("workers, drain", [(1, 0.0), (1, 0.5), (2, 0.0), (2, 0.5)])
+@pytest.mark.parametrize("workers, drain", [(1, 0.0), (1, 4.0), (2, 0.0), (2, 0.5)])
 def test_no_request_is_lost_when_it_stops(bundle: Path, workers: int, drain: float) -> None:
-    for _ in range(2):
+    for _ in range(1 if drain > 1 else 2):
         with server(bundle, "--workers", str(workers), "--drain", str(drain)) as made:
             made.said('"ready"', workers)
             load = Load(made.port)
-            time.sleep(0.5)
+            load.under_way(60)
             began = time.monotonic()
             made.process.send_signal(signal.SIGTERM)
-            if drain and workers == 1:
-                time.sleep(0.1)
-                refused = httpx.get(f"{made.url}/health/ready")
+            if drain > 1:
+                until(lambda: httpx.get(f"{made.url}/health/ready", timeout=30).status_code == 503)
+                refused = httpx.get(f"{made.url}/health/ready", timeout=30)
                 assert refused.status_code == 503 and refused.headers["connection"] == "close"
-            assert made.process.wait(20) == 0
-            assert drain <= time.monotonic() - began < drain + 15
+            assert made.process.wait(60) == 0
+            assert drain <= time.monotonic() - began < drain + 30
             load.end()
-            assert set(load.statuses) == {200} and load.statuses[200] > 50
+            assert set(load.statuses) == {200}
             assert not any("fault" in line for line in made.lines), made.lines
 
 
@@ -162,16 +177,11 @@ def test_no_request_is_lost_while_bundles_are_exchanged(own_bundle: Path, worker
         load = Load(made.port, 4)
 
         def version() -> str:
-            found: str = httpx.get(f"{made.url}/health/ready").json()["bundles"]["a"]
+            found: str = httpx.get(f"{made.url}/health/ready", timeout=30).json()["bundles"]["a"]
             return found
 
         def everywhere(wanted: Any) -> None:
-            until = time.monotonic() + 60
-            seen = [version() for _ in range(8)]
-            while not all(map(wanted, seen)):
-                assert time.monotonic() < until, seen
-                time.sleep(0.1)
-                seen = [version() for _ in range(8)]
+            until(lambda: all([wanted(version()) for _ in range(8)]))
 
         first = version()
         sl.load(own_bundle).remove_items(["50"]).save(own_bundle)
@@ -201,7 +211,8 @@ def test_no_request_is_lost_while_bundles_are_exchanged(own_bundle: Path, worker
 
 def versions(made: Server, num: int = 24) -> set[str]:
     """What workers say they have: each request has a connection of its own, which any of them may take."""
-    return {httpx.get(f"{made.url}/health/ready").json()["bundles"]["a"] for _ in range(num)}
+    asked = (httpx.get(f"{made.url}/health/ready", timeout=30) for _ in range(num))
+    return {answer.json()["bundles"]["a"] for answer in asked}
 
 
 def told(made: Server, what: str) -> str:
@@ -227,11 +238,13 @@ def test_workers_have_the_same_when_an_exchange_is_answered(own_bundle: Path) ->
         assert versions(made) == {first}
         assert told(made, "rollback") == second
         assert versions(made) == {second}
-        made.process.send_signal(signal.SIGHUP)
-        made.said('"reloads"', 7)
-        time.sleep(1.0)  # the other worker was told too
+        for number, worker in enumerate(made.workers(), 7):
+            os.kill(worker, signal.SIGHUP)
+            made.said('"reloads"', number)
         assert told(made, "rollback") == first
         assert versions(made) == {first}
+        made.process.send_signal(signal.SIGHUP)  # to both at once
+        until(lambda: versions(made) == {second})
         assert made.stop() == 0
 
 
@@ -263,9 +276,7 @@ def test_a_fresh_worker_has_what_the_others_returned_to(
             assert told(made, "rollback") == first
         else:
             made.said(f"{first} cannot be read any more")
-            until = time.monotonic() + 10
-            while versions(made) != {second}:
-                assert time.monotonic() < until, "workers differ"
+            until(lambda: versions(made) == {second})
             assert httpx.post(f"{made.url}/v1/admin/rollback", json={}).status_code == 409
         assert made.stop() == 0
     assert not list(scratch.iterdir()), "what was kept is removed"
@@ -300,10 +311,7 @@ def test_a_lost_worker_is_replaced_and_orphans_stop(bundle: Path) -> None:
             assert httpx.post(f"{made.url}/v1/recommend", json={"user_id": "1"}).status_code == 200
         now = children(made.process.pid)
         made.process.kill()
-        until = time.monotonic() + 10
-        while any(Path(f"/proc/{one}").exists() and not _dead(one) for one in now):
-            assert time.monotonic() < until, "a worker outlived its parent"
-            time.sleep(0.1)
+        until(lambda: all(map(_dead, now)))
 
 
 def _dead(process: int) -> bool:
