@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from shortlist import bundle
-from shortlist.bundle.contents import problems
+from shortlist.bundle.contents import misfits_of_users, problems
 from shortlist.features.log import Log
 from shortlist.pipeline.recommender import Recommender
 from shortlist.state.past import Past
@@ -30,8 +30,14 @@ def remembering(saved: Path) -> Recommender:
     return replace(loaded, users=replace(loaded.users, past=Past(log, 3.0, True)))
 
 
+def wrong(recommender: Recommender) -> Iterator[str]:
+    """What loading finds, and what only `verify` does."""
+    yield from misfits_of_users(Path("b"), recommender.users, len(recommender.items), {})
+    yield from problems(Path("b"), recommender)
+
+
 def test_a_past_that_fits(remembering: Recommender) -> None:
-    assert list(problems(Path("b"), remembering)) == []
+    assert list(wrong(remembering)) == []
 
 
 @pytest.mark.parametrize(
@@ -55,4 +61,4 @@ def test_a_past_that_does_not_fit(
     assert past is not None
     other = replace(past, log=replace(past.log, **{name: change(getattr(past.log, name))}))
     changed = replace(remembering, users=replace(remembering.users, past=other))
-    assert any(f"b/users/past/{message}" in problem for problem in problems(Path("b"), changed))
+    assert any(f"b/users/past/{message}" in problem for problem in wrong(changed))

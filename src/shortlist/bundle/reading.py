@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from shortlist.bundle.contents import misfits
 from shortlist.bundle.files import content_of, copy_listed, require_files, require_same, require_whole
 from shortlist.bundle.graphs import RECOMMEND, require_graphs
 from shortlist.bundle.manifest import AGAIN, MANIFEST, File, Manifest, PartFacts, read
@@ -140,7 +141,8 @@ def readable(folder: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        raise BundleCorrupted(f"{folder}: {error}", hint=AGAIN) from error
+        place = "" if str(folder) in str(error) else f"{folder}: "
+        raise BundleCorrupted(f"{place}{error}", hint=AGAIN) from error
 
 
 def _recommender(folder: Path, manifest: Manifest) -> Recommender:
@@ -152,19 +154,27 @@ def _recommender(folder: Path, manifest: Manifest) -> Recommender:
         name: load_array(folder / "items" / f"{name}.npy") if f"items/{name}.npy" in manifest.files else None
         for name in ("item_vectors", "item_representations")
     }
+    items, users = Items.load(folder / "items"), Users.load(folder / "users")
+    schema = _schema(folder, manifest)
+    for problem in misfits(folder, manifest, items, users, schema, arrays):
+        raise BundleCorrupted(problem, hint=AGAIN)
     if "index/index.json" in manifest.files:
         from shortlist import index
 
+        if arrays["item_vectors"] is None:
+            raise BundleCorrupted(
+                f"{folder / 'items/item_vectors.npy'} is missing, of which index/ is", hint=AGAIN
+            )
+
         arrays["index"] = index.load(folder / "index", arrays["item_vectors"])
-    users = Users.load(folder / "users")
     if users.as_of is not None and not (type(users.as_of) is int and abs(users.as_of) < 1 << 63):
-        raise ValueError(f"users/as_of.json holds {users.as_of!r}, expected whole seconds")
+        raise ValueError(f"{folder / 'users/as_of.json'} holds {users.as_of!r}, expected whole seconds")
     joint = scorers.get("model")
     order = manifest.pipeline.utility
     return Recommender(
-        Items.load(folder / "items"),
+        items,
         users,
-        Schema.from_dict(manifest.schema),
+        schema,
         retriever=scorers.get("retrieval", joint) if arrays["item_vectors"] is not None else None,
         ranker=scorers.get("ranking", joint) if arrays["item_representations"] is not None else None,
         utility=Utility(order.rating_weight, order.head),
@@ -178,13 +188,27 @@ def _recommender(folder: Path, manifest: Manifest) -> Recommender:
     )
 
 
+def _schema(folder: Path, manifest: Manifest) -> Schema:
+    """What requests may name, which is at least what the graphs read."""
+    try:
+        schema = msgspec.convert(manifest.schema, Schema)
+    except msgspec.ValidationError as error:
+        raise BundleCorrupted(f"{folder / MANIFEST} holds no schema: {error}", hint=AGAIN) from error
+    for part in manifest.parts.values():
+        for side in ("query", "candidate"):
+            if lacking := {i.name for i in part.graphs[side].inputs} - set(getattr(schema, side)):
+                said = f"its schema lacks {sorted(lacking)}, which {side}.onnx reads"
+                raise BundleCorrupted(f"{folder / MANIFEST}: {said}", hint=AGAIN)
+    return schema
+
+
 def _aggregates(folder: Path) -> dict[str, Any]:
     path = folder / "users" / "aggregates.json"
     if not path.is_file():
         return {}
     from shortlist.features.aggregates import Aggregates
 
-    return {name: Aggregates.from_dict(plain) for name, plain in load_json(path).items()}
+    return dict(load_json(path, dict[str, Aggregates]))
 
 
 def encoder_of(content: bytes) -> Encoder:

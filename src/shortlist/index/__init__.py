@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -13,11 +13,16 @@ from shortlist.errors import BundleCorrupted
 from shortlist.index.exact import ExactIndex
 from shortlist.state.storage import load_array, load_json
 
+if TYPE_CHECKING:
+    from shortlist.index.ann import Tuned
+
+_MANY = 1 << 31  # more items than there are
+
 
 class _Kind(msgspec.Struct, frozen=True):
     """What index.json says: the kind of index, and how an approximate one is searched."""
 
-    kind: Literal["exact", "ann"]
+    kind: str
     tuned: dict[str, Any] = {}
 
 
@@ -27,21 +32,18 @@ def load(folder: Path, item_vectors: Floats) -> Index:
     Raises BundleCorrupted where the two do not fit, OSError where a file is missing, and MissingExtra where
     an approximate index needs a package that is not installed.
     """
-    kind = load_json(folder / "index.json", _Kind)
+    path = folder / "index.json"
+    kind: _Kind = load_json(path, _Kind)
     removed = _positions(folder / "removed.npy", len(item_vectors))
     exact = ExactIndex.of(item_vectors).without(removed)
     if kind.kind == "exact":
         return exact
+    if kind.kind != "ann":
+        raise BundleCorrupted(f"{path} names the kind {kind.kind!r}")
     from shortlist.index.ann import AnnIndex, Tuned
     from shortlist.index.mapped import load_lists
 
-    path = folder / "index.json"
-    try:
-        tuned = msgspec.convert(kind.tuned, Tuned)
-    except msgspec.ValidationError as error:
-        raise BundleCorrupted(f"{path} holds no settings of an approximate index: {error}") from error
-    if not tuned.probes or not all(0 < share <= 1 and count > 0 for share, count in tuned.probes):
-        raise BundleCorrupted(f"{path} holds probes {tuned.probes}, expected shares and numbers of lists")
+    tuned = _tuned(path, kind.tuned, Tuned)
     lists = load_lists(folder)
     sample, fresh = (_positions(folder / f"{name}.npy", len(item_vectors)) for name in ("sample", "fresh"))
     weights = load_array(folder / "stands_for.npy")
@@ -56,6 +58,24 @@ def load(folder: Path, item_vectors: Floats) -> Index:
     if lists.centres.shape[1] != item_vectors.shape[1]:
         raise BundleCorrupted(f"{folder}: centres {lists.centres.shape} and vectors {item_vectors.shape}")
     return AnnIndex(exact, lists, tuned, sample, weights, fresh)
+
+
+def _tuned(path: Path, plain: dict[str, Any], kind: type[Tuned]) -> Tuned:
+    try:
+        tuned = msgspec.convert(plain, kind)
+    except msgspec.ValidationError as error:
+        raise BundleCorrupted(f"{path} holds no settings of an approximate index: {error}") from error
+    counts = [tuned.k, *(count for _, count in tuned.probes)]
+    shares = [share for share, _ in tuned.probes]
+    if (
+        not shares
+        or not all(0 < share <= 1 for share in shares)
+        or not all(0 < count < _MANY for count in counts)
+        or not 0 <= tuned.few < _MANY
+        or not 0 < tuned.fetched < _MANY
+    ):
+        raise BundleCorrupted(f"{path} holds settings that are none: {tuned}")
+    return tuned
 
 
 def _positions(path: Path, num_items: int) -> Longs:

@@ -55,7 +55,7 @@ def load_lists(folder: Path) -> Lists:
     list_of = load_array(folder / LIST_OF)
     if list_of.ndim != 1 or list_of.dtype.kind not in "iu":
         raise BundleCorrupted(
-            f"{folder / LIST_OF} holds {list_of.dtype} in {list_of.ndim} dimensions, expected numbers of lists"
+            f"{folder / LIST_OF} holds {list_of.dtype} in {list_of.ndim} dimensions, expected lists' numbers"
         )
     if (folder / BEFORE).is_file():
         return _load_before(folder / BEFORE, list_of)

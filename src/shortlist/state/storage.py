@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -51,14 +52,19 @@ def save_json(path: Path, value: Any) -> None:
 def load_json(path: Path, kind: Any = Any) -> Any:
     """Plain values of a JSON file, or those of a type. ValueError, naming the file, for anything else."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return _decoder(kind).decode(path.read_bytes())
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
 def load_ids(path: Path) -> Vocabulary:
     """Ids of a JSON file. ValueError, naming the file, where they are none, or not distinct."""
-    values = load_json(path, list[str | int])
+    values = load_json(path, list[str])
     try:
         return Vocabulary.of(values)
     except DataError as error:
