@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
 from msgspec.structs import replace
 
-from shortlist.api.news import named_as, rated_as_needed
+from shortlist.api.news import named_as, news_of, rated_as_needed
 from shortlist.errors import DataError
 from shortlist.specs.features import Id
 from shortlist.specs.models import Ranker, Tower, TwoTower
@@ -76,6 +78,23 @@ def test_what_an_export_leaves_out_is_no_column_that_is_missing(export: Path) ->
     assert found["rating"].null_count() == 3 and found["weight"].to_list() == [1.0] * 3
     with pytest.raises(DataError, match=r"new\.csv: no event has a rating"):
         rated_as_needed(RANKER, OWN, export, None, None)
+
+
+@pytest.mark.parametrize("trained_with", ["weight", "rating"])
+def test_an_export_without_weights_counts_each_event_once(export: Path, trained_with: str) -> None:
+    """Whether the rows trained on had a column of that very name or none."""
+    plain = pl.read_csv(export, schema_overrides={"user_id": pl.String}).drop("event", "rating")
+    plain.write_csv(export)
+    data = named_as(DataSource(interactions="shop.csv"), export)
+    ids = pl.DataFrame({"user_id": ["9"], "item_id": ["i1"]})
+    rows = ids.with_columns(pl.lit(2.0).alias(trained_with), timestamp=pl.lit(NOON))
+    model: Any = TwoTower(*TOWERS)
+    start: Any = SimpleNamespace(model=model, rows=rows, users=ids[["user_id"]], items=ids[["item_id"]])
+    found = news_of(start, data, None, None)
+    assert found.num_new == 3
+    if trained_with == "weight":
+        assert found.split.train["weight"].to_list() == [2.0, 1.0, 1.0, 1.0]
+    assert not any("weight" in note for note in found.notes)
 
 
 def test_a_table_of_other_names_is_told_with_its_file_and_columns(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def news_of(
     more_users = None if users is None else canonical(tables.users(users))
     more_items = None if items is None else canonical(tables.items(items))
     wanted = columns_read(start.model, start.rows.columns)
-    extra = [name for name in given.columns if name not in (*wanted, "rating")]
+    extra = [name for name in given.columns if name not in (*wanted, "rating", *_alike(given))]
     new = _typed(given, start.rows.select(wanted))
     fresh = _unknown(new, start.rows.select(wanted))
     known_users, known_items = start.users["user_id"], start.items["item_id"]
@@ -125,7 +125,7 @@ def _completed(frame: pl.DataFrame, own: DataSource) -> pl.DataFrame:
     """A server's events with the columns that an export leaves out where no event has a value."""
     if own.rating and not {own.rating, "rating"} & set(frame.columns):
         frame = frame.with_columns(rating=pl.lit(None, pl.Float64))
-    if own.weight not in ("", "weight") and not {own.weight, "weight"} & set(frame.columns):
+    if own.weight and not {own.weight, "weight"} & set(frame.columns):
         frame = frame.with_columns(weight=1.0)
     return frame
 
@@ -145,6 +145,11 @@ def as_exported(own: DataSource, frame: pl.DataFrame) -> DataSource:
     if "timestamp" in taken or (serves and "s" in units_of(frame["timestamp"])):
         taken["time_unit"] = "s"
     return msgspec.structs.replace(own, **taken, **keys)
+
+
+def _alike(rows: pl.DataFrame) -> tuple[str, ...]:
+    """The column of weights where all are 1, which says nothing."""
+    return ("weight",) if "weight" in rows.columns and (rows["weight"] == 1).all() else ()
 
 
 def learns_ratings(model: Model) -> bool:
