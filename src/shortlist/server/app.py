@@ -38,9 +38,9 @@ def make_app(service: Service) -> App:
 class _Methods(dict[str, App]):
     """What answers a path, by method; every other method is told which there are."""
 
-    def __init__(self, service: Service, path: str) -> None:
+    def __init__(self, service: Service) -> None:
         super().__init__()
-        self.service, self.path = service, path
+        self.service = service
 
     def __missing__(self, method: str) -> App:
         if method == _HEAD and "GET" in self:
@@ -74,6 +74,7 @@ class Routes:
                 one.name,
                 one.handler,
                 service,
+                one.parameters,
                 role=one.role,
                 takes_body=one.method == "POST",
                 counted=one.counted,
@@ -104,12 +105,12 @@ class Routes:
     def _methods(self, path: str) -> _Methods:
         before, bracket, after = path.partition("{")
         if not bracket:
-            return self._exact.setdefault(path.encode(), _Methods(self.service, path))
+            return self._exact.setdefault(path.encode(), _Methods(self.service))
         ends = before.encode(), after.partition("}")[2].encode()
         for one in self._patterns:
             if (one.before, one.after) == ends:
                 return one.methods
-        self._patterns.append(_Pattern(*ends, _Methods(self.service, path)))
+        self._patterns.append(_Pattern(*ends, _Methods(self.service)))
         return self._patterns[-1].methods
 
     async def _live(self, receive: Any, send: Any) -> None:

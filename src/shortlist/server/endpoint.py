@@ -15,7 +15,9 @@ from shortlist.errors import ShortlistError, did_you_mean
 from shortlist.server.exchange import Exchange
 from shortlist.server.guards import USE, Headers
 from shortlist.server.logs import LOG, log_fault
+from shortlist.server.parameters import Parameter
 from shortlist.server.problems import MEDIA_TYPE, Trouble, of_error, of_json
+from shortlist.server.wire import LONGEST_ID
 
 if TYPE_CHECKING:
     from shortlist.server.service import Service
@@ -52,6 +54,7 @@ class Call:
     headers: Headers
     body: bytes
     id: str
+    parameters: tuple[Parameter, ...] = ()
 
     def json(self, decoder: Any) -> Any:
         """The body, decoded. Trouble."""
@@ -60,8 +63,10 @@ class Call:
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
             raise of_json(error) from None
 
-    def query(self, *names: str) -> dict[str, list[str]]:
-        """The parameters behind "?". Trouble for one that is none of `names`, and for what is no UTF-8."""
+    def query(self) -> dict[str, list[str]]:
+        """What stands behind "?". Trouble for what is none of the parameters, for one that is given twice and
+        is no list, and for what is no UTF-8."""
+        known = {one.name: one for one in self.parameters}
         out: dict[str, list[str]] = {}
         try:
             text = self.scope["query_string"].decode("ascii")
@@ -69,10 +74,13 @@ class Call:
         except ValueError:
             raise Trouble(400, "the query string cannot be read", pointer="") from None
         for name, value in pairs:
-            if name not in names:
+            if name not in known:
                 said = f"there is no parameter {name!r}"
-                raise Trouble(422, said, pointer=f"/{name}", hint=did_you_mean(name, names))
+                raise Trouble(422, said, pointer=f"/{name}", hint=did_you_mean(name, known))
             out.setdefault(name, []).append(value)
+        for name, values in out.items():
+            if len(values) > 1 and not known[name].many:
+                raise known[name].wrong(f"{name} is given {len(values)} times")
         return out
 
     def identity(self, before: str, after: str = "") -> str:
@@ -84,8 +92,8 @@ class Call:
             found = unquote_to_bytes(part).decode()
         except UnicodeDecodeError:
             raise Trouble(400, "the id in the path is no UTF-8") from None
-        if not found or len(found) > 512:
-            raise Trouble(404 if not found else 422, "an id has 1 to 512 characters")
+        if not found or len(found) > LONGEST_ID:
+            raise Trouble(422 if found else 404, f"an id has 1 to {LONGEST_ID} characters")
         return found
 
 
@@ -94,12 +102,13 @@ Handler = Callable[[Call], Awaitable[Reply[Any]]]
 
 @dataclass(frozen=True, eq=False)
 class Endpoint:
-    """A handler behind the guards. role: of whoever may ask ("": anybody); counted: whether it takes one of
-    the places there are."""
+    """A handler behind the guards. parameters: what may stand behind "?"; role: of whoever may ask ("":
+    anybody); counted: whether it takes one of the places there are."""
 
     name: str
     handler: Handler
     service: Service
+    parameters: tuple[Parameter, ...] = ()
     role: str = USE
     takes_body: bool = False
     counted: bool = True
@@ -118,7 +127,7 @@ class Endpoint:
             if self.counted:  # whoever is slow to ask takes nobody's place
                 guard.enter()
                 entered = True
-            reply = await self.handler(Call(self.service, scope, headers, body, identity))
+            reply = await self.handler(Call(self.service, scope, headers, body, identity, self.parameters))
         except Trouble as trouble:
             reply = self._refused(trouble, identity)
         except ShortlistError as error:

@@ -12,11 +12,12 @@ from shortlist.pipeline import explaining
 from shortlist.server.events.event import LONGEST_ID as LONGEST_KIND
 from shortlist.server.events.event import MOST_CONTEXT, Scalar
 
-LONGEST_ID, LONGEST_TEXT, LONGEST_WHERE = 512, 10_000, 4_000
+LONGEST_ID, LONGEST_TEXT, LONGEST_WHERE, LONGEST_TIME = 512, 10_000, 4_000, 40
 MOST_K, MOST_QUERIES, MOST_ROWS, MOST_EVENTS = 1_000, 256, 1_000, 1_000
 MOST_ITEMS = 25_600  # of all shortlists of a request: nobody else is answered while they are made
 MOST_HISTORY, MOST_LISTED, MOST_COLUMNS = 2_000, 10_000, 64
 MOST_EXPLAINED = explaining.MOST
+MOST_WEIGHT = 1_000  # of a prediction beside the log probability of retrieval
 MOST_PAGE, MOST_POINTS = 200, 5_000  # rows of a page, items of a map
 
 _Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -30,7 +31,7 @@ Columns = Annotated[
     dict[Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)], Value], Meta(max_length=MOST_COLUMNS)
 ]
 _Name = Annotated[str, Meta(max_length=LONGEST_ID)]
-Time = Annotated[int, Meta(ge=0, le=2**63 - 1)] | Annotated[str, Meta(max_length=40)]
+Time = Annotated[int, Meta(ge=0, le=2**63 - 1)] | Annotated[str, Meta(max_length=LONGEST_TIME)]
 """Seconds since 1970, or ISO 8601 text, UTC where it names no zone. Nothing over HTTP is before 1970: such a
 time is a mistake (-1 for none, a lost date), which an answer as of before all that is known would hide."""
 Ids = Annotated[list[Id], Meta(max_length=MOST_LISTED)]
@@ -56,7 +57,7 @@ class Weights(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """The order of one answer: the log probability of retrieval and so many times what a head predicts. What
     is left out is as the bundle has it."""
 
-    rating_weight: Annotated[float, Meta(ge=-1_000, le=1_000)] | None = None
+    rating_weight: Annotated[float, Meta(ge=-MOST_WEIGHT, le=MOST_WEIGHT)] | None = None
     head: Annotated[str, Meta(max_length=LONGEST_ID)] | None = None
 
 

@@ -12,15 +12,28 @@ from shortlist.server import wire
 from shortlist.server.answers.shortlists import Explained, Ranked, Scores, Shortlist, Shortlists
 from shortlist.server.bundles import Loaded
 from shortlist.server.endpoint import Call, Reply
+from shortlist.server.parameters import Given, Parameter, Text, Texts, Whole
 from shortlist.server.problems import Trouble, of_json
+from shortlist.server.routes.sides import SIDE
 from shortlist.server.service import Service
 from shortlist.server.wire import Query, Recommend, Row, Weights
 
+_WEIGHT = {"type": "number", "minimum": -wire.MOST_WEIGHT, "maximum": wire.MOST_WEIGHT}
 GET = (
-    *("k", "filter_seen", "exclude", "only", "where", "timestamp", "item_columns"),
-    *("side", "rating_weight", "explain", "shown"),
+    Whole("k", 10, 1, wire.MOST_K),
+    Parameter("filter_seen", {"type": "boolean", "default": True}),
+    Texts("exclude"),
+    Texts("only"),
+    Text("where", wire.LONGEST_WHERE),
+    Text("timestamp", wire.LONGEST_TIME),
+    Texts("item_columns"),
+    SIDE,
+    Parameter("rating_weight", _WEIGHT),
+    Parameter("explain", {"type": "boolean", "default": False}),
+    Parameter("shown", {"type": "boolean", "default": True}),
 )
-_MANY = ("exclude", "only", "item_columns")
+"""Fields of a `Query`, as which they are read."""
+_LISTS = frozenset(one.name for one in GET if one.many)
 
 
 async def recommend(call: Call) -> Reply[Shortlist | Explained | Shortlists]:
@@ -28,15 +41,36 @@ async def recommend(call: Call) -> Reply[Shortlist | Explained | Shortlists]:
     asked: Recommend = call.json(wire.RECOMMEND)
     if asked.queries is UNSET:
         return await _one(call, asked)
-    for field in structs.fields(Query):
-        if getattr(asked, field.name) != field.default and getattr(asked, field.name) not in ({}, []):
-            raise Trouble(
-                422,
-                f"with 'queries' there is no {field.name!r} beside them",
-                pointer=f"/{field.name}",
-                hint="give it inside of each query",
-            )
-    if (asked_for := sum(query.k for query in asked.queries)) > wire.MOST_ITEMS:
+    _require_alone(asked)
+    return await _many(call, asked.queries)
+
+
+async def recommend_user(call: Call) -> Reply[Shortlist | Explained]:
+    """A shortlist for the user in the path."""
+    return await _one(call, _query_of(call.query(), call.identity("/v1/recommend/")))
+
+
+def _query_of(asked: Given, user_id: str) -> Query:
+    """The query an address asks, whose texts are read as what its fields are. Trouble."""
+    given: dict[str, Any] = {
+        name: values if name in _LISTS else values[0] for name, values in asked.items()
+    } | {"user_id": user_id}
+    if (when := given.get("timestamp", "")).isascii() and when.isdigit():
+        given["timestamp"] = int(when)
+    if "rating_weight" in given:
+        if given["rating_weight"].lower() == "null":  # which would be read as nothing
+            raise Trouble(422, "expected a number, got 'null'", pointer="/rating_weight")
+        given["utility"] = {"rating_weight": given.pop("rating_weight")}
+    if "explain" in given:
+        given["explain"] = _truth(given["explain"], "explain")
+    try:
+        return convert(given, Query, strict=False)
+    except ValueError as error:
+        raise of_json(error) from None
+
+
+async def _many(call: Call, queries: Sequence[Query]) -> Reply[Shortlists]:
+    if (asked_for := sum(query.k for query in queries)) > wire.MOST_ITEMS:
         raise Trouble(
             422,
             f"a request asks for at most {wire.MOST_ITEMS:,} items, got {asked_for:,}",
@@ -44,7 +78,7 @@ async def recommend(call: Call) -> Reply[Shortlist | Explained | Shortlists]:
             hint="fewer queries in a request, or a smaller k",
         )
     service = call.service
-    pairs = [(_side(service, query, f"/queries/{n}"), query) for n, query in enumerate(asked.queries)]
+    pairs = [(_side(service, query, f"/queries/{n}"), query) for n, query in enumerate(queries)]
     for n, (loaded, query) in enumerate(pairs):
         require_columns(loaded, query.item_columns, f"/queries/{n}")
         require_order(loaded, query.utility, f"/queries/{n}")
@@ -56,33 +90,20 @@ async def recommend(call: Call) -> Reply[Shortlist | Explained | Shortlists]:
                 hint="a request of its own",
             )
     answers = await service.batcher.recommend(pairs, "/queries")
-    service.shown(asked.queries, answers, call.id)
+    service.shown(queries, answers, call.id)
     return Reply.of(Shortlists(results=answers))
 
 
-async def recommend_user(call: Call) -> Reply[Shortlist | Explained]:
-    """A shortlist for the user in the path."""
-    given: dict[str, Any] = dict(call.query(*GET))
-    for name, values in given.items():
-        if name in _MANY:
-            continue
-        if len(values) > 1:
-            raise Trouble(422, f"{name} is given {len(values)} times", pointer=f"/{name}")
-        given[name] = values[0]
-    given["user_id"] = call.identity("/v1/recommend/")
-    if "timestamp" in given and given["timestamp"].isascii() and given["timestamp"].isdigit():
-        given["timestamp"] = int(given["timestamp"])
-    if "rating_weight" in given:
-        if given["rating_weight"].lower() == "null":  # which would be read as nothing
-            raise Trouble(422, "expected a number, got 'null'", pointer="/rating_weight")
-        given["utility"] = {"rating_weight": given.pop("rating_weight")}
-    if "explain" in given:
-        given["explain"] = _truth(given["explain"], "explain")
-    try:
-        query = convert(given, Query, strict=False)
-    except ValueError as error:
-        raise of_json(error) from None
-    return await _one(call, query)
+def _require_alone(asked: Recommend) -> None:
+    """Trouble where there is anything beside `queries`."""
+    for field in structs.fields(Query):
+        if getattr(asked, field.name) != field.default and getattr(asked, field.name) not in ({}, []):
+            raise Trouble(
+                422,
+                f"with 'queries' there is no {field.name!r} beside them",
+                pointer=f"/{field.name}",
+                hint="give it inside of each query",
+            )
 
 
 async def _one(call: Call, query: Query) -> Reply[Shortlist | Explained]:

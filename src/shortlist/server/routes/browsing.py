@@ -17,12 +17,21 @@ from shortlist.server.answers.columns import row_of
 from shortlist.server.browsing import Browser
 from shortlist.server.bundles import Loaded
 from shortlist.server.endpoint import Call, Reply
+from shortlist.server.parameters import Choice, Given, Text, Texts, Whole
 from shortlist.server.problems import Trouble, of_error
 from shortlist.server.routes.answering import require_columns
-from shortlist.server.routes.exploring import number, side_of
+from shortlist.server.routes.sides import SIDE, side_of
 from shortlist.server.wire import LONGEST_ID, LONGEST_WHERE, MOST_HISTORY, MOST_K, MOST_PAGE
 
-ORDERS = ("catalogue", "popular")
+_Q, _WHERE, _IDS = Text("q", LONGEST_ID), Text("where", LONGEST_WHERE), Texts("ids", MOST_PAGE)
+_ORDER = Choice("order", "catalogue", "popular")
+_AFTER, _LIMIT = Whole("after", 0, 0, 2**53), Whole("limit", 20, 1, MOST_PAGE)
+_K, _ITEM_COLUMNS = Whole("k", 10, 1, MOST_K), Texts("item_columns")
+_ACTS = Whole("limit", 500, 1, MOST_HISTORY)
+USERS = (_Q, _AFTER, _LIMIT, SIDE)
+ITEMS = (*USERS, _WHERE, _ORDER, _IDS)
+USER = (SIDE, _ITEM_COLUMNS, _ACTS)
+SIMILAR = (_K, _ITEM_COLUMNS, SIDE)
 _MANY = 20_000  # rows, of which the text to be searched is made beside other work
 _NONE = np.zeros(0, np.int64)
 AnyPage = TypeVar("AnyPage", Items, Users)
@@ -30,33 +39,24 @@ AnyPage = TypeVar("AnyPage", Items, Users)
 
 async def items(call: Call) -> Reply[Items]:
     """Items whose id or name holds a text, and of which a condition is true; or those of some ids."""
-    given = call.query("q", "where", "after", "limit", "side", "order", "ids")
+    given = call.query()
     loaded = side_of(call, given).now
-    if "ids" in given:
+    if _IDS.name in given:
         return Reply.of(_by_ids(loaded, given))
-    order = given.get("order", ["catalogue"])[0]
-    if order not in ORDERS:
-        raise Trouble(422, f"expected {' or '.join(ORDERS)}, got {order!r}", pointer="/order")
-    where = given.get("where", [""])[0]
-    if len(where) > LONGEST_WHERE:
-        raise Trouble(422, f"a condition has at most {LONGEST_WHERE:,} characters", pointer="/where")
-    allow = None
+    by_popularity, where, allow = _ORDER.of(given) == "popular", _WHERE.of(given), None
     if where:
         try:
             allow = loaded.recommender.filters.where(where)
         except RequestError as error:
             raise of_error(error) from None
-    text = _text(given)
+    text = _Q.of(given)
     first = int(loaded.recommender.items.positions([text])[0]) if text else -1
-    by_popularity = order == "popular"
     return Reply.of(await _page(Items, loaded.items, given, text, first, allow, by_popularity=by_popularity))
 
 
-def _by_ids(loaded: Loaded, given: dict[str, list[str]]) -> Items:
+def _by_ids(loaded: Loaded, given: Given) -> Items:
     """Items of some ids, in their order."""
-    ids = given["ids"]
-    if len(ids) > MOST_PAGE:
-        raise Trouble(422, f"at most {MOST_PAGE} items are asked for by id", pointer="/ids")
+    ids = _IDS.of(given)
     for name in ("q", "where", "after", "limit", "order"):
         if name in given:
             raise Trouble(422, f"with 'ids' there is no {name!r} beside them", pointer=f"/{name}")
@@ -68,27 +68,26 @@ def _by_ids(loaded: Loaded, given: dict[str, list[str]]) -> Items:
 
 async def users(call: Call) -> Reply[Users]:
     """Users whose id or name holds a text."""
-    given = call.query("q", "after", "limit", "side")
+    given = call.query()
     loaded = side_of(call, given).now
-    text = _text(given)
+    text = _Q.of(given)
     first = int(loaded.recommender.users.indices([text])[0]) if text else -1
     return Reply.of(await _page(Users, loaded.users, given, text, first))
 
 
 async def item(call: Call) -> Reply[Item]:
     """All that is stored of an item, how popular it is, and whether it was removed."""
-    loaded = side_of(call, call.query("side")).now
+    loaded = side_of(call, call.query()).now
     place = _position(loaded, call.identity("/v1/items/"))
     return Reply.of(loaded.items.rows(np.array([place]))[0])
 
 
 async def user(call: Call) -> Reply[Person]:
     """What is known of a user: stored columns, and acts, the latest first where times are kept."""
-    given = call.query("side", "item_columns", "limit")
+    given = call.query()
     loaded = side_of(call, given).now
     name = call.identity("/v1/users/")
-    limit = number(given, "limit", 500, 1, MOST_HISTORY)
-    names = given.get("item_columns", [])
+    limit, names = _ACTS.of(given), _ITEM_COLUMNS.of(given)
     require_columns(loaded, names)
     call.service.refresh()
     index = int(loaded.recommender.users.indices([name])[0])
@@ -104,12 +103,12 @@ async def user(call: Call) -> Reply[Person]:
 
 async def similar(call: Call) -> Reply[Similar]:
     """The items nearest to an item."""
-    given = call.query("k", "item_columns", "side")
+    given = call.query()
     loaded = side_of(call, given).now
     name = call.identity("/v1/items/", "/similar")
     _position(loaded, name)
-    rows = loaded.recommender.similar_items(name, number(given, "k", 10, 1, MOST_K)).to_dicts()
-    _add_columns(loaded, rows, given.get("item_columns", []))
+    rows = loaded.recommender.similar_items(name, _K.of(given)).to_dicts()
+    _add_columns(loaded, rows, _ITEM_COLUMNS.of(given))
     near = [row_of(Near, row) for row in rows]
     return Reply.of(Similar(item_id=name, bundle=loaded.version, items=near))
 
@@ -173,15 +172,14 @@ def _seen(loaded: Loaded, name: str, index: int) -> list[dict[str, Any]]:
 async def _page(
     page: type[AnyPage],
     browser: Browser[Any],
-    given: dict[str, list[str]],
+    given: Given,
     text: str,
     first: int,
     allow: Bools | None = None,
     *,
     by_popularity: bool = False,
 ) -> AnyPage:
-    after = number(given, "after", 0, 0, 2**53)
-    limit = number(given, "limit", 20, 1, MOST_PAGE)
+    after, limit = _AFTER.of(given), _LIMIT.of(given)
     if text and not browser.ready and len(browser) > _MANY:
         await asyncio.to_thread(browser.prepare)  # once; others are answered meanwhile
     found = browser.search(text, after, limit, allow, by_popularity=by_popularity, first=first)
@@ -192,10 +190,3 @@ async def _page(
         matched=None if text else browser.num_shown(allow),
         unknown=[],
     )
-
-
-def _text(given: dict[str, list[str]]) -> str:
-    text = given.get("q", [""])[0]
-    if len(text) > LONGEST_ID:
-        raise Trouble(422, f"expected at most {LONGEST_ID} characters", pointer="/q")
-    return text

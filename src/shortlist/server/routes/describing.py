@@ -17,7 +17,7 @@ from shortlist.server.guards import ADMIN
 from shortlist.server.problems import MEDIA_TYPE
 from shortlist.server.routes.page import STYLE_HASH, page
 from shortlist.server.routes.wording import said_of
-from shortlist.server.wire import LONGEST_ID, LONGEST_WHERE, MOST_HISTORY, MOST_K, MOST_PAGE, MOST_POINTS
+from shortlist.server.wire import LONGEST_ID
 
 if TYPE_CHECKING:
     from shortlist.server.routes.table import Operation
@@ -49,28 +49,6 @@ _TELLING = {
 }
 _DONE = {"200": "The answer", "202": "Done here, but not yet by all workers: status says by how many"}
 _REQUEST_ID = "What the log calls this request"
-_WHOLE = {"type": "integer", "minimum": 0}
-_TEXT = {"type": "string", "maxLength": LONGEST_ID}
-_PARAMETERS: dict[str, dict[str, Any]] = {
-    "where": {"type": "string", "maxLength": LONGEST_WHERE},
-    "timestamp": {"type": "string", "maxLength": 40},
-    "k": {"type": "integer", "minimum": 1, "maximum": MOST_K, "default": 10},
-    "limit": {"type": "integer", "minimum": 1, "maximum": MOST_PAGE, "default": 20},
-    "after": _WHOLE,
-    "filter_seen": {"type": "boolean", "default": True},
-    "exclude": {"type": "array", "items": {"type": "string"}},
-    "only": {"type": "array", "items": {"type": "string"}},
-    "item_columns": {"type": "array", "items": {"type": "string"}},
-    "ids": {"type": "array", "items": {"type": "string"}, "maxItems": MOST_PAGE},
-    "map.item": {"type": "array", "items": {"type": "string"}, "maxItems": 20},
-    "map.limit": {"type": "integer", "minimum": 1, "maximum": MOST_POINTS, "default": 2_000},
-    "user.limit": {"type": "integer", "minimum": 1, "maximum": MOST_HISTORY, "default": 500},
-    "order": {"type": "string", "enum": ["catalogue", "popular"], "default": "catalogue"},
-    "rating_weight": {"type": "number", "minimum": -1_000, "maximum": 1_000},
-    "explain": {"type": "boolean", "default": False},
-    "shown": {"type": "boolean", "default": True},
-}
-"""What each may be; where it differs, with the name of the operation before it."""
 _EXAMPLES: dict[str, Any] = {
     "recommend": {"user_id": "42", "k": 5},
     "events": {"event_id": "e-1", "user_id": "42", "item_id": "50", "event": "play"},
@@ -245,13 +223,13 @@ def _in_path(one: Operation) -> list[dict[str, Any]]:
 def _in_query(one: Operation) -> list[dict[str, Any]]:
     return [
         {
-            "name": name,
+            "name": parameter.name,
             "in": "query",
             "required": False,
-            "description": said_of(name),
-            "schema": _PARAMETERS.get(f"{one.name}.{name}") or _PARAMETERS.get(name, _TEXT),
+            "description": said_of(parameter.name),
+            "schema": parameter.schema,
         }
-        for name in one.parameters
+        for parameter in one.parameters
     ]
 
 

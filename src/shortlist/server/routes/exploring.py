@@ -7,7 +7,6 @@ import asyncio
 import msgspec
 import numpy as np
 
-from shortlist.errors import BundleError
 from shortlist.features.requests import take_rows
 from shortlist.pipeline.slate import plain_values
 from shortlist.server.about import about as about_side
@@ -15,14 +14,17 @@ from shortlist.server.about import has_vectors
 from shortlist.server.answers.bundles import About
 from shortlist.server.answers.catalogue import Map
 from shortlist.server.answers.judging import Evaluation
-from shortlist.server.bundles import Loaded, Variant
+from shortlist.server.bundles import Loaded
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.judging import evaluation
 from shortlist.server.mapping import chosen, vectors_at
+from shortlist.server.parameters import Text, Texts, Whole
 from shortlist.server.problems import Trouble
-from shortlist.server.wire import MOST_POINTS
+from shortlist.server.routes.sides import SIDE, side_of
+from shortlist.server.wire import LONGEST_ID, MOST_POINTS
 
-_MOST_WANTED = 20
+_BY, _POINTS, _WANTED = Text("by", LONGEST_ID), Whole("limit", 2_000, 1, MOST_POINTS), Texts("item", 20)
+MAP = (_BY, _POINTS, _WANTED, SIDE)
 _JUDGING = (
     "shortlist train of a recipe writes one into the bundle, train --from does not; or: shortlist compare"
 )
@@ -30,15 +32,15 @@ _JUDGING = (
 
 async def about(call: Call) -> Reply[About]:
     """What each bundle in use reads and predicts, its columns, its limits, its licence."""
-    given, keeps_events = call.query("side"), call.service.writer is not None
-    variants = [side_of(call, given)] if "side" in given else call.service.variants.all
+    given, keeps_events = call.query(), call.service.writer is not None
+    variants = [side_of(call, given)] if SIDE.name in given else call.service.variants.all
     sides = [await asyncio.to_thread(about_side, one, keeps_events=keeps_events) for one in variants]
     return Reply.of(About(sides=sides))
 
 
 async def judged(call: Call) -> Reply[Evaluation]:
     """How the run that made a bundle judged it: figures beside baselines, slices, curves, the verdict."""
-    loaded = side_of(call, call.query("side")).now
+    loaded = side_of(call, call.query()).now
     try:
         found = evaluation(loaded)
     except msgspec.ValidationError as error:
@@ -50,19 +52,15 @@ async def judged(call: Call) -> Reply[Evaluation]:
 
 async def chart(call: Call) -> Reply[Map]:
     """A map of the items: their vectors on two axes, with a column to colour them by."""
-    given = call.query("by", "limit", "item", "side")
+    given = call.query()
     loaded = side_of(call, given).now
     if not has_vectors(loaded.recommender):
         raise Trouble(404, "this bundle has no vectors of items, so there is no map")
-    limit = number(given, "limit", 2_000, 1, MOST_POINTS)
-    by = given.get("by", [""])[0]
+    limit, by = _POINTS.of(given), _BY.of(given)
     if by and by not in loaded.items.shown:
         known = ", ".join(loaded.items.shown)
         raise Trouble(422, f"items have no column {by!r}", pointer="/by", hint=f"known: {known}")
-    wanted = given.get("item", [])
-    if len(wanted) > _MOST_WANTED:
-        raise Trouble(422, f"at most {_MOST_WANTED} items are asked for by id", pointer="/item")
-    return Reply.of(await asyncio.to_thread(_chart, loaded, by, limit, wanted))
+    return Reply.of(await asyncio.to_thread(_chart, loaded, by, limit, _WANTED.of(given)))
 
 
 def _chart(loaded: Loaded, by: str, limit: int, wanted: list[str]) -> Map:
@@ -87,24 +85,3 @@ def _chart(loaded: Loaded, by: str, limit: int, wanted: list[str]) -> Map:
         chosen="all" if every else "popular",
         version=loaded.version,
     )
-
-
-def side_of(call: Call, given: dict[str, list[str]]) -> Variant:
-    """The side a request names, else the first. Trouble for one that is not there."""
-    variants = call.service.variants
-    if "side" not in given:
-        return variants.all[0]
-    try:
-        return variants.named(given["side"][0])
-    except BundleError as error:
-        raise Trouble(422, str(error), pointer="/side") from None
-
-
-def number(given: dict[str, list[str]], name: str, default: int, least: int, most: int) -> int:
-    """A whole number behind "?". Trouble."""
-    text = given.get(name, [str(default)])[0]
-    if not text.isascii() or not text.isdigit() or len(text) > 18 or not least <= int(text) <= most:
-        raise Trouble(
-            422, f"expected a whole number from {least} to {most}, got {text!r}", pointer=f"/{name}"
-        )
-    return int(text)

@@ -9,10 +9,10 @@ from typing import Any, get_args, get_type_hints
 from shortlist.server import wire
 from shortlist.server.endpoint import Handler
 from shortlist.server.guards import ADMIN, USE
+from shortlist.server.parameters import Parameter
 from shortlist.server.routes import answering, browsing, describing, exploring, operating
 from shortlist.server.routes import events as events_
-
-_PAGE = ("q", "after", "limit", "side")
+from shortlist.server.routes.sides import SIDE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Operation:
     name: str
     handler: Handler
     bodies: tuple[Any, ...] = ()
-    parameters: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
     role: str = USE
     counted: bool = True
     later: bool = False
@@ -85,35 +85,35 @@ def _of_recommenders() -> list[Operation]:
             "/v1/items/{item_id:path}/similar",
             "similar",
             browsing.similar,
-            parameters=("k", "item_columns", "side"),
+            parameters=browsing.SIMILAR,
         ),
         _get(
             "/v1/items",
             "items",
             browsing.items,
-            parameters=(*_PAGE, "where", "order", "ids"),
+            parameters=browsing.ITEMS,
         ),
-        _get("/v1/items/{item_id:path}", "item", browsing.item, parameters=("side",)),
-        _get("/v1/users", "users", browsing.users, parameters=_PAGE),
+        _get("/v1/items/{item_id:path}", "item", browsing.item, parameters=(SIDE,)),
+        _get("/v1/users", "users", browsing.users, parameters=browsing.USERS),
         _get(
             "/v1/users/{user_id:path}",
             "user",
             browsing.user,
-            parameters=("side", "item_columns", "limit"),
+            parameters=browsing.USER,
         ),
-        _get("/v1/about", "about", exploring.about, parameters=("side",)),
+        _get("/v1/about", "about", exploring.about, parameters=(SIDE,)),
         _get(
             "/v1/evaluation",
             "evaluation",
             exploring.judged,
-            parameters=("side",),
+            parameters=(SIDE,),
             absent=True,
         ),
         _get(
             "/v1/map",
             "map",
             exploring.chart,
-            parameters=("by", "limit", "item", "side"),
+            parameters=exploring.MAP,
             absent=True,
         ),
     ]

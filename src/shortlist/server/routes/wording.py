@@ -25,12 +25,12 @@ WORDING: dict[str, str] = {
     "item_columns": "Columns of items to answer with.",
     "queries": "Several questions in one request, for 25,600 items in all; then nothing stands beside them.",
     "recommend_user.user_id": "Any characters, percent-encoded. `.` and `..` cannot stand in a path, since"
-    " clients take them out: post them to /v1/recommend.",
+    " clients take them out: post them to /v1/recommend. Who is not known is answered, too.",
     "item.item_id": "Any characters, percent-encoded. `.` and `..` cannot stand in a path: /v1/items?ids=."
     " has the item.",
     "similar.item_id": "Any characters, percent-encoded. `.` and `..` cannot stand in a path.",
     "user.user_id": "Any characters, percent-encoded. `.` and `..` cannot stand in a path: /v1/users?q=."
-    " begins with the user of that very id.",
+    " begins with the user of that very id. Who is not known is answered, too.",
     "candidates": "Items to be put in order.",
     "item": "Columns of the item, in place of what is stored.",
     "Score.rows": "Pairs of a user and an item.",
