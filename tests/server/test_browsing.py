@@ -59,6 +59,7 @@ def test_items_like_an_item(client: Any, recommender: sl.Recommender) -> None:
     assert [row["item_id"] for row in answer["items"]] == expected["item_id"].tolist()
     assert all(row["title"] for row in answer["items"])
     assert client.get("/v1/items/none/similar").status_code == 404
+    assert client.get("/v1/items/50/similar?item_columns=none").json()["pointer"] == "/item_columns/0"
     assert client.get("/v1/items/50").json()["title"] == "Star Wars (1977)"
     assert client.get("/v1/items/none").status_code == 404
 

@@ -156,6 +156,9 @@ def test_what_cannot_be_explained_or_weighed(client: Any) -> None:
         answer = client.post("/v1/recommend", json=body)
         assert (answer.status_code, answer.json()["pointer"]) == (422, pointer), answer.json()
     assert client.get("/v1/recommend/1?explain=perhaps").json()["pointer"] == "/explain"
+    for weight in ("1e9", "much"):
+        problem = client.get(f"/v1/recommend/1?rating_weight={weight}").json()
+        assert (problem["status"], problem["pointer"]) == (422, "/rating_weight")
 
 
 def test_requests_of_several_orders_are_not_mixed(client: Any, recommender: sl.Recommender) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,52 +73,79 @@ class Exposed:
 
 
 @dataclass(eq=False)
-class _Rows:
-    """Columns that grow, and numbers for texts."""
+class _Numbers:
+    """Numbers for users and items, in the order they come."""
 
-    names: dict[str, int]
-    items: dict[str, int]
+    users: dict[str, int] = field(default_factory=dict)
+    items: dict[str, int] = field(default_factory=dict)
 
-    def user(self, name: str) -> int:
-        return self.names.setdefault(name, len(self.names))
+    def of_user(self, user_id: str) -> int:
+        return self.users.setdefault(user_id, len(self.users))
 
-    def item(self, name: str) -> int:
-        return self.items.setdefault(name, len(self.items))
+    def of_item(self, item_id: str) -> int:
+        return self.items.setdefault(item_id, len(self.items))
+
+
+class _Shown(NamedTuple):
+    """What was shown, in columns. items: user, item, time, a row for each item; impressions: user, side."""
+
+    sides: dict[str, int]
+    versions: list[Counter[str]]
+    items: tuple[array[int], ...]
+    impressions: tuple[array[int], ...]
 
 
 def exposed(store: Store, success: Success, *, since: int | None = None, until: int | None = None) -> Exposed:
     """What users were shown from `since` to before `until`, and what it led to. Reads the store once, and
-    holds some 30 bytes for every item shown. Raises StoreError, and RequestError where nothing was shown,
-    and where no event is of a type that counts."""
-    rows, sides = _Rows({}, {}), dict[str, int]()
-    versions: list[Counter[str]] = []
-    of_shown = tuple(array("q") for _ in range(4))  # user, item, time, impression
-    of_impressions = tuple(array("q") for _ in range(2))  # user, side
-    for impression in _impressions(store, since, until):
-        side = sides.setdefault(impression.variant, len(sides))
-        if side == len(versions):
-            versions.append(Counter())
-        versions[side][impression.bundle] += 1
-        user, number = rows.user(impression.user_id), len(of_impressions[0])
-        for column, value in zip(of_impressions, (user, side), strict=True):
-            column.append(value)
-        for item in dict.fromkeys(impression.items):
-            for column, value in zip(
-                of_shown, (user, rows.item(item), impression.timestamp, number), strict=True
-            ):
-                column.append(value)
-    if not sides:
+    holds 24 bytes for every item shown. Raises StoreError, and RequestError where nothing was shown, and
+    where no event is of a type that counts."""
+    numbers = _Numbers()
+    shown = _shown(_impressions(store, since, until), numbers)
+    if not shown.sides:
         raise RequestError(
             f"{store.place} holds no impressions of that time",
             hint="they are kept with: shortlist serve --events STORE --impressions",
         )
-    acted, counted, kinds = _events(store, success, rows)
+    acted, counted, kinds = _events(store, success, numbers)
     notes = _notes(store, success, counted, kinds)
-    shown = [np.frombuffer(column, np.int64) for column in of_shown]
-    hit = credited(shown, acted, success.window)
-    return _of_users(
-        rows, tuple(sides), [*map(dict, versions)], of_impressions, shown[0], hit, counted, notes
+    items = [np.frombuffer(column, np.int64) for column in shown.items]
+    hit = credited(items, acted, success.window)
+    user, side = (np.frombuffer(column, np.int64) for column in shown.impressions)
+    num = len(numbers.users)
+    own = _own_side(user, side, num)
+    return Exposed(
+        sides=tuple(shown.sides),
+        users=own,
+        impressions=_count(user, num),
+        shown=_count(items[0], num),
+        successes=_count(items[0][hit], num),
+        versions=dict(zip(shown.sides, map(dict, shown.versions), strict=True)),
+        crossed=int((own < 0).sum()),
+        counted=counted,
+        notes=notes,
     )
+
+
+def _shown(impressions: Iterator[Impression], numbers: _Numbers) -> _Shown:
+    sides: dict[str, int] = {}
+    versions: list[Counter[str]] = []
+    items = tuple(array("q") for _ in range(3))
+    users = tuple(array("q") for _ in range(2))
+    for impression in impressions:
+        side = sides.setdefault(impression.variant, len(sides))
+        if side == len(versions):
+            versions.append(Counter())
+        versions[side][impression.bundle] += 1
+        user = numbers.of_user(impression.user_id)
+        _append(users, (user, side))
+        for item in dict.fromkeys(impression.items):
+            _append(items, (user, numbers.of_item(item), impression.timestamp))
+    return _Shown(sides, versions, items, users)
+
+
+def _append(columns: tuple[array[int], ...], row: tuple[int, ...]) -> None:
+    for column, value in zip(columns, row, strict=True):
+        column.append(value)
 
 
 def _impressions(store: Store, since: int | None, until: int | None) -> Iterator[Impression]:
@@ -142,7 +170,7 @@ def _notes(store: Store, success: Success, counted: int, kinds: set[str]) -> tup
     return tuple(f"{said}: {hint}" for said, hint in zip(told, hints, strict=True))
 
 
-def _events(store: Store, success: Success, rows: _Rows) -> tuple[list[Longs], int, set[str]]:
+def _events(store: Store, success: Success, numbers: _Numbers) -> tuple[list[Longs], int, set[str]]:
     """User, item and time of events that may be successes, of what was shown; how many there are; and the
     types of all events."""
     columns, counted, after = tuple(array("q") for _ in range(3)), 0, 0
@@ -153,10 +181,9 @@ def _events(store: Store, success: Success, rows: _Rows) -> tuple[list[Longs], i
             if not success.counts(event):
                 continue
             counted += 1
-            user, item = rows.names.get(event.user_id), rows.items.get(event.item_id)
+            user, item = numbers.users.get(event.user_id), numbers.items.get(event.item_id)
             if user is not None and item is not None:
-                for column, value in zip(columns, (user, item, event.timestamp), strict=True):
-                    column.append(value)
+                _append(columns, (user, item, event.timestamp))
         after = page[-1].sequence
     return [np.frombuffer(column, np.int64) for column in columns], counted, kinds
 
@@ -183,30 +210,14 @@ def credited(shown: list[Longs], acted: list[Longs], window: int) -> Bools:
     return hit
 
 
-def _of_users(
-    rows: _Rows,
-    sides: tuple[str, ...],
-    versions: list[dict[str, int]],
-    impressions: tuple[array[int], ...],
-    shown: Longs,
-    hit: Bools,
-    counted: int,
-    notes: tuple[str, ...],
-) -> Exposed:
-    user, side = (np.frombuffer(column, np.int64) for column in impressions)
-    num = len(rows.names)
-    least, most = np.full(num, len(sides)), np.full(num, -1)
+def _own_side(user: Longs, side: Longs, num: int) -> Longs:
+    """The side each of `num` users had; -1: more than one."""
+    least, most = np.full(num, np.iinfo(np.int64).max), np.full(num, -1)
     np.minimum.at(least, user, side)
     np.maximum.at(most, user, side)
-    own = np.where(least == most, least, -1)
-    return Exposed(
-        sides,
-        own,
-        np.bincount(user, minlength=num).astype(np.float64),
-        np.bincount(shown, minlength=num).astype(np.float64),
-        np.bincount(shown, weights=hit.astype(np.float64), minlength=num).astype(np.float64),
-        dict(zip(sides, versions, strict=True)),
-        int((own < 0).sum()),
-        counted,
-        notes,
-    )
+    return np.where(least == most, least, -1)
+
+
+def _count(user: Longs, num: int) -> Doubles:
+    """How many rows each of `num` users has."""
+    return np.bincount(user, minlength=num).astype(np.float64)

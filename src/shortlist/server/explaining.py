@@ -94,15 +94,15 @@ def _why(found: explaining.Explanation, place: int) -> list[Reason]:
     out = []
     for change in range(len(found.changes)):
         score, rank = float(found.scores[change, place]), int(found.ranks[change, place])
-        asked = not np.isnan(score)
+        scored = not np.isnan(score)
         out.append(
             Reason(
                 change=change,
-                score=score if asked else None,
-                score_change=float(found.score_changes[change, place]) if asked else None,
+                score=score if scored else None,
+                score_change=float(found.score_changes[change, place]) if scored else None,
                 rank=rank or None,
                 rank_change=int(found.rank_changes[change, place]) if rank else None,
-                source=UNSET if asked else "popular",
+                source=UNSET if scored else "popular",
             )
         )
     return out

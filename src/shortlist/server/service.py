@@ -52,7 +52,7 @@ class Service:
         """An id that no other of these is, of this process or of another one."""
         return f"{self._began}-{next(self._numbers):x}"
 
-    def of(self, user_id: Any, side: str | None = None) -> Loaded:
+    def of(self, user_id: str | int | None, side: str | None = None) -> Loaded:
         """The bundle that answers a user, or the one of a side."""
         if side is not None:
             return self.variants.named(side).now

@@ -47,7 +47,11 @@ async def recommend(call: Call) -> Reply[Shortlist | Explained | Shortlists]:
 
 async def recommend_user(call: Call) -> Reply[Shortlist | Explained]:
     """A shortlist for the user in the path."""
-    return await _one(call, _query_of(call.query(), call.identity("/v1/recommend/")))
+    query = _query_of(call.query(), call.identity("/v1/recommend/"))
+    try:
+        return await _one(call, query)
+    except Trouble as trouble:
+        raise _in_address(trouble) from None
 
 
 def _query_of(asked: Given, user_id: str) -> Query:
@@ -66,7 +70,14 @@ def _query_of(asked: Given, user_id: str) -> Query:
     try:
         return convert(given, Query, strict=False)
     except ValueError as error:
-        raise of_json(error) from None
+        raise _in_address(of_json(error)) from None
+
+
+def _in_address(trouble: Trouble) -> Trouble:
+    """With the path of the parameter in place of the query's field."""
+    if trouble.pointer is not None and trouble.pointer.startswith("/utility"):
+        trouble.pointer = "/rating_weight"
+    return trouble
 
 
 async def _many(call: Call, queries: Sequence[Query]) -> Reply[Shortlists]:

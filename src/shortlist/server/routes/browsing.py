@@ -12,6 +12,7 @@ from shortlist._typing import Bools
 from shortlist.errors import RequestError
 from shortlist.features.requests import take_rows
 from shortlist.pipeline.slate import plain_values
+from shortlist.server.acts import acts_of
 from shortlist.server.answers.catalogue import Act, Item, Items, Near, Person, Similar, User, Users
 from shortlist.server.answers.columns import row_of
 from shortlist.server.browsing import Browser
@@ -57,9 +58,9 @@ async def items(call: Call) -> Reply[Items]:
 def _by_ids(loaded: Loaded, given: Given) -> Items:
     """Items of some ids, in their order."""
     ids = _IDS.of(given)
-    for name in ("q", "where", "after", "limit", "order"):
-        if name in given:
-            raise Trouble(422, f"with 'ids' there is no {name!r} beside them", pointer=f"/{name}")
+    for other in ITEMS:
+        if other.name in given and other not in (_IDS, SIDE):
+            raise other.wrong(f"with 'ids' there is no {other.name!r} beside them")
     places = loaded.recommender.items.positions(ids)
     rows = loaded.items.rows(places[places >= 0])
     unknown = [one for one, place in zip(ids, places.tolist(), strict=True) if place < 0]
@@ -93,12 +94,12 @@ async def user(call: Call) -> Reply[Person]:
     index = int(loaded.recommender.users.indices([name])[0])
     known = index >= 0
     row = loaded.users.rows(np.array([index]))[0] if known else User(user_id=name)
-    did = _history(loaded, name, index)
-    shown = did[:limit]
+    acts = acts_of(loaded, name)
+    shown = acts[:limit]
     called = [loaded.items.name] if loaded.items.name else []
     _add_columns(loaded, shown, [*called, *names])
     history = [row_of(Act, act) for act in shown]
-    return Reply.of(Person(known=known, user=row, total=len(did), history=history))
+    return Reply.of(Person(known=known, user=row, total=len(acts), history=history))
 
 
 async def similar(call: Call) -> Reply[Similar]:
@@ -107,8 +108,10 @@ async def similar(call: Call) -> Reply[Similar]:
     loaded = side_of(call, given).now
     name = call.identity("/v1/items/", "/similar")
     _position(loaded, name)
+    names = _ITEM_COLUMNS.of(given)
+    require_columns(loaded, names)
     rows = loaded.recommender.similar_items(name, _K.of(given)).to_dicts()
-    _add_columns(loaded, rows, _ITEM_COLUMNS.of(given))
+    _add_columns(loaded, rows, names)
     near = [row_of(Near, row) for row in rows]
     return Reply.of(Similar(item_id=name, bundle=loaded.version, items=near))
 
@@ -128,45 +131,6 @@ def _position(loaded: Loaded, name: str) -> int:
         return loaded.recommender.items.position(name)
     except RequestError as error:
         raise Trouble(404, str(error), hint=error.hint) from None
-
-
-def _history(loaded: Loaded, name: str, index: int) -> list[dict[str, Any]]:
-    """What the user did, from the log where the bundle has one, else what the user is known to have had."""
-    recommender, overlay = loaded.recommender, loaded.overlay
-    told = None if overlay is None else overlay.told(name)
-    columns: dict[str, list[Any]]
-    past = recommender.users.past
-    if told is not None:
-        columns = {"item_id": told.item_ids}
-        columns |= {"timestamp": told.timestamps} if told.timestamps is not None else {}
-        columns |= {"rating": told.ratings} if told.ratings is not None else {}
-    elif past is not None and index >= 0:
-        own = slice(int(past.log.indptr[index]), int(past.log.indptr[index + 1]))
-        columns = {"item_id": recommender.items.ids[past.log.items[own]].tolist()[::-1]}
-        if past.timed:
-            columns["timestamp"] = past.log.times[own].tolist()[::-1]
-        if past.log.ratings is not None:
-            columns["rating"] = past.log.ratings[own].tolist()[::-1]
-    else:
-        return _seen(loaded, name, index)
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _seen(loaded: Loaded, name: str, index: int) -> list[dict[str, Any]]:
-    """What a user is known to have had, of a bundle without times: events since first, the latest of them
-    before the others."""
-    recommender, overlay = loaded.recommender, loaded.overlay
-    ids = recommender.items.ids
-    if overlay is None:
-        return [{"item_id": one} for one in ids[recommender.users.seen.of(index)].tolist()]
-    seen, told = ids[overlay.seen(name)].tolist(), []
-    left = set(seen)
-    for act in reversed(overlay.recent.of(name)):
-        if act.item_id in left and overlay.counts(act):
-            left.discard(act.item_id)
-            rating = {} if act.rating is None else {"rating": act.rating}
-            told.append({"item_id": act.item_id, "timestamp": act.timestamp, **rating})
-    return told + [{"item_id": one} for one in seen if one in left]
 
 
 async def _page(
