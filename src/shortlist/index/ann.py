@@ -15,14 +15,14 @@ from weakref import ref
 import msgspec
 import numpy as np
 
-from shortlist._typing import Array, Bools, Doubles, Floats, Found, Ints, Longs, Relation
+from shortlist._typing import Array, Bools, Doubles, Floats, Found, Longs, Relation
+from shortlist.index.asked import Asked
 from shortlist.index.exact import ExactIndex, require_search
 from shortlist.index.ivf import Lists, bits_of, cleared
 from shortlist.index.mapped import save_lists
 from shortlist.index.rows import Rows, blocks
 from shortlist.index.ties import best, products, scored, slack_for
 from shortlist.index.top import top_of_found, top_of_pairs
-from shortlist.state.seen import Seen
 from shortlist.state.storage import save_array, save_json
 
 _QUERIES = 64  # searched at once
@@ -67,13 +67,15 @@ class Tuned(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """What may be found: bits, open_lists for `Lists.probe`, mask [N] (None: all), count, share of all."""
+    """What may be found: bits, open_lists for `Lists.probe`, mask [N] (None: all), count, share of all; and
+    nprobe, how many lists are looked into for it."""
 
     bits: Array | None
     open_lists: Bools | None
     mask: Bools | None
     count: int
     share: float
+    nprobe: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +99,14 @@ class AnnIndex:
         rows, size = self.exact.rows, len(self.lists)
         gone = np.union1d(self.fresh[self.fresh < size], rows.removed[rows.removed < size])
         bits = cleared(bits_of(np.ones(size, np.bool_)), gone) if len(gone) else None
-        self._known["all"] = Wanted(bits, None, rows.present(None), len(rows) - len(rows.removed), 1.0)
+        left = len(rows) - len(rows.removed)
+        self._known["all"] = Wanted(bits, None, rows.present(None), left, 1.0, self.tuned.nprobe(1.0))
         self._known["fresh"] = rows.vectors(np.setdiff1d(self.fresh, rows.removed))
         self._known["there"] = np.setdiff1d(self.fresh, rows.removed)
-        left = np.isin(self.sample, gone, invert=True)
-        self._known["sample"] = rows.vectors(self.sample[left])
+        kept = np.isin(self.sample, gone, invert=True)
+        self._known["sample"] = rows.vectors(self.sample[kept])
         self._known["longest sampled"] = Rows.of(self._known["sample"]).longest
-        self._known["weights"] = self.stands_for[left].astype(np.float32)
+        self._known["weights"] = self.stands_for[kept].astype(np.float32)
 
     @property
     def kind(self) -> str:
@@ -135,7 +138,7 @@ class AnnIndex:
             return found._replace(log_z=self.log_z(queries, bonus)) if log_z else found
         parts = []
         for part in blocks(len(queries), _QUERIES):
-            asked = _Asked(queries[part], part, exclude, bonus)
+            asked = Asked(queries[part], part, exclude, bonus)
             found = self._found(asked, k, wanted, log_z and allow is None)
             # each query by itself: what else is asked with it must not change its answer
             lacking = np.flatnonzero(found.positions[:, -1] < 0)
@@ -144,6 +147,8 @@ class AnnIndex:
                 best = self.exact.search(last.queries, k, allow=allow, exclude=last.exclude, bonus=last.bonus)
                 found.positions[lacking], found.scores[lacking] = best.positions, best.scores
             parts.append(found)
+        if len(parts) == 1 and (parts[0].log_z is not None) == log_z:
+            return parts[0]
         positions = np.concatenate([np.empty((0, k), np.int32), *(found.positions for found in parts)])
         scores = np.concatenate([np.empty((0, k), np.float32), *(found.scores for found in parts)])
         if not log_z:
@@ -160,7 +165,7 @@ class AnnIndex:
         what is measured of an index."""
         wanted, out = self._wanted(allow), np.empty((len(queries), k), np.float32)
         for part in blocks(len(queries), _QUERIES):
-            out[part] = self._searched(_Asked(queries[part], part, None, None), k, wanted).scores
+            out[part] = self._searched(Asked(queries[part], part, None, None), k, wanted).scores
         return out
 
     def log_z(self, queries: Floats, bonus: tuple[Relation, float] | None = None) -> Floats:
@@ -170,8 +175,8 @@ class AnnIndex:
         require_search(self.exact, queries, 1, None, None, bonus)
         out, wanted = np.empty(len(queries), np.float32), self._known["all"]
         for part in blocks(len(queries), _QUERIES):
-            asked = _Asked(queries[part], part, None, bonus)
-            near = self._near(asked, self.tuned.k, wanted, self.tuned.nprobe(1.0))
+            asked = Asked(queries[part], part, None, bonus)
+            near = self._near(asked, self.tuned.k, wanted, wanted.nprobe)
             scores = scored(asked.queries, near, self.exact.rows.vectors)
             out[part] = self._estimated(asked, near, scores, self.tuned.k)
         return out
@@ -246,7 +251,7 @@ class AnnIndex:
             if share < 0.5:
                 open_lists = np.zeros(self.lists.num_lists, np.bool_)
                 open_lists[self.lists.list_of[mask[:size]]] = True
-        wanted = Wanted(bits, open_lists, mask, count, share)
+        wanted = Wanted(bits, open_lists, mask, count, share, self.tuned.nprobe(share))
         if fixed:
             if len(self._known) > _REMEMBERED:
                 for key in [key for key in list(self._known) if isinstance(key, int)]:
@@ -254,28 +259,30 @@ class AnnIndex:
             self._known[id(allow)] = ref(allow), wanted
         return wanted
 
-    def _found(self, asked: _Asked, k: int, wanted: Wanted, log_z: bool) -> Found:
+    def _found(self, asked: Asked, k: int, wanted: Wanted, log_z: bool) -> Found:
         """The k best of a block of queries by the lists: more lists for those that drop much, and once more,
         `_AGAIN` times as many, for those that found fewer."""
         found = self._searched(asked, k, wanted, log_z)
         times = self._times(asked, wanted)
         times[found.positions[:, -1] < 0] *= _AGAIN
+        if times.max() == 1:
+            return found
         for more in np.unique(times[times > 1]):
             rows = np.flatnonzero(times == more)
             better = self._searched(asked.rows(rows), k, wanted, more=int(more))
             found.positions[rows], found.scores[rows] = better.positions, better.scores
         return found
 
-    def _times(self, asked: _Asked, wanted: Wanted) -> Longs:
+    def _times(self, asked: Asked, wanted: Wanted) -> Longs:
         """How many times as many lists each query needs for what it drops: a power of two, 1 while that would
         fill less than a quarter of those it looks into."""
-        full = self.tuned.nprobe(wanted.share) * max(1.0, wanted.share * len(self) / self.lists.num_lists)
-        dropped = np.bincount(asked.item_rows, minlength=len(asked.queries)) / full
+        full = wanted.nprobe * max(1.0, wanted.share * len(self) / self.lists.num_lists)
+        dropped = asked.dropped / full
         return np.where(dropped < 0.25, 1, 2 ** np.ceil(np.log2(1 + dropped))).astype(np.int64)
 
-    def _searched(self, asked: _Asked, k: int, wanted: Wanted, log_z: bool = False, more: int = 1) -> Found:
+    def _searched(self, asked: Asked, k: int, wanted: Wanted, log_z: bool = False, more: int = 1) -> Found:
         """The k best of a block of queries, as far as the lists give them; `more` times as many lists."""
-        near = self._near(asked, k, wanted, more * self.tuned.nprobe(wanted.share))
+        near = self._near(asked, k, wanted, more * wanted.nprobe)
         scores = scored(asked.queries, near, self.exact.rows.vectors)
         total = self._estimated(asked, near, scores, k) if log_z else None
         if len(asked.items):
@@ -288,7 +295,7 @@ class AnnIndex:
         rows, positions, best = (np.concatenate(column) for column in zip(*parts, strict=True))
         return Found(*top_of_pairs(rows, positions, best, len(asked.queries), k), total)
 
-    def _beside(self, asked: _Asked, k: int, wanted: Wanted) -> list[tuple[Longs, Longs, Floats]]:
+    def _beside(self, asked: Asked, k: int, wanted: Wanted) -> list[tuple[Longs, Longs, Floats]]:
         """(row, position, score) of what is fresh and of what has the bonus."""
         parts = []
         there: Longs = self._known["there"]
@@ -313,37 +320,41 @@ class AnnIndex:
             parts.append((row, item, scores))
         return parts
 
-    def _near(self, asked: _Asked, k: int, wanted: Wanted, nprobe: int) -> Longs:
+    def _near(self, asked: Asked, k: int, wanted: Wanted, nprobe: int) -> Longs:
         """Positions [b, f] the lists give, enough of them for what the query drops."""
-        dropped = np.bincount(asked.item_rows, minlength=len(asked.queries))
+        dropped = asked.dropped
         light = dropped <= _HEAVY
         # what is dropped may be found first; the deeper the results lie the nearer they are to each other
         wide = np.ceil(np.maximum(k, dropped) * self.tuned.fetched) + np.minimum(k, dropped)
         wide = wide.astype(np.int64) + _BESIDES
         wide = np.minimum(np.where(light, wide, wide - dropped), len(self.lists))
         fetch = int(wide.max(initial=0))
-        if light.all() and (wide == fetch).all():
-            return self.lists.probe(asked.queries, fetch, nprobe, wanted.bits, wanted.open_lists)
-        near = np.full((len(asked.queries), fetch), -1, np.int64)
-        if light.any():
+        if light.all():
+            near = self.lists.probe(asked.queries, fetch, nprobe, wanted.bits, wanted.open_lists)
+        else:
+            near = np.full((len(asked.queries), fetch), -1, np.int64)
             near[light] = self.lists.probe(
                 asked.queries[light], fetch, nprobe, wanted.bits, wanted.open_lists
             )
-        for row in np.flatnonzero(~light):
-            bits = bits_of(np.ones(len(self.lists), np.bool_)) if wanted.bits is None else wanted.bits
-            mine = asked.items[asked.item_rows == row]
-            bits = cleared(bits, mine[mine < len(self.lists)])
-            near[row] = self.lists.probe(
-                asked.queries[row : row + 1], fetch, nprobe, bits, wanted.open_lists
-            )[0]
+            for row in np.flatnonzero(~light):
+                near[row] = self._of_heavy(asked, int(row), fetch, wanted, nprobe)
         if (wide < fetch).any():  # what another query drops is nothing to this one
             near[np.arange(fetch) >= wide[:, None]] = -1
         return near
 
+    def _of_heavy(self, asked: Asked, row: int, fetch: int, wanted: Wanted, nprobe: int) -> Longs:
+        """Positions [f] the lists give one query, without what it drops."""
+        bits = bits_of(np.ones(len(self.lists), np.bool_)) if wanted.bits is None else wanted.bits
+        mine = asked.items[asked.item_rows == row]
+        bits = cleared(bits, mine[mine < len(self.lists)])
+        query = asked.queries[row : row + 1]
+        found: Longs = self.lists.probe(query, fetch, nprobe, bits, wanted.open_lists)[0]
+        return found
+
     def _scores(self, queries: Floats, rows: Longs, positions: Longs) -> Floats:
         return products(queries, rows, self.exact.rows.vectors, positions)
 
-    def _estimated(self, asked: _Asked, near: Longs, scores: Floats, k: int) -> Floats:
+    def _estimated(self, asked: Asked, near: Longs, scores: Floats, k: int) -> Floats:
         """log sum exp: the k best items found count once, those below them as often as the sampled stand
         for."""
         queries = asked.queries
@@ -390,54 +401,3 @@ def _edges(near: Longs, scores: Floats, k: int) -> Floats:
     for row in np.flatnonzero(~full & (counts > 0)):
         out[row] = scores[row, near[row] >= 0].min()
     return out
-
-
-class _Asked:
-    """Queries of a block and what each drops or favours: (row, item) pairs.
-
-    items, item_rows: what the lists' own results must not hold: excluded, or with the bonus. more,
-    more_rows: with the bonus and not excluded. amount: the bonus.
-    """
-
-    def __init__(
-        self, queries: Floats, part: slice, exclude: Relation | None, bonus: tuple[Relation, float] | None
-    ) -> None:
-        self.queries = queries
-        self.exclude = None if exclude is None else _rows_of(exclude, part)
-        self.bonus = None if bonus is None or not bonus[1] else (_rows_of(bonus[0], part), bonus[1])
-        nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64))
-        self.item_rows, self.items = nothing if self.exclude is None else _long(*self.exclude.pairs())
-        self.more_rows, self.more = nothing if self.bonus is None else _long(*self.bonus[0].pairs())
-        self.amount = np.float32(0 if self.bonus is None else self.bonus[1])
-        self._keys: Longs | None = None  # of what is dropped, in order
-        if len(self.more):
-            width = np.int64(1) << 32
-            kept = ~np.isin(self.more_rows * width + self.more, self.item_rows * width + self.items)
-            self.more_rows, self.more = self.more_rows[kept], self.more[kept]
-            self.item_rows = np.concatenate([self.item_rows, self.more_rows])
-            self.items = np.concatenate([self.items, self.more])
-
-    def rows(self, at: Longs) -> _Asked:
-        """Some of the queries."""
-        exclude = None if self.exclude is None else self.exclude.rows(at)
-        bonus = None if self.bonus is None else (self.bonus[0].rows(at), self.bonus[1])
-        return _Asked(self.queries[at], slice(0, len(at)), exclude, bonus)
-
-    def drops(self, rows: Longs, positions: Longs, size: int) -> Bools:
-        """True where a query must not get the position from the lists."""
-        if not len(self.items):
-            return np.zeros(len(rows), np.bool_)
-        if self._keys is None:
-            self._keys = np.sort(self.item_rows * size + self.items)
-        wanted = rows * size + positions
-        at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
-        return np.asarray(self._keys[at] == wanted)
-
-
-def _rows_of(relation: Relation, part: slice) -> Seen:
-    bounds = relation.indptr[part.start : part.stop + 1]
-    return Seen(bounds - bounds[0], relation.indices[bounds[0] : bounds[-1]])
-
-
-def _long(rows: Longs, items: Ints) -> tuple[Longs, Longs]:
-    return rows.astype(np.int64), items.astype(np.int64)

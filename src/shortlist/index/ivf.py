@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,13 +51,19 @@ def one_thread() -> Iterator[Any]:
         package.omp_set_num_threads(before)
 
 
+@lru_cache(64)
+def _settings(nprobe: int) -> Any:
+    """Of a search among all vectors: to make them takes longer than to read a list."""
+    return faiss().SearchParametersIVF(nprobe=nprobe)
+
+
 @dataclass(frozen=True, eq=False)
 class Lists:
     """Inverted lists of the vectors 0..M-1. They never change, and threads may search them at once.
 
     inner: faiss' IndexIVFPQFastScan, or its IndexIVFScalarQuantizer in bundles of before. centres [L, d].
-    list_of: the list of each vector [M]. file: the codes it was read from, mapped, whatever becomes of their
-    name. held: what faiss looks at and does not own.
+    list_of: the list of each vector [M]. file: the codes it was read from, whatever becomes of their name,
+    mapped or in memory. held: what faiss looks at and does not own.
     """
 
     inner: Any = field(repr=False)
@@ -97,8 +104,10 @@ class Lists:
         scores = np.empty((len(asked), k), np.float32)
         with one_thread() as package:
             at = package.swig_ptr
-            selector = None if bits is None else package.IDSelectorBitmap(bits)
-            settings = package.SearchParametersIVF(nprobe=width, sel=selector)
+            settings = _settings(width)
+            if bits is not None:
+                selector = package.IDSelectorBitmap(bits)
+                settings = package.SearchParametersIVF(nprobe=width, sel=selector)
             self.inner.search_preassigned_c(
                 len(asked), at(asked), k, at(lists), at(near), at(scores), at(found), False, settings
             )
