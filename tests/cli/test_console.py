@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from shortlist.cli import app, data
+from shortlist.cli import app, console, data
 from shortlist.cli.console import fail, harmless, json_text, note, out, out_json, progress, table
 from shortlist.errors import DataError
 
@@ -144,6 +145,31 @@ def test_a_terminal_sees_progress_and_nobody_else_does(monkeypatch: pytest.Monke
     assert "2/8" in followed(Terminal(), False)
     assert followed(Terminal(), True) == ""
     assert followed(io.StringIO(), False) == ""
+
+
+def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what takes long only; plain lines, the latest each, and the same one seldom."""
+    monkeypatch.setattr(console, "EVERY", 0.01)
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+
+    def told(*state: Any, quiet: bool = False, lines: int = 1) -> list[str]:
+        log.truncate(log.seek(0))
+        with progress(quiet=quiet) as tell:
+            tell("never seen", 0, 1)
+            tell(*state)
+            for _ in range(500):
+                if log.getvalue().count("\n") >= lines or quiet:
+                    break
+                time.sleep(0.005)
+        assert "\r" not in log.getvalue() and "\x1b" not in log.getvalue()
+        return log.getvalue().splitlines()
+
+    assert told("training: loss 0.5", 2, 8000) == ["training: loss 0.5 (2/8,000), after 0.0 s"]
+    assert told("reading data", 0, 1) == ["reading data, after 0.0 s"]
+    assert told("training", 2, 8, quiet=True) == []
+    monkeypatch.setattr(console, "STILL", 0.02)
+    assert len(told("training", 2, 8, lines=3)) >= 3
 
 
 def test_a_choice_that_is_none_is_told_plainly() -> None:

@@ -9,8 +9,11 @@ import pytest
 
 from shortlist.cli.train import toml_value
 from shortlist.errors import RecipeError
+from shortlist.recipes.estimating import Estimate, Seconds
+from shortlist.recipes.memory import Memory, StageMemory
 from shortlist.specs.keys import changed
 from shortlist.specs.recipe import read_recipe
+from shortlist.training.cost import Cost
 
 Cli = Callable[..., Any]
 
@@ -114,6 +117,19 @@ def test_an_estimate_is_printed_and_nothing_written(cli: Cli, tables: Path, tmp_
     assert said.json["fits"] and said.json["memory_bytes"] > 0 and said.json["seconds"] > 0
     assert {"what", "bytes", "how"} == set(said.json["memory"][0])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_long_times_are_told_as_people_tell_them(
+    cli: Cli, tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Estimate(
+        Memory((StageMemory("training", (Cost("rows", 10, "ten"),)),), 0, 10**9, "the machine's memory"),
+        (Seconds("evaluation: model", 10_800.0, "timed"), Seconds("export", 0.44, "measured")),
+    )
+    monkeypatch.setattr("shortlist.recipes.estimating.estimate", lambda *_, **__: found)
+    told = cli("train", tables / "tiny.toml", "--estimate").out
+    assert "evaluation: model  3 h 0 min  timed" in told and "export             0.4 s" in told
+    assert cli("train", tables / "tiny.toml", "--estimate", "--json").json["seconds"] == 10_800.44
 
 
 def test_an_estimate_that_does_not_fit_is_printed_and_refused(

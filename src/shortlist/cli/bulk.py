@@ -13,6 +13,7 @@ import typer
 
 from shortlist.cli.console import note, out, out_json, progress
 from shortlist.cli.folders import bundle_folder, require_file
+from shortlist.data.spans import span
 from shortlist.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -62,16 +63,9 @@ def foretell(recommender: Recommender, k: int, threads: int, *, quiet: bool) -> 
         return
     seconds = similar_seconds(recommender, k, threads=threads)
     note(
-        f"{items:,} items are compared with each other: about {_span(seconds)}, by a few of them;"
+        f"{items:,} items are compared with each other: about {span(seconds)}, by a few of them;"
         " with an approximate index (shortlist index build) it is less"
     )
-
-
-def _span(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def write_answers(
@@ -104,7 +98,7 @@ def write_answers(
     fresh = done.answers - done.resumed
     before = f", {done.resumed:,} of them by an earlier run" if done.resumed else ""
     note(
-        f"{done.answers:,} {what}{before}, {done.rows:,} rows, {done.bytes:,} bytes in {seconds:.1f} s"
+        f"{done.answers:,} {what}{before}, {done.rows:,} rows, {done.bytes:,} bytes in {span(seconds)}"
         f" ({fresh / max(seconds, 1e-9):,.0f} {what}/s); wrote {output}",
         quiet=quiet,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -13,6 +15,7 @@ from unicodedata import bidirectional, category
 import typer
 from typer.core import TyperGroup
 
+from shortlist.data.spans import span
 from shortlist.errors import MissingExtra, ShortlistError, what_to_do
 
 OK, PROBLEM, USAGE, FOUND, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
@@ -26,11 +29,14 @@ Exit codes:
   {INTERRUPTED:<4} interrupted"""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no notes on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what an earlier command wrote there.")]
 
 Tell = Callable[[str, int, int], None]
 """Told the stage that is under way, and how much of how much of it is done."""
+
+EVERY, STILL = 30.0, 300.0
+"""Seconds between lines of progress where there is no terminal for a bar: of something new, of the same."""
 
 _EXTRAS = {
     "polars": "all",
@@ -198,10 +204,46 @@ def _cell(value: Any) -> str:
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Tell]:
-    """A progress bar on stderr that follows what it is told; none where nobody watches."""
-    if quiet or not sys.stderr.isatty():
+    """A progress bar on stderr that follows what it is told; where that is no terminal, a line now and then
+    of what takes long."""
+    if quiet:
         yield lambda stage, done, total: None
-        return
+    elif sys.stderr.isatty():
+        with _bar() as tell:
+            yield tell
+    else:
+        with _lines() as tell:
+            yield tell
+
+
+@contextmanager
+def _lines() -> Iterator[Tell]:
+    """A line of what was told last, every `EVERY` seconds; of what stays the same, every `STILL` seconds."""
+    started, over = time.monotonic(), threading.Event()
+    told: list[str] = []
+
+    def tell(stage: str, done: int, total: int) -> None:
+        told[:] = [f"{stage} ({done:,}/{total:,})" if total > 1 else stage]
+
+    def say() -> None:
+        said, at = "", started
+        while not over.wait(EVERY):
+            now = time.monotonic()
+            if told and (told[0] != said or now - at >= STILL):
+                said, at = told[0], now
+                note(f"{said}, after {span(now - started)}")
+
+    speaker = threading.Thread(target=say, daemon=True)
+    speaker.start()
+    try:
+        yield tell
+    finally:
+        over.set()
+        speaker.join()
+
+
+@contextmanager
+def _bar() -> Iterator[Tell]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.table import Column

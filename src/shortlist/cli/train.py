@@ -10,6 +10,7 @@ import typer
 
 from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json, progress, table
 from shortlist.cli.warm import HoldOut, Rate, Replay, Start, go_on, refuse_with_start
+from shortlist.data.spans import span
 from shortlist.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -147,9 +148,9 @@ def _estimate(recipe: Recipe, *, json: bool, quiet: bool) -> None:
         out(f"Memory at its height, in the stage {highest.name} ({stages})\n")
         out(table(["what", "memory", "how"], parts))
         if found.seconds is not None:
-            times = [[part.what, f"{part.seconds:.1f} s", part.how] for part in found.times]
+            times = [[part.what, span(part.seconds), part.how] for part in found.times]
             out("\nTime\n")
-            out(table(["what", "time", "how"], [*times, ["in all", f"{found.seconds:.0f} s", ""]]))
+            out(table(["what", "time", "how"], [*times, ["in all", span(found.seconds), ""]]))
     found.memory.require()
 
 

@@ -29,6 +29,8 @@ from shortlist.evaluation.suite import SMALL_ITEMS, ranks_by_user, top_lists
 FIT_ROWS, SCORE_ROWS, TOP_USERS, EASE_ITEMS, ROUND_ROWS = 200_000, 4_000, 2_000, 2_000, 10**6
 SCORED, LEAST = 40_000_000, 100
 """Of rows and users that are scored for a measure, so many scores in all, and at least so many of them."""
+ENOUGH = 2.0
+"""Seconds of a fit after which another, to tell what a first one takes beside, is not timed."""
 SCORES = 64 * 2**20
 """Bytes of a block of scores and what is made of it."""
 
@@ -162,7 +164,7 @@ def _fit_seconds(settings: Any, sample: _Sample, num_rows: int) -> tuple[float, 
         return _ease_seconds(settings, sample, num_rows)
     small, _ = _timed(lambda: settings.fit(sample.small))
     large, fitted = _timed(lambda: settings.fit(sample.large))
-    again, _ = _timed(lambda: settings.fit(sample.large))
+    again = large if large > ENOUGH else _timed(lambda: settings.fit(sample.large))[0]
     sizes = len(sample.small), len(sample.large)
     first = followed(sizes, (small, large), num_rows)
     repeated = first * min(1.0, again / max(large, 1e-9))
@@ -176,7 +178,10 @@ def _rounds_seconds(settings: MatrixFactorization, train: Interactions) -> float
     part = Interactions(
         train.users[:count], train.items[:count], train.num_users, train.num_items, train.ratings[:count]
     )
-    one, two = (_timed(lambda n=n: replace(settings, rounds=n).fit(part))[0] for n in (1, 2))  # type: ignore[misc]
+    one = _timed(lambda: replace(settings, rounds=1).fit(part))[0]
+    if one > ENOUGH:
+        return settings.rounds * one * len(train) / count
+    two = _timed(lambda: replace(settings, rounds=2).fit(part))[0]
     return (one + (settings.rounds - 1) * max(two - one, one / 4)) * len(train) / count
 
 

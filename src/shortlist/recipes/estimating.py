@@ -13,18 +13,18 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from shortlist.api.cases import Case
-from shortlist.api.entrants import entrant, numpy_counter
 from shortlist.api.evaluating import carved_from, choose_weight, evaluate, interactions_of
 from shortlist.api.fitting import Fitted, Judge, program_of
 from shortlist.api.preparing import Prepared, positions_of, prepare, user_indices
 from shortlist.api.sources import read_data, split_data
 from shortlist.data.coding import coded
+from shortlist.data.spans import span
 from shortlist.data.splits import Split
 from shortlist.evaluation.compare import evaluate as judge
 from shortlist.evaluation.costs import baseline_costs, followed, scored_rows
-from shortlist.evaluation.rows import TestRows
+from shortlist.evaluation.rows import Predictions, TestRows
 from shortlist.features.batches import Examples
+from shortlist.index.ranks import Ranks
 from shortlist.models.build import build
 from shortlist.models.ensemble import stacked, unstacked
 from shortlist.models.scorer import JaxScorer
@@ -37,8 +37,14 @@ STEPS, EPOCHS = 16, 3
 FEW, MORE, LONG = 2_000, 20_000, 1.5
 """Rows on which stages are timed, the more of them fewer if they would take longer than so many seconds; a
 line through both times is followed to all rows."""
-ENOUGH = 4.0
-"""Seconds after which what was measured once, or for an epoch of steps, is not measured again."""
+FURTHER, GROWN, MUCH = 4, 0.5, 8
+"""How many times as many rows are more, at least. They must take so large a share longer than few, or what
+every call takes (all items are encoded, say) hides what a row takes: else still more are timed, up to so many
+times."""
+SAME = 0.2
+"""Of the time that more rows take longer, that a first call may take beside for another not to be timed."""
+ENOUGH = 3.0
+"""Seconds after which steps that were measured are not measured once more to be surer."""
 
 Tell = Callable[[str, int, int], None]
 
@@ -178,11 +184,11 @@ def _fitting(
         fits.insert(0, ("choosing", n, encoding))
     for name, rows, encode in fits:
         steps = -(-rows // training.batch_size)
-        how = f"measured {encoding:.2f} s, of {rows:,} rows"
+        how = f"measured {span(encoding)}, of {rows:,} rows"
         out.append(Seconds(f"{name}: encoding", encode, how))
         out.append(Seconds(f"{name}: compiling", trial.compile, "measured, as if in no cache"))
         seconds = training.epochs * steps * trial.step
-        how = f"{training.epochs} epochs x {steps:,} steps x {1e3 * trial.step:.2f} ms, measured"
+        how = f"{training.epochs} epochs x {steps:,} steps x {1e3 * trial.step:,.1f} ms, measured"
         out.append(Seconds(f"{name}: steps", seconds, how))
     if not held:
         return out
@@ -253,18 +259,12 @@ def _evaluation(recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial,
         how = f"{len(costs)} entrants, {settings.resamples:,} resamples of {num_users:,} users"
 
         def figures(rows: pl.DataFrame) -> Callable[[], Any]:
-            case = Case.of(recommender, replace(split, test=rows), rows)
-            own = entrant(recommender, case, numpy_counter, "model")
-            fakes = [replace(own, name=str(at), role="baseline") for at in range(len(costs))]
-            return lambda: judge(fakes, case.rows, settings.k, resamples=settings.resamples)
+            drawn = _test_rows(replace(split, test=rows), prepared)
+            entrants = _drawn(drawn, len(costs))
+            return lambda: judge(entrants, drawn, settings.k, resamples=settings.resamples)
 
-        out.append(
-            Seconds(
-                "evaluation: intervals of baselines",
-                sum(_followed(figures, split.test, split.items.height)),
-                how,
-            )
-        )
+        seconds = sum(_followed(figures, split.test, split.items.height))
+        out.append(Seconds("evaluation: intervals of baselines", seconds, how))
     with TemporaryDirectory(prefix="shortlist-estimate.") as folder:
         exporting, _ = _timed(lambda: recommender.save(Path(folder) / "bundle"))
     out.append(Seconds("export", exporting, "measured"))
@@ -275,33 +275,58 @@ def _test_rows(split: Split, prepared: Prepared) -> TestRows:
     targets, users = positions_of(split.test, split.items), user_indices(split.test, prepared.users)
     ratings = split.test["rating"].to_numpy() if "rating" in split.test.columns else None
     keys = coded(split.test["user_id"]).codes
-    return TestRows.of(
-        users[:0], targets[:0], users, targets, split.items.height, user_keys=keys, ratings=ratings
-    )
+    known = prepared.seen.pairs()
+    return TestRows.of(*known, users, targets, split.items.height, user_keys=keys, ratings=ratings)
+
+
+def _drawn(rows: TestRows, count: int) -> list[Predictions]:
+    """So many entrants whose ranks are drawn: what is made of them takes as long as of any others."""
+    rng = np.random.default_rng(0)
+    ranks = Ranks(*rng.integers(1, rows.num_items + 1, (2, len(rows))).astype(np.float64))
+    top = rng.integers(0, rows.num_items, (rows.num_users, 10)).astype(np.int32)
+    ratings = None if rows.ratings is None else np.nan_to_num(rows.ratings)
+    return [Predictions(str(at), "baseline", ranks, ranks, ratings, top) for at in range(count)]
 
 
 def _followed(
     make: Callable[[pl.DataFrame], Callable[[], Any]], rows: pl.DataFrame, num_items: int
 ) -> tuple[float, float]:
-    """(what the first call takes beside, seconds of a call on all rows): from calls on few and on more."""
-    size = scored_rows(FEW, num_items)
-    few = _users_of(rows, size)
-    beside, seconds = _called(make(few))
-    if len(few) == len(rows):
-        return beside, seconds
-    if seconds > ENOUGH:
-        return beside, seconds * len(rows) / len(few)
-    more = _users_of(rows, int(min(max(size * LONG / max(seconds, 1e-9), 2 * size), MORE)))
-    if len(more) <= len(few):
-        return beside, seconds * len(rows) / len(few)
-    again, longer = _called(make(more))
-    return beside + again, followed((len(few), len(more)), (seconds, longer), len(rows))
+    """(what first calls take beside, seconds of a call on all rows): from calls on few rows and on more, of
+    which each takes so long in any case and so long a row."""
+    size: int | None = scored_rows(FEW, num_items)
+    beside, points = 0.0, list[tuple[int, float]]()
+    while size is not None:
+        part = _users_of(rows, size)
+        if points and len(part) <= points[-1][0]:
+            break
+        # what is compiled of other numbers of rows must not be taken for what more rows take
+        trusted = points[0][1] + beside / SAME if points else np.inf
+        once, seconds = _called(make(part), trusted)
+        beside += once
+        points.append((len(part), seconds))
+        if len(part) == len(rows):
+            return beside, seconds
+        size = _next(points)
+    (few, short), (more, long) = points[0], points[-1]
+    return beside, followed((few, more), (short, long), len(rows))
 
 
-def _called(work: Callable[[], Any]) -> tuple[float, float]:
-    """(what the first call takes beside, the quickest of two more); of a long one there are fewer."""
+def _next(points: list[tuple[int, float]]) -> int | None:
+    """On how many rows to measure next; None where what a row takes can be told."""
+    (_, short), (size, seconds) = points[0], points[-1]
+    if len(points) == 1:
+        return int(min(max(size * LONG / max(seconds, 1e-9), FURTHER * size), max(MORE, size)))
+    grown = seconds - short
+    if len(points) > 2 or grown >= GROWN * short:
+        return None
+    return min(int(size * np.clip(short / max(grown, 1e-9), 2, MUCH)), MORE)
+
+
+def _called(work: Callable[[], Any], trusted: float = np.inf) -> tuple[float, float]:
+    """(what the first call takes beside, seconds of another; of quick ones the quickest of two). A first call
+    that takes longer than is `trusted` is all there is."""
     first = _timed(work)[0]
-    if first > ENOUGH:
+    if first > trusted:
         return 0.0, first
     others = [_timed(work)[0]]
     if others[0] < LONG:

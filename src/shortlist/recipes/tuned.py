@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from shortlist.data.spans import span
 from shortlist.evaluation.html import document, styled
 from shortlist.evaluation.html import table as html_table
 from shortlist.evaluation.intervals import Estimate
@@ -99,7 +100,7 @@ class Tuned:
         seconds = sum(trial.seconds for trial in self.trials)
         return (
             f"{self.objective} ({which} is better) on {self.rows:,} validation rows;"
-            f" {len(self.trials)} trials ({counts}) in {seconds:,.0f} s; ended by: {self.stopped}"
+            f" {len(self.trials)} trials ({counts}) in {span(seconds)}; ended by: {self.stopped}"
         )
 
     @property
