@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -163,7 +164,8 @@ def started(run: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], 
     listed, path = tmp_path / "users.txt", tmp_path / "out.csv"
     listed.write_text("\n".join(str(n % (2 * NUM_USERS)) for n in range(30_000)))
     words = ["recommend", str(run), "--users", str(listed), "-k", "30", "-o", str(path)]
-    process = subprocess.Popen([*COMMAND, *words, "--processes", "2"], stderr=subprocess.PIPE, text=True)
+    command = [*COMMAND, *words, "--processes", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0)  # as a shell does
     journal = path.with_name(f".{path.name}.journal")
     try:
         until(
@@ -211,4 +213,55 @@ def test_nobody_outlives_the_one_who_asked(cli: Cli, started: Any, kill: signal.
     assert process.returncode == (130 if kill == signal.SIGINT else -kill)
     until(lambda: not lives(other))
     assert ("interrupted" in said) == (kill == signal.SIGINT) and "Traceback" not in said
+    goes_on(cli, words, path)
+
+
+IDLE = """
+import sys, time
+from shortlist import bundle
+from shortlist.pipeline.everybody import Question
+from shortlist.pipeline.identity import fingerprint
+from shortlist.pipeline.processes import Team
+
+recommender = bundle.load(sys.argv[1])
+question = Question.of(3, None, {"filter_seen": True, "exclude": None, "only": None, "where": None})
+team = Team.start(2, recommender, fingerprint(recommender), question, ".csv", "1")
+[other] = team.others
+assert other.ready.result(60)
+print(other.process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@needs_proc
+@pytest.mark.slow
+def test_who_waits_for_blocks_ends_with_the_one_who_asked(run: Path) -> None:
+    """There is no answer that could not be sent: the end of what it listens to is all it is told."""
+    words = [sys.executable, "-c", IDLE, str(run / "bundle")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as asks:
+        assert asks.stdout is not None
+        other = int(asks.stdout.readline())
+        try:
+            assert lives(other)
+            asks.kill()
+            asks.wait()
+            until(lambda: not lives(other))
+        finally:
+            asks.kill()
+            with suppress(ProcessLookupError):
+                os.kill(other, signal.SIGKILL)
+
+
+@needs_proc
+@pytest.mark.slow
+def test_a_terminals_interrupt_is_for_the_one_who_asked(cli: Cli, started: Any) -> None:
+    """Ctrl-C goes to all processes of a group: one message, nobody left, and the run can be taken up."""
+    process, words, path = started
+    (other,) = until(lambda: children(process.pid))
+    assert os.getpgid(process.pid) == process.pid != os.getpgid(other)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and said.count("interrupted") == 1
+    assert "Traceback" not in said and "KeyboardInterrupt" not in said
+    until(lambda: not lives(other))
     goes_on(cli, words, path)
