@@ -12,7 +12,7 @@ import pytest
 from msgspec import UNSET
 
 import shortlist as sl
-from shortlist.server.about import about, in_brief, rating_scale
+from shortlist.server.about import in_brief, in_full, rating_scale
 from shortlist.server.answers.judging import Figure
 from shortlist.server.bundles import Loaded, Variant
 from shortlist.server.columns import column_about
@@ -55,7 +55,7 @@ def variant(recommender: sl.Recommender, **manifest: Any) -> Variant:
 def test_about_a_model_without_a_ranker(recommender: sl.Recommender) -> None:
     alone = variant(replace(recommender, ranker=None))
     assert in_brief(alone).utility is None
-    told = about(alone, keeps_events=False).utility
+    told = in_full(alone, keeps_events=False).utility
     assert (told.rating_weight, told.head, told.heads) == (None, None, [])
     assert [term.name for term in told.terms] == ["retrieval_score"]
 

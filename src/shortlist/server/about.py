@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from shortlist.server.bundles import Loaded, Variant
 
 
-def about(variant: Variant, *, keeps_events: bool) -> Side:
+def in_full(variant: Variant, *, keeps_events: bool) -> Side:
     """All that is told of a side and its bundle."""
     loaded = variant.now
     recommender, manifest = loaded.recommender, loaded.manifest

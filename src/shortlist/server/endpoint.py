@@ -56,7 +56,7 @@ class Call:
     id: str
     parameters: tuple[Parameter, ...] = ()
 
-    def json(self, decoder: Any) -> Any:
+    def json(self, decoder: msgspec.json.Decoder[Of]) -> Of:
         """The body, decoded. Trouble."""
         try:
             return decoder.decode(self.body)

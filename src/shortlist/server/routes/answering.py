@@ -19,7 +19,7 @@ from shortlist.server.service import Service
 from shortlist.server.wire import Query, Recommend, Row, Weights
 
 _WEIGHT = {"type": "number", "minimum": -wire.MOST_WEIGHT, "maximum": wire.MOST_WEIGHT}
-GET = (
+RECOMMEND_USER = (
     Whole("k", 10, 1, wire.MOST_K),
     Parameter("filter_seen", {"type": "boolean", "default": True}),
     Texts("exclude"),
@@ -33,12 +33,12 @@ GET = (
     Parameter("shown", {"type": "boolean", "default": True}),
 )
 """Fields of a `Query`, as which they are read."""
-_LISTS = frozenset(one.name for one in GET if one.many)
+_LISTS = frozenset(one.name for one in RECOMMEND_USER if one.many)
 
 
 async def recommend(call: Call) -> Reply[Shortlist | Explained | Shortlists]:
     """Shortlists of one query or many."""
-    asked: Recommend = call.json(wire.RECOMMEND)
+    asked = call.json(wire.RECOMMEND)
     if asked.queries is UNSET:
         return await _one(call, asked)
     _require_alone(asked)
@@ -136,7 +136,7 @@ async def _one(call: Call, query: Query) -> Reply[Shortlist | Explained]:
 
 async def rank(call: Call) -> Reply[Ranked]:
     """A caller's own candidates, best first."""
-    asked: wire.Rank = call.json(wire.RANK)
+    asked = call.json(wire.RANK)
     loaded = call.service.of(asked.user_id)
     require_columns(loaded, asked.item_columns)
     ids = list(dict.fromkeys(map(str, asked.candidates)))
@@ -146,12 +146,7 @@ async def rank(call: Call) -> Reply[Ranked]:
     found = Shortlist(user_id=_text(asked.user_id), bundle=loaded.version, variant=loaded.side, items=[])
     if known:
         query = Query(
-            user_id=asked.user_id,
-            timestamp=asked.timestamp,
-            context=asked.context,
-            history=asked.history,
-            history_timestamp=asked.history_timestamp,
-            history_rating=asked.history_rating,
+            **{name: getattr(asked, name) for name in wire.Asker.__struct_fields__},
             k=len(known),
             filter_seen=False,
             only=known,
@@ -163,7 +158,7 @@ async def rank(call: Call) -> Reply[Ranked]:
 
 async def score(call: Call) -> Reply[Scores]:
     """What the model says of pairs of users and items."""
-    asked: wire.Score = call.json(wire.SCORE)
+    asked = call.json(wire.SCORE)
     pairs: list[tuple[Loaded, Row]] = [(call.service.of(row.user_id), row) for row in asked.rows]
     answers = await call.service.batcher.score(pairs, "/rows")
     return Reply.of(Scores(rows=answers))

@@ -9,8 +9,7 @@ import numpy as np
 
 from shortlist.features.requests import take_rows
 from shortlist.pipeline.slate import plain_values
-from shortlist.server.about import about as about_side
-from shortlist.server.about import has_vectors
+from shortlist.server.about import has_vectors, in_full
 from shortlist.server.answers.bundles import About
 from shortlist.server.answers.catalogue import Map
 from shortlist.server.answers.judging import Evaluation
@@ -34,7 +33,7 @@ async def about(call: Call) -> Reply[About]:
     """What each bundle in use reads and predicts, its columns, its limits, its licence."""
     given, keeps_events = call.query(), call.service.writer is not None
     variants = [side_of(call, given)] if SIDE.name in given else call.service.variants.all
-    sides = [await asyncio.to_thread(about_side, one, keeps_events=keeps_events) for one in variants]
+    sides = [await asyncio.to_thread(in_full, one, keeps_events=keeps_events) for one in variants]
     return Reply.of(About(sides=sides))
 
 

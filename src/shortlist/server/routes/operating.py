@@ -66,7 +66,7 @@ async def bundles(call: Call) -> Reply[Bundles]:
 
 async def reload(call: Call) -> Reply[Versions]:
     """Verify what is on disk and take it into use; 409 where it is no good, and what was in use stays."""
-    side = _which(call)
+    side = call.json(_WHICH).side
     with _refusing(call, ShortlistError):
         await call.service.reload(side)
     return await _done(call, side, "reloaded")
@@ -74,7 +74,7 @@ async def reload(call: Call) -> Reply[Versions]:
 
 async def rollback(call: Call) -> Reply[Versions]:
     """Return to what answered before; 409 where there is nothing else."""
-    side = _which(call)
+    side = call.json(_WHICH).side
     with _refusing(call, BundleError):
         await call.service.exchanger.roll_back(side)
     return await _done(call, side, "rolled back")
@@ -113,11 +113,6 @@ def without_places(text: str, sides: Sequence[Side]) -> str:
 def _places(path: Path) -> tuple[Path, ...]:
     """What a bundle's folder may be called by."""
     return folder_of(path), path.resolve(), path.absolute(), path, path.absolute() / "bundle", path / "bundle"
-
-
-def _which(call: Call) -> str:
-    which: Which = call.json(_WHICH)
-    return which.side
 
 
 def _versions(call: Call, status: str) -> Versions:

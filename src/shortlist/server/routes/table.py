@@ -78,7 +78,7 @@ def _of_recommenders() -> list[Operation]:
             "/v1/recommend/{user_id:path}",
             "recommend_user",
             answering.recommend_user,
-            parameters=answering.GET,
+            parameters=answering.RECOMMEND_USER,
         ),
         _post("/v1/rank", "rank", answering.rank, bodies=(wire.Rank,)),
         _get(
