@@ -62,6 +62,9 @@ def test_the_address_asks_the_same(client: Any, recommender: sl.Recommender) -> 
     assert (
         client.get(f"/v1/recommend/{user}?{asked}").json() == client.post("/v1/recommend", json=body).json()
     )
+    for text in ("0" * 41, "9" * 30, "-1", "1969-12-31", "soon"):
+        problem = client.get(f"/v1/recommend/{user}?timestamp={text}").json()
+        assert (problem["status"], problem["pointer"]) == (422, "/timestamp"), text
 
 
 @pytest.mark.parametrize("name", ["a/b", "a%2Fb", "50/similar", "Ü ?#&", "..a", "\x00", "0" * 512])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ RECOMMEND_USER = (
     Parameter("shown", {"type": "boolean", "default": True}),
 )
 """Fields of a `Query`, as which they are read."""
+_SECONDS = re.compile("[0-9]{1,18}")
 _LISTS = frozenset(one.name for one in RECOMMEND_USER if one.many)
 
 
@@ -59,8 +61,8 @@ def _query_of(asked: Given, user_id: str) -> Query:
     given: dict[str, Any] = {
         name: values if name in _LISTS else values[0] for name, values in asked.items()
     } | {"user_id": user_id}
-    if (when := given.get("timestamp", "")).isascii() and when.isdigit():
-        given["timestamp"] = int(when)
+    if _SECONDS.fullmatch(given.get("timestamp", "")):
+        given["timestamp"] = int(given["timestamp"])
     if "rating_weight" in given:
         if given["rating_weight"].lower() == "null":  # which would be read as nothing
             raise Trouble(422, "expected a number, got 'null'", pointer="/rating_weight")
