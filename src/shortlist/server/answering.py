@@ -18,12 +18,11 @@ from shortlist.server.answers.columns import beside
 from shortlist.server.answers.shortlists import Listed, Scored, Shortlist
 from shortlist.server.bundles import Loaded
 from shortlist.server.events.overlay import History
-from shortlist.server.wire import Asker, Query, Row, Weights, seconds
+from shortlist.server.wire import OWN, Asker, Query, Row, Weights, seconds
 from shortlist.state.seen import Seen
 
 _NOTHING = np.zeros(0, np.int32)
 _FILTERS = ("exclude", "only", "where")
-_TOLD = ("user_id", "item_id", "timestamp", "history", "history_timestamp", "history_rating")
 
 
 def recommend(loaded: Loaded, queries: Sequence[Query]) -> list[Shortlist]:
@@ -165,7 +164,7 @@ def _had(loaded: Loaded, queries: Sequence[Query]) -> Seen:
 
 
 def _free(columns: dict[str, Any], place: str) -> dict[str, Any]:
-    for name in _TOLD:
+    for name in OWN:
         if name in columns:
             raise RequestError(
                 f"row 0, column {name!r}: {name!r} is no column of {place!r}: give it beside {place!r}",

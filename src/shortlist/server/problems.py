@@ -11,6 +11,7 @@ from shortlist.errors import BundleError, RequestError, ShortlistError
 from shortlist.server.answers.outcomes import Problem
 from shortlist.server.events.event import Fault
 from shortlist.server.events.trouble import Overloaded, Stopping, StoreError, StoreFull
+from shortlist.server.wire import OWN
 
 MEDIA_TYPE = b"application/problem+json"
 _AT = re.compile(r"(?P<said>.*) - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
@@ -19,7 +20,6 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN = re.compile(r"unknown field `(.*?)`(?: - at |$)", re.DOTALL)
 _CONTEXT = "context."
 _AGAIN = "what was acknowledged is safe; send the rest again later"
-_OWN = frozenset({"user_id", "item_id", "timestamp", "history", "history_timestamp", "history_rating"})
 
 
 class Trouble(Exception):
@@ -124,7 +124,7 @@ def _pointer_of(error: RequestError, asked: object) -> str:
         return "" if error.argument is None else f"/{error.argument}{index}"
     if error.argument is not None:
         place = f"/{error.argument}"
-    elif error.column in _OWN:
+    elif error.column in OWN:
         place = ""
     else:
         place = "/item" if error.column in getattr(asked, "item", ()) else "/context"

@@ -103,6 +103,10 @@ class Row(Asker, forbid_unknown_fields=True, kw_only=True):
     item: Columns = {}
 
 
+OWN = tuple(name for name in Row.__struct_fields__ if name not in ("context", "item"))
+"""Columns that are fields themselves, and none of `context` or `item`."""
+
+
 class Score(Struct, forbid_unknown_fields=True, kw_only=True):
     """Pairs to be scored."""
 

@@ -8,16 +8,14 @@ from typing import Any
 
 from msgspec import UNSET, convert, structs
 
-from shortlist.errors import BundleError
 from shortlist.server import wire
 from shortlist.server.answers.shortlists import Explained, Ranked, Scores, Shortlist, Shortlists
 from shortlist.server.bundles import Loaded
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.parameters import Given, Parameter, Text, Texts, Whole
 from shortlist.server.problems import Trouble, of_json
-from shortlist.server.routes.sides import SIDE
-from shortlist.server.service import Service
-from shortlist.server.wire import Query, Recommend, Row, Weights
+from shortlist.server.routes.naming import SIDE, loaded_for, require_columns, require_order
+from shortlist.server.wire import Query, Recommend, Row
 
 _WEIGHT = {"type": "number", "minimum": -wire.MOST_WEIGHT, "maximum": wire.MOST_WEIGHT}
 RECOMMEND_USER = (
@@ -91,7 +89,7 @@ async def _many(call: Call, queries: Sequence[Query]) -> Reply[Shortlists]:
             hint="fewer queries in a request, or a smaller k",
         )
     service = call.service
-    pairs = [(_side(service, query, f"/queries/{n}"), query) for n, query in enumerate(queries)]
+    pairs = [(loaded_for(service, query, f"/queries/{n}"), query) for n, query in enumerate(queries)]
     for n, (loaded, query) in enumerate(pairs):
         require_columns(loaded, query.item_columns, f"/queries/{n}")
         require_order(loaded, query.utility, f"/queries/{n}")
@@ -121,7 +119,7 @@ def _require_alone(asked: Recommend) -> None:
 
 async def _one(call: Call, query: Query) -> Reply[Shortlist | Explained]:
     service = call.service
-    loaded = _side(service, query)
+    loaded = loaded_for(service, query)
     if query.item_columns:
         require_columns(loaded, query.item_columns)
     if query.utility is not None:
@@ -164,51 +162,6 @@ async def score(call: Call) -> Reply[Scores]:
     pairs: list[tuple[Loaded, Row]] = [(call.service.of(row.user_id), row) for row in asked.rows]
     answers = await call.service.batcher.score(pairs, "/rows")
     return Reply.of(Scores(rows=answers))
-
-
-def require_columns(loaded: Loaded, names: Sequence[str], inside: str = "") -> None:
-    """Trouble where items have no column of one of these names."""
-    columns = loaded.recommender.items.columns
-    for n, name in enumerate(names):
-        if name not in columns:
-            raise Trouble(
-                422,
-                f"items have no column {name!r}",
-                pointer=f"{inside}/item_columns/{n}",
-                hint=f"known: {', '.join(columns)}",
-            )
-
-
-def require_order(loaded: Loaded, weights: Weights | None, inside: str = "") -> None:
-    """Trouble where shortlists cannot be put in such an order."""
-    if weights is None:
-        return
-    heads = loaded.heads
-    if not heads:
-        raise Trouble(
-            422, "this recommender has no ranker, so there is nothing to weigh", pointer=f"{inside}/utility"
-        )
-    if weights.head is not None and weights.head not in heads:
-        raise Trouble(
-            422,
-            f"the ranker has no head {weights.head!r}",
-            pointer=f"{inside}/utility/head",
-            hint=f"known: {', '.join(heads)}",
-        )
-    if weights.rating_weight is not None and loaded.recommender.retriever is None:
-        raise Trouble(
-            422,
-            "without retrieval the order is what one head predicts, and weighs nothing",
-            pointer=f"{inside}/utility/rating_weight",
-        )
-
-
-def _side(service: Service, query: Query, inside: str = "") -> Loaded:
-    """The bundle that answers a query. Trouble for a side that is not there."""
-    try:
-        return service.of(query.user_id, query.side)
-    except BundleError as error:
-        raise Trouble(422, str(error), pointer=f"{inside}/side") from None
 
 
 def _truth(text: str, name: str) -> bool:

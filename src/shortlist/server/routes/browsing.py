@@ -20,8 +20,7 @@ from shortlist.server.bundles import Loaded
 from shortlist.server.endpoint import Call, Reply
 from shortlist.server.parameters import Choice, Given, Text, Texts, Whole
 from shortlist.server.problems import Trouble, of_error
-from shortlist.server.routes.answering import require_columns
-from shortlist.server.routes.sides import SIDE, side_of
+from shortlist.server.routes.naming import SIDE, require_columns, side_of
 from shortlist.server.wire import LONGEST_ID, LONGEST_WHERE, MOST_HISTORY, MOST_K, MOST_PAGE
 
 _Q, _WHERE, _IDS = Text("q", LONGEST_ID), Text("where", LONGEST_WHERE), Texts("ids", MOST_PAGE)

@@ -19,7 +19,7 @@ from shortlist.server.judging import evaluation
 from shortlist.server.mapping import chosen, vectors_at
 from shortlist.server.parameters import Text, Texts, Whole
 from shortlist.server.problems import Trouble
-from shortlist.server.routes.sides import SIDE, side_of
+from shortlist.server.routes.naming import SIDE, side_of
 from shortlist.server.wire import LONGEST_ID, MOST_POINTS
 
 _BY, _POINTS, _WANTED = Text("by", LONGEST_ID), Whole("limit", 2_000, 1, MOST_POINTS), Texts("item", 20)

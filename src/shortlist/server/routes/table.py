@@ -12,7 +12,7 @@ from shortlist.server.guards import ADMIN, USE
 from shortlist.server.parameters import Parameter
 from shortlist.server.routes import answering, browsing, describing, exploring, operating
 from shortlist.server.routes import events as events_
-from shortlist.server.routes.sides import SIDE
+from shortlist.server.routes.naming import SIDE
 
 
 @dataclass(frozen=True, kw_only=True)
