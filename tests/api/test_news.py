@@ -11,10 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from shortlist.api.news import named_as, news_of, rated_as_needed
+from shortlist.api.sources import read_data
 from shortlist.errors import DataError
-from shortlist.specs.features import Id
+from shortlist.specs.features import Category, Id
 from shortlist.specs.models import Ranker, Tower, TwoTower
-from shortlist.specs.recipe import DataSource
+from shortlist.specs.recipe import DataSource, Recipe
 from shortlist.specs.tasks import Rating
 
 NOON = 1_767_268_800
@@ -106,6 +107,26 @@ def test_a_table_of_other_names_is_told_with_its_file_and_columns(tmp_path: Path
     path.write_text("who,sku,stars,when,what\na,x,nan,02/01/2026,buy\n")
     with pytest.raises(DataError, match=r"other\.csv: column 'stars', row 0"):
         named_as(OWN, path)
+
+
+def test_a_column_of_context_that_lacks_is_told_with_its_file(export: Path) -> None:
+    data = named_as(DataSource(interactions="shop.csv"), export)
+    ids = pl.DataFrame({"user_id": ["9"], "item_id": ["i1"]})
+    rows = ids.with_columns(rating=pl.lit(2.0), timestamp=pl.lit(NOON), place=pl.lit("shop"))
+    towers = Tower([Id("user_id", 2), Category("place", 2)]), TOWERS[1]
+    model: Any = TwoTower(*towers)
+    start: Any = SimpleNamespace(model=model, rows=rows, users=ids[["user_id"]], items=ids[["item_id"]])
+    with pytest.raises(DataError, match=r"new\.csv has no column 'place', which training reads"):
+        news_of(start, data, None, None)
+    with pytest.raises(DataError, match=r"the new events have no column 'place'"):
+        news_of(start, data.interactions, None, None)
+    wrong = export.with_name("wrong.csv")
+    pl.read_csv(export).with_columns(place=pl.lit(7)).write_csv(wrong)
+    with pytest.raises(DataError, match=r"column 'place' of .*wrong\.csv holds int, training had string"):
+        news_of(start, named_as(DataSource(interactions="shop.csv"), wrong), None, None)
+    recipe = Recipe(data=DataSource(interactions=str(export), rating=""), model=model)
+    with pytest.raises(DataError, match=r"Category\('place'\) names a column that .*new\.csv does not have"):
+        read_data(recipe)
 
 
 def test_what_is_left_out_is_counted(export: Path) -> None:

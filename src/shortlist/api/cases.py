@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,16 +117,7 @@ def aligned(recommender: Recommender, split: Split) -> Split:
 def _query_columns(recommender: Recommender, rows: pl.DataFrame) -> Columns:
     """The columns the query side reads, of rows joined with their users, in the types it was fitted with."""
     wanted = {name: kind for name, kind in recommender.schema.query.items() if name not in DERIVED}
-    # a user's stored last time answers requests, it is not the time of a test row
-    stored = recommender.users.columns.keys() - {"timestamp"}
-    if recommender.users.past is not None and not recommender.users.past.timed:
-        stored = {*stored, "timestamp"}
-    absent = [name for name in wanted if name not in rows.columns and name not in stored]
-    if absent:
-        raise DataError(
-            f"the recommender reads the column {absent[0]!r}, which neither interactions nor users have",
-            hint=did_you_mean(absent[0], rows.columns),
-        )
+    require_read(recommender, rows.columns)
     given = to_columns(rows, [name for name in wanted if name in rows.columns])
     for name, column in given.items():
         kind = type_of(column)
@@ -137,6 +129,23 @@ def _query_columns(recommender: Recommender, rows: pl.DataFrame) -> Columns:
                 hint="evaluate on data like that it was trained on",
             )
     return given
+
+
+def require_read(recommender: Recommender, columns: Sequence[str], place: str = "") -> None:
+    """DataError where test rows lack a column that a recommender reads and does not know of its users.
+    place: the file they are of."""
+    # a user's stored last time answers requests, it is not the time of a test row
+    stored = recommender.users.columns.keys() - {"timestamp"}
+    if recommender.users.past is not None and not recommender.users.past.timed:
+        stored = {*stored, "timestamp"}
+    known = {*DERIVED, *stored, *columns}
+    absent = [name for name in recommender.schema.query if name not in known]
+    if absent:
+        lacking = f"{place} does not have" if place else "neither interactions nor users have"
+        raise DataError(
+            f"the recommender reads the column {absent[0]!r}, which {lacking}",
+            hint=did_you_mean(absent[0], columns),
+        )
 
 
 def said_of_repeats(case: Case) -> str:

@@ -12,11 +12,12 @@ import polars as pl
 
 from shortlist import bundle
 from shortlist._typing import Bools
-from shortlist.api.cases import Case, ratings_of
+from shortlist.api.cases import Case, ratings_of, require_read
 from shortlist.api.entrants import entrant, numpy_counter, two_stage_entrant
 from shortlist.api.merging import require_same_clock
 from shortlist.api.sources import read_data, split_data
 from shortlist.data import tables
+from shortlist.data.dataset import Dataset
 from shortlist.data.splits import Split
 from shortlist.errors import DataError
 from shortlist.evaluation.rows import Predictions, TestRows
@@ -40,7 +41,7 @@ NOT_GIVEN = "not given"
 def compare(
     a: Contender,
     b: Contender,
-    test: Split | pl.DataFrame | None = None,
+    test: Split | Dataset | pl.DataFrame | None = None,
     *,
     names: tuple[str, str] = NAMES,
     k: Sequence[int] = (10, 100),
@@ -50,8 +51,8 @@ def compare(
 
     Args:
         a, b: fitted models, recommenders, or paths of bundles or runs.
-        test: a Split, whose test rows these are, or a table of test rows; left out, the test rows of the
-            recipe inside a's bundle (else inside b's).
+        test: a Split, whose test rows these are, or test rows (a table, or those of a Dataset); left out,
+            the test rows of the recipe inside a's bundle (else inside b's).
         names: what they are called in the result.
         k: cut-offs. resamples: of the bootstrap over users.
 
@@ -111,12 +112,15 @@ def _side(contender: Contender, name: str) -> _Side:
     return _Side(name, contender.recommender(), contender.split.train)
 
 
-def _rows(test: Split | pl.DataFrame | None, sides: Sequence[_Side]) -> tuple[Split, str]:
+def _rows(test: Split | Dataset | pl.DataFrame | None, sides: Sequence[_Side]) -> tuple[Split, str]:
     """The split whose test rows are judged, and where it comes from."""
     if isinstance(test, Split):
         return test, test.rule
     if test is not None:
-        given = tables.interactions(test, unrated=True)
+        place = test.place if isinstance(test, Dataset) else ""
+        given = test.interactions if isinstance(test, Dataset) else tables.interactions(test, unrated=True)
+        for side in sides:
+            require_read(side.recommender, given.columns, place)
         for side in sides:
             if (known := _learned(side)) is not None:
                 require_same_clock(given, known, "the test rows")

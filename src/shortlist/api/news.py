@@ -14,7 +14,7 @@ from shortlist.api.preparing import may_lack
 from shortlist.api.sources import read_tables
 from shortlist.data import tables
 from shortlist.data.dataset import Dataset, covering
-from shortlist.data.reading import Source, read_table
+from shortlist.data.reading import Source, describe_source, read_table
 from shortlist.data.roles import CANONICAL
 from shortlist.data.splits import Split
 from shortlist.data.times import units_of
@@ -26,6 +26,7 @@ LEAKS = "unknown: its rows were chosen by whoever gave them"
 IDS = ("user_id", "item_id")
 EXPORTED = {*IDS, "timestamp", "event_id"}
 """Columns that every export of a server's events has."""
+NEW = "the new events"
 MOST_NAMED = 5
 """Columns named in a note."""
 
@@ -52,12 +53,14 @@ def news_of(
     Raises DataError for events that lack a column the old have, for a column of another type, and for times
     in another unit.
     """
-    split = events if isinstance(events, Split) else None
+    split, place = events if isinstance(events, Split) else None, NEW
     if split is not None:
         given, users, items = split.train, split.users, split.items
     elif isinstance(events, Dataset):
         given, users, items = events.interactions, events.users, events.items
+        place = events.place or place
     else:
+        place = place if isinstance(events, pl.DataFrame) else describe_source(events)
         given = tables.interactions(events, unrated=not needs_ratings(start.model))
     if "rating" not in given.columns and not learns_ratings(start.model):
         given = given.with_columns(rating=pl.lit(None, pl.Float64))
@@ -65,7 +68,7 @@ def news_of(
     more_items = None if items is None else canonical(tables.items(items))
     wanted = columns_read(start.model, start.rows.columns)
     extra = [name for name in given.columns if name not in (*wanted, "rating", *_alike(given))]
-    new = _typed(given, start.rows.select(wanted))
+    new = _typed(given, start.rows.select(wanted), place)
     fresh = _unknown(new, start.rows.select(wanted))
     known_users, known_items = start.users["user_id"], start.items["item_id"]
     told_users = merged(start.users, more_users, "user_id", "users")
@@ -189,16 +192,16 @@ def rated_as_needed(
     return data, tuple(notes)
 
 
-def _typed(given: pl.DataFrame, old: pl.DataFrame) -> pl.DataFrame:
-    """The columns of the old rows, in their types."""
+def _typed(given: pl.DataFrame, old: pl.DataFrame, place: str) -> pl.DataFrame:
+    """The columns of the old rows, in their types. place: what messages call the new ones."""
     for name in old.columns:
         if name not in given.columns:
             raise DataError(
-                f"the new events have no column {name!r}, which training reads",
+                f"{place} {'have' if place == NEW else 'has'} no column {name!r}, which training reads",
                 hint=did_you_mean(name, given.columns),
             )
-    typed = in_types(given.select(old.columns), old, "the new events")
-    require_same_clock(typed, old, "the new events")
+    typed = in_types(given.select(old.columns), old, place)
+    require_same_clock(typed, old, place)
     return typed
 
 

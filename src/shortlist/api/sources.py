@@ -12,15 +12,23 @@ from shortlist.data.dataset import Dataset, from_tables
 from shortlist.data.movielens import movielens
 from shortlist.data.reading import Source
 from shortlist.data.splits import Split, parse_rule
-from shortlist.errors import DataError
+from shortlist.errors import DataError, did_you_mean
+from shortlist.features.history import DERIVED
+from shortlist.specs.features import OfPast
 from shortlist.specs.recipe import DataSource, Outline, Recipe, SplitRule
 
 RecipeOf = TypeVar("RecipeOf", bound="Recipe | Outline")
 
 
 def read_data(recipe: Recipe) -> Dataset:
-    """The tables a recipe names. Raises DataError where they cannot be read."""
-    source = recipe.data
+    """The tables a recipe names. Raises DataError where they cannot be read, or lack a column that a feature
+    of the recipe reads."""
+    data = _tables(recipe.data)
+    _require_columns(recipe, data)
+    return data
+
+
+def _tables(source: DataSource) -> Dataset:
     if source.dataset:
         family, _, size = source.dataset.partition("-")
         if family != "movielens" or not size:
@@ -28,6 +36,25 @@ def read_data(recipe: Recipe) -> Dataset:
             raise DataError(f"no data set {source.dataset!r}", hint=hint)
         return movielens(size, path=source.path or None)
     return read_tables(source)
+
+
+def _require_columns(recipe: Recipe, data: Dataset) -> None:
+    source, events = recipe.data, data.place or data.name
+    either = f"neither {events} nor {source.users} has" if source.users else f"{events} does not have"
+    things = source.items or (data.name if source.dataset else "")
+    alone = f"{things} does not have" if things else "items do not have without a table of their own"
+    for side, columns, lacking in (
+        ("query", (*data.interactions.columns, *data.users.columns), either),
+        ("candidate", data.items.columns, alone),
+    ):
+        for feature in recipe.model.features(side):
+            made = isinstance(feature, OfPast) or feature.column in DERIVED
+            if not made and feature.column not in columns:
+                raise DataError(
+                    f"the {side} tower's feature {type(feature).__name__}({feature.column!r}) names a column"
+                    f" that {lacking}",
+                    hint=did_you_mean(feature.column, columns),
+                )
 
 
 def read_tables(source: DataSource, interactions: Source | None = None, *, unrated: bool = False) -> Dataset:

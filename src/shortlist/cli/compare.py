@@ -76,4 +76,4 @@ def _events(path: Path, folder: Path) -> Any:
 
     plain = bundle.inspect(folder)["provenance"].get("recipe")
     roles = None if plain is None else Recipe.from_dict(plain).data
-    return named_as(roles, path).interactions
+    return named_as(roles, path)

@@ -10,7 +10,7 @@ import polars as pl
 
 from shortlist.data.display import dataset_view
 from shortlist.data.importing import read_entities, read_events
-from shortlist.data.reading import Source
+from shortlist.data.reading import Source, describe_source
 from shortlist.data.tables import split_lists
 from shortlist.errors import DataError
 
@@ -23,7 +23,8 @@ class Dataset:
         weight (Float64) and context columns, in the order they were read.
     users, items: one row an entity; they cover every id of the interactions. The items in their row
         order are the *catalogue*; an item's row there is its position.
-    notes: what was guessed or converted when the tables were read, a sentence each.
+    notes: what was guessed or converted when the tables were read, a sentence each. place: what messages call
+        the interactions, such as the path of their file.
     """
 
     interactions: pl.DataFrame = field(repr=False)
@@ -32,6 +33,7 @@ class Dataset:
     name: str = "unnamed"
     licence: str = field(default="", repr=False)
     notes: tuple[str, ...] = ()
+    place: str = field(default="", repr=False, compare=False)
 
     def _repr_html_(self) -> str:
         return dataset_view(self)
@@ -99,6 +101,7 @@ def from_tables(
         name,
         licence,
         (*read.guesses, *read.notes, *(n for e in entities.values() for n in (*e.guesses, *e.notes))),
+        place or describe_source(interactions),
     )
 
 
