@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import shortlist as sl
-from shortlist.bundle import folder_of
+from shortlist.bundle import folder_of, inspect, verify
 from shortlist.errors import BundleError, ShortlistError
 from shortlist.server import bundles
 from shortlist.server.bundles import Variants, share_of
@@ -72,6 +73,53 @@ def test_a_bad_bundle_is_refused(own_bundle: Path) -> None:
         some.roll_back(variant)
     with pytest.raises(BundleError, match="no side 'z'"):
         some.named("z")
+
+
+def replaced_after(monkeypatch: pytest.MonkeyPatch, name: str, replace: Callable[[], object]) -> None:
+    """Something else takes a bundle's place in the midst of a reload: behind the first call of a function."""
+    given, times = getattr(bundles, name), iter([True])
+
+    def called(*args: Any, **options: Any) -> Any:
+        done = given(*args, **options)
+        if next(times, False):
+            replace()
+        return done
+
+    monkeypatch.setattr(bundles, name, called)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["verify", "Kept", "open_live"])
+def test_what_is_kept_and_answers_is_of_one_bundle(
+    own_bundle: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [variant] = (some := Variants(Settings(sides=(Side(name="a", path=own_bundle),), workers=2))).all
+    replaced_after(monkeypatch, name, lambda: exchange(own_bundle, "50"))
+    asyncio.run(some.reload(variant))
+    now = variant.now
+    assert now.version == str(inspect(own_bundle)["digest"])[:12]
+    assert "50" not in now.recommender.recommend(["1"], 200, filter_seen=False)["item_id"]
+    assert now.files is not None
+    copy = now.files.copied()
+    assert str(verify(copy)["digest"])[:12] == now.version
+    shutil.rmtree(copy)
+
+
+@pytest.mark.slow
+def test_what_takes_the_place_of_a_verified_bundle_is_verified(
+    own_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bad() -> None:
+        exchange(own_bundle, "50")
+        vectors = next(own_bundle.rglob("item_vectors.npy"))
+        vectors.write_bytes(vectors.read_bytes()[:-1] + b"\x7f")
+
+    some = variants(own_bundle)
+    before = some.all[0].now
+    replaced_after(monkeypatch, "verify", bad)
+    with pytest.raises(ShortlistError, match="was altered"):
+        asyncio.run(some.reload(some.all[0]))
+    assert some.all[0].now is before
 
 
 @pytest.mark.parametrize("place", ["runs/old/bundle", "runs/old", "bundle", "link"])

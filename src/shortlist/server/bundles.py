@@ -13,6 +13,7 @@ from typing import Any
 
 from shortlist.bundle import folder_of, inspect, verify
 from shortlist.bundle.live import open_live
+from shortlist.bundle.moments import of_one_moment
 from shortlist.errors import BundleError, ShortlistError
 from shortlist.pipeline.live import Live
 from shortlist.pipeline.recommender import Recommender
@@ -243,11 +244,15 @@ class Variants:
         return loaded if loaded.version == version else None
 
     def _load(self, side: Side, check: bool = True) -> tuple[Loaded, Live]:
-        if check:
-            verify(side.path)
-        files = Kept(folder_of(side.path)) if self._keeps else None
-        live = open_live(side.path, write=False)
-        loaded = self._made(side, live, inspect(folder_of(side.path)), files)
+        folder = folder_of(side.path)
+
+        def act() -> tuple[Kept | None, Live, dict[str, Any]]:
+            if check:
+                verify(folder)
+            return Kept(folder) if self._keeps else None, open_live(folder, write=False), inspect(folder)
+
+        files, live, manifest = of_one_moment(folder, act)  # what is verified is what answers
+        loaded = self._made(side, live, manifest, files)
         warm_up(loaded)
         if loaded.overlay is not None and loaded.overlay.ignored and not self._ignored:
             self._told("ignored", side.name, f"{', '.join(loaded.overlay.ignored)}: {_BY_RECIPE}")
