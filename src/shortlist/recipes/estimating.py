@@ -21,7 +21,7 @@ from shortlist.data.coding import coded
 from shortlist.data.spans import span
 from shortlist.data.splits import Split
 from shortlist.evaluation.compare import evaluate as judge
-from shortlist.evaluation.costs import baseline_costs, followed, scored_rows
+from shortlist.evaluation.costs import baseline_costs
 from shortlist.evaluation.rows import Predictions, TestRows
 from shortlist.features.batches import Examples
 from shortlist.index.ranks import Ranks
@@ -29,20 +29,12 @@ from shortlist.models.build import build
 from shortlist.models.ensemble import stacked, unstacked
 from shortlist.models.scorer import JaxScorer
 from shortlist.recipes.memory import Memory, memory_of
+from shortlist.recipes.timing import timed, timed_on_all
 from shortlist.specs.recipe import Recipe
 from shortlist.training.loop import Compiled, EpochEnd, train
 
 STEPS, EPOCHS = 16, 3
 """Steps that are really run, so many times over, and thrown away."""
-FEW, MORE, LONG = 2_000, 20_000, 1.5
-"""Rows on which stages are timed, the more of them fewer if they would take longer than so many seconds; a
-line through both times is followed to all rows."""
-FURTHER, GROWN, MUCH = 4, 0.5, 8
-"""How many times as many rows are more, at least. They must take so large a share longer than few, or what
-every call takes (all items are encoded, say) hides what a row takes: else still more are timed, up to so many
-times."""
-SAME = 0.2
-"""Of the time that more rows take longer, that a first call may take beside for another not to be timed."""
 ENOUGH = 3.0
 """Seconds after which steps that were measured are not measured once more to be surer."""
 
@@ -96,9 +88,9 @@ def estimate(recipe: Recipe, *, tell: Tell | None = None) -> Estimate:
     tell = tell or _silent
     started = time.process_time()
     tell("reading data", 0, 1)
-    reading, data = _timed(lambda: read_data(recipe))
-    dividing, split = _timed(lambda: split_data(recipe, data))
-    encoding, prepared = _timed(lambda: prepare(recipe.model, split))
+    reading, data = timed(lambda: read_data(recipe))
+    dividing, split = timed(lambda: split_data(recipe, data))
+    encoding, prepared = timed(lambda: prepare(recipe.model, split))
     memory = memory_of(recipe, split, prepared)
     if not memory.fits:
         return Estimate(memory, ())
@@ -142,7 +134,7 @@ def _trial(recipe: Recipe, prepared: Prepared) -> _Trial:
     means = {head.name: 0.0 for head in model.heads}
     sizes = prepared.encoder.sizes
     widths, spec = prepared.aggregate_widths, program_of(model)
-    building, (net, tables) = _timed(
+    building, (net, tables) = timed(
         lambda: stacked(
             lambda seed: build(spec, sizes, means=means, seed=seed, aggregates=widths), course.seeds
         )
@@ -192,7 +184,7 @@ def _fitting(
         out.append(Seconds(f"{name}: steps", seconds, how))
     if not held:
         return out
-    first, again = _followed(
+    first, again = timed_on_all(
         lambda rows: _judging(recipe, split, prepared, trial, rows), split.validation, split.items.height
     )
     how = f"{training.epochs} times {held:,} rows, timed on some"
@@ -206,7 +198,9 @@ def _fitting(
         how = f"{len(recipe.serving.weights)} weights on {held:,} rows, timed on some"
         out.append(
             Seconds(
-                "choosing: rating weight", sum(_followed(weights, split.validation, split.items.height)), how
+                "choosing: rating weight",
+                sum(timed_on_all(weights, split.validation, split.items.height)),
+                how,
             )
         )
     return out
@@ -236,7 +230,7 @@ def _evaluation(recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial,
     if weight is None:  # `run` chooses none without two stages, or rows to judge them on
         weight = max(recipe.serving.weights) if _chooses(recipe) and split.validation.height else 0.0
     fitted = _fitted(recipe, split, prepared, trial)
-    making, recommender = _timed(
+    making, recommender = timed(
         lambda: fitted.recommender(rating_weight=weight, num_retrieved=recipe.serving.retrieve)
     )
 
@@ -248,7 +242,9 @@ def _evaluation(recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial,
 
     total, num_users = split.test.height, split.test["user_id"].n_unique()
     how = f"{total:,} rows of {num_users:,} users, timed on some"
-    out = [Seconds("evaluation: model", making + sum(_followed(judged, split.test, split.items.height)), how)]
+    out = [
+        Seconds("evaluation: model", making + sum(timed_on_all(judged, split.test, split.items.height)), how)
+    ]
     if settings.baselines:
         fit_on, tune_on = (split.train, split.validation) if split.validation.height else carved_from(split)
         vocabulary = recommender.users.vocabulary
@@ -263,10 +259,10 @@ def _evaluation(recipe: Recipe, split: Split, prepared: Prepared, trial: _Trial,
             entrants = _drawn(drawn, len(costs))
             return lambda: judge(entrants, drawn, settings.k, resamples=settings.resamples)
 
-        seconds = sum(_followed(figures, split.test, split.items.height))
+        seconds = sum(timed_on_all(figures, split.test, split.items.height))
         out.append(Seconds("evaluation: intervals of baselines", seconds, how))
     with TemporaryDirectory(prefix="shortlist-estimate.") as folder:
-        exporting, _ = _timed(lambda: recommender.save(Path(folder) / "bundle"))
+        exporting, _ = timed(lambda: recommender.save(Path(folder) / "bundle"))
     out.append(Seconds("export", exporting, "measured"))
     return out
 
@@ -286,68 +282,6 @@ def _drawn(rows: TestRows, count: int) -> list[Predictions]:
     top = rng.integers(0, rows.num_items, (rows.num_users, 10)).astype(np.int32)
     ratings = None if rows.ratings is None else np.nan_to_num(rows.ratings)
     return [Predictions(str(at), "baseline", ranks, ranks, ratings, top) for at in range(count)]
-
-
-def _followed(
-    make: Callable[[pl.DataFrame], Callable[[], Any]], rows: pl.DataFrame, num_items: int
-) -> tuple[float, float]:
-    """(what first calls take beside, seconds of a call on all rows): from calls on few rows and on more, of
-    which each takes so long in any case and so long a row."""
-    size: int | None = scored_rows(FEW, num_items)
-    beside, points = 0.0, list[tuple[int, float]]()
-    while size is not None:
-        part = _users_of(rows, size)
-        if points and len(part) <= points[-1][0]:
-            break
-        # what is compiled of other numbers of rows must not be taken for what more rows take
-        trusted = points[0][1] + beside / SAME if points else np.inf
-        once, seconds = _called(make(part), trusted)
-        beside += once
-        points.append((len(part), seconds))
-        if len(part) == len(rows):
-            return beside, seconds
-        size = _next(points)
-    (few, short), (more, long) = points[0], points[-1]
-    return beside, followed((few, more), (short, long), len(rows))
-
-
-def _next(points: list[tuple[int, float]]) -> int | None:
-    """On how many rows to measure next; None where what a row takes can be told."""
-    (_, short), (size, seconds) = points[0], points[-1]
-    if len(points) == 1:
-        return int(min(max(size * LONG / max(seconds, 1e-9), FURTHER * size), max(MORE, size)))
-    grown = seconds - short
-    if len(points) > 2 or grown >= GROWN * short:
-        return None
-    return min(int(size * np.clip(short / max(grown, 1e-9), 2, MUCH)), MORE)
-
-
-def _called(work: Callable[[], Any], trusted: float = np.inf) -> tuple[float, float]:
-    """(what the first call takes beside, seconds of another; of quick ones the quickest of two). A first call
-    that takes longer than is `trusted` is all there is."""
-    first = _timed(work)[0]
-    if first > trusted:
-        return 0.0, first
-    others = [_timed(work)[0]]
-    if others[0] < LONG:
-        others.append(_timed(work)[0])
-    return max(first - min(others), 0.0), min(others)
-
-
-def _users_of(rows: pl.DataFrame, size: int) -> pl.DataFrame:
-    """About so many rows: all those of some users."""
-    if len(rows) <= size:
-        return rows
-    counts = rows.group_by("user_id", maintain_order=True).len().sample(fraction=1.0, shuffle=True, seed=0)
-    kept = counts.filter(pl.col("len").cum_sum() <= size)
-    kept = kept if len(kept) else counts.head(1)
-    return rows.join(kept.select("user_id"), on="user_id", how="semi", maintain_order="left")
-
-
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    found = work()
-    return time.perf_counter() - start, found
 
 
 def _silent(stage: str, done: int, total: int) -> None:
