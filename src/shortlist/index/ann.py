@@ -392,12 +392,14 @@ class AnnIndex:
 
 def _edges(near: Longs, scores: Floats, k: int) -> Floats:
     """The k-th best score of each row [b], or the least where fewer were found; inf where none was."""
+    out: Floats = np.full(len(scores), np.inf, np.float32)
+    if scores.shape[1] >= k:
+        out = np.partition(scores, -k, axis=1)[:, -k]
+        if out.min(initial=np.inf) > -np.inf:  # what was not found has -inf
+            return out
     counts = np.count_nonzero(near >= 0, axis=1)
     full = counts >= k
-    out = np.full(len(scores), np.inf, np.float32)
-    if full.any():
-        place = scores.shape[1] - k
-        out[full] = np.partition(scores[full], place, axis=1)[:, place]
+    out[~full] = np.inf
     for row in np.flatnonzero(~full & (counts > 0)):
         out[row] = scores[row, near[row] >= 0].min()
     return out

@@ -22,6 +22,7 @@ _SMALL, _LARGE = 1e-30, 1e30  # sums of squares that have lost nothing
 _LEAST, _MOST = float(np.finfo(np.float32).min), float(np.finfo(np.float32).max)
 _TINY = 2.0**-149  # what a product is rounded by where it has lost its size
 _PAIRS = 1 << 14  # multiplied at once
+_TAKEN = 1 << 11  # vectors of candidates taken at once: they stay in a core's caches
 
 Again = Callable[[Longs, Longs], Floats]
 """(rows [n], columns [n]) -> their scores [n], whatever the others are."""
@@ -38,13 +39,13 @@ def products(queries: Floats, rows: Longs, vectors: Callable[[Longs], Floats], a
 def scored(queries: Floats, near: Longs, vectors: Callable[[Longs], Floats]) -> Floats:
     """Inner products [b, f] of each query and the vectors of its positions [b, f], as `products` computes
     them; -inf where the position is -1."""
-    out = np.full(near.shape, -np.inf, np.float32)
-    for query, at, row in zip(queries, near, out, strict=True):
-        if len(at) and at.min() >= 0:
-            np.einsum("fd,d->f", vectors(at), query, out=row)
-        else:
-            there = at >= 0
-            row[there] = np.einsum("fd,d->f", vectors(at[there]), query)
+    out = np.empty(near.shape, np.float32)
+    for part in blocks(len(near), max(1, _TAKEN // max(1, near.shape[1]))):
+        at = np.maximum(near[part], 0)
+        found = vectors(at.reshape(-1)).reshape(*at.shape, queries.shape[1])
+        for query, own, row in zip(queries[part], found, out[part], strict=True):
+            np.einsum("fd,d->f", own, query, out=row)
+    out[near < 0] = -np.inf
     return out
 
 
