@@ -21,7 +21,7 @@ import pytest
 
 from shortlist.server.events.event import Event
 from shortlist.server.events.opening import open_store
-from shortlist.server.events.postgres import PostgresStore
+from shortlist.server.events.postgres import _LOCK, _SCHEMA, PostgresStore
 from shortlist.server.events.recent import Recent
 from shortlist.server.events.store import Outcome, Store
 from shortlist.server.events.trouble import StoreError, StoreVersion
@@ -184,6 +184,56 @@ def test_many_open_an_empty_database_at_once(place: str) -> None:
     for thread in threads:
         thread.join()
     assert not errors
+
+
+@pytest.fixture
+def repeatable(server: str) -> Iterator[None]:
+    """A database whose transactions see what there was when they began."""
+    change = "ALTER DATABASE postgres {} default_transaction_isolation {}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(change.format("SET", "= 'repeatable read'"))
+        yield
+        connection.execute(change.format("RESET", ""))
+
+
+def waits_for_its_turn(place: str) -> None:
+    """Until somebody waits for the lock of those that write."""
+    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with psycopg.connect(place, autocommit=True) as connection:
+        for _ in range(2_000):
+            found = connection.execute(query).fetchone()
+            if found is not None and found[0]:
+                return
+            sleep(0.01)
+    raise AssertionError("nobody waits")
+
+
+def test_who_waits_for_another_sees_what_it_made(place: str, repeatable: None) -> None:
+    """Another server makes the tables, and then writes, just before this one."""
+    opened: list[PostgresStore] = []
+    with psycopg.connect(place) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        thread = threading.Thread(target=lambda: opened.append(PostgresStore(place)))
+        thread.start()
+        waits_for_its_turn(place)
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            other.execute(statement)  # type: ignore[arg-type]
+        other.commit()
+        thread.join(60)
+        [store] = opened
+        outcomes: list[Outcome] = []
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        other.execute(
+            "INSERT INTO shortlist_events (event_id, user_id, item_id, event, timestamp)"
+            " VALUES ('e1', 'ann', 'i1', '', 1)"
+        )
+        thread = threading.Thread(target=lambda: outcomes.append(store.append([event(1), event(2)])))
+        thread.start()
+        waits_for_its_turn(place)
+        other.commit()
+        thread.join(60)
+    assert [(outcome.accepted, outcome.repeated) for outcome in outcomes] == [(1, 1)]
+    store.close()
 
 
 def test_group_commit_and_what_others_wrote(opened: Callable[[], Store]) -> None:

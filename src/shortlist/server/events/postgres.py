@@ -236,6 +236,7 @@ class PostgresStore:
             found = self._psycopg.connect(self._address, autocommit=True, connect_timeout=10)
             found.execute("SET synchronous_commit = on")
             found.execute("SET statement_timeout = '60s'")
+            found.execute("SET default_transaction_isolation = 'read committed'")  # who waited sees what came
             if name == "reader":
                 found.execute("SET default_transaction_read_only = on")
             self._connections[name] = found
