@@ -217,7 +217,7 @@ def test_who_waits_for_another_sees_what_it_made(place: str, repeatable: None) -
         thread.start()
         waits_for_its_turn(place)
         for statement in filter(str.strip, _SCHEMA.split(";")):
-            other.execute(statement)  # type: ignore[arg-type]
+            other.execute(statement)
         other.commit()
         thread.join(60)
         [store] = opened
