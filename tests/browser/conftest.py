@@ -67,17 +67,20 @@ class Server:
 def _serve(*words: str) -> Iterator[Server]:
     command = [*PROGRAM, "serve", *words, "--port", "0", "--watch", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        told = []
-        for line in process.stderr:
-            told.append(line)
-            if '"ready"' in line:
-                yield Server(json.loads(line)["url"])
-                break
-        else:
-            pytest.fail("the server did not start: " + "".join(told)[-4000:])
-        process.terminate()
-        process.communicate(timeout=30)
+        try:
+            assert process.stderr is not None
+            told = []
+            for line in process.stderr:
+                told.append(line)
+                if '"ready"' in line:
+                    yield Server(json.loads(line)["url"])
+                    break
+            else:
+                pytest.fail("the server did not start: " + "".join(told)[-4000:])
+            process.terminate()
+            process.communicate(timeout=60)
+        finally:
+            process.kill()  # where it did not come so far
 
 
 @pytest.fixture
@@ -183,9 +186,9 @@ Visit = Callable[..., Any]
 
 def _until(page: Page, script: str, *given: Any) -> None:
     """Wait until a script is true. (Playwright's own way of waiting needs what the page's policy forbids.)"""
-    ends = time.monotonic() + 15
+    ends = time.monotonic() + 60
     while not page.evaluate(script, *given):
-        assert time.monotonic() < ends, f"not within 15 seconds: {script} {given}"
+        assert time.monotonic() < ends, f"not within a minute: {script} {given}"
         page.wait_for_timeout(40)
 
 
@@ -213,7 +216,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
         context = browser.new_context(
             viewport=size, color_scheme=theme, reduced_motion="reduce", service_workers="block", **options
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         watch = Watch(server.url, expected)
         watch.follow(page)

@@ -34,9 +34,13 @@ def url(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         [*command, "--events", str(folder / "events.db")], stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
-    yield json.loads(process.stderr.readline())["url"]
-    process.terminate()
-    said = process.communicate(timeout=30)[1]
+    try:
+        yield json.loads(process.stderr.readline())["url"]
+        process.terminate()
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == 0
     assert '"fault"' not in said and "Traceback" not in said, said
 
