@@ -216,6 +216,8 @@ def test_lists_are_searched_where_they_lie(
     if held and not Path("/sys/kernel/mm/transparent_hugepage").is_dir():
         pytest.skip("this system has no large pages")
     assert isinstance(again.lists.file, np.memmap) == (not held)
+    again.save(tmp_path / "again")
+    assert (tmp_path / "again" / "codes.bin").read_bytes() == (tmp_path / "codes.bin").read_bytes()
     mask = np.packbits(np.random.default_rng(0).random(N) < 0.3, bitorder="little")
     for k, nprobe, bits in ((1, 1, None), (15, 7, None), (15, 7, mask), (400, 110, mask), (N, 110, None)):
         one, other = (index.lists.probe(queries, k, nprobe, bits) for index in (ann, again))
