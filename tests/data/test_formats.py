@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from shortlist.data.datasets import from_tables
-from shortlist.data.formats import layout_of
+from shortlist.data.layouts import layout_of
 from shortlist.data.reading import read_table
 from shortlist.errors import DataError
 

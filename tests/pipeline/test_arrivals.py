@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import shortlist as sl
 from shortlist import bundle
 from shortlist._typing import MISSING_INT
-from shortlist.errors import RequestError
+from shortlist.errors import MissingExtra, RequestError
 from shortlist.pipeline.recommender import Recommender
 
 # Of known answers (see conftest): a new id has the vector of an unknown one, years move the ratings.
@@ -72,7 +72,9 @@ def test_a_known_item_is_updated_where_that_is_asked_for(joint: Recommender) -> 
     np.testing.assert_array_equal(again.item_representations, joint.item_representations)
 
 
-def test_every_form_of_a_table_is_read_alike(joint: Recommender, tmp_path: Path) -> None:
+def test_every_form_of_a_table_is_read_alike(
+    joint: Recommender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame = pl.DataFrame(
         {
             "item_id": ["01", "n"],
@@ -101,6 +103,18 @@ def test_every_form_of_a_table_is_read_alike(joint: Recommender, tmp_path: Path)
     as_trained = replace(joint, provenance={"recipe": {"data": source}}).add_items(tmp_path / "b.csv").items
     assert as_trained.ids[30:].tolist() == ["01", "n"]
     assert as_trained.columns["genres"][31].tolist() == ["War", "Drama"]
+    monkeypatch.setitem(sys.modules, "polars", None)  # as in a base install
+    alone = replace(joint, provenance={"recipe": {"data": source}})
+    for recommender, name in ((joint, "a.csv"), (joint, "a.tsv"), (joint, "a.jsonl"), (alone, "b.csv")):
+        with_polars = as_trained if name == "b.csv" else joint.add_items(rows).items
+        items = recommender.add_items(tmp_path / name).items
+        assert items.ids.tolist() == with_polars.ids.tolist(), name
+        for column in ("year", "genres", "title"):
+            np.testing.assert_array_equal(items.columns[column], with_polars.columns[column], name)
+    with pytest.raises(MissingExtra, match=r"reading .parquet .* needs the package 'polars'") as caught:
+        joint.add_items(tmp_path / "a.parquet")
+    assert "'tables'" in caught.value.hint
+    monkeypatch.undo()
     renamed = frame.rename({"item_id": "sku"})
     assert joint.add_items(renamed, item="sku").items.ids[30:].tolist() == ["01", "n"]
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json as jsonlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +9,7 @@ import typer
 
 from shortlist.cli.answers import Bundle, Context, Timestamp, answer_table, context, ids, load, titled, typed
 from shortlist.cli.console import USAGE, Json, examples, fail, out, out_json
-from shortlist.errors import DataError
+from shortlist.data.plain import PLAIN, read_rows
 
 EXAMPLES = examples(
     "shortlist score runs/demo --user 42 --item 94",
@@ -46,7 +43,7 @@ def score(
         raise typer.Exit(USAGE)
     columns = context(context_ or [], timestamp)
     if input_ is not None:
-        rows = [{**columns, **row} for row in read_rows(input_)]
+        rows = [{**columns, **row} for row in rows_of(input_)]
     recommender = load(bundle)
     if input_ is None:
         known = recommender.items.vocabulary
@@ -59,51 +56,10 @@ def score(
         out(answer_table(found, ("user_id", "item_id", "title"), ("log_p",)))
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file. CSV and JSONL need nothing installed; other formats are read with Polars.
-
-    Raises DataError for a missing, unreadable or empty file, with its line where one is at fault.
-    """
-    if not path.is_file():
-        raise DataError(f"no such file: {path}", hint=f"looked in {path.absolute().parent}")
-    suffix = path.suffix.lower()
-    if suffix not in (".csv", ".tsv", ".jsonl", ".ndjson"):
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file: CSV and JSON lines need nothing installed, other formats are read with Polars."""
+    if path.is_file() and path.suffix.lower() not in PLAIN:
         from shortlist.data.reading import read_table
 
         return read_table(path).to_dicts()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8: byte at offset {error.start}", hint=f"iconv -f latin1 -t utf-8 {path.name}"
-        ) from error
-    rows = _delimited(text, suffix, path) if suffix in (".csv", ".tsv") else _lines(text, path)
-    if not rows:
-        raise DataError(f"{path} has no rows", hint="it needs a header and at least one row")
-    return rows
-
-
-def _delimited(text: str, suffix: str, path: Path) -> list[dict[str, Any]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if suffix == ".tsv" else ",")
-    rows = []
-    for row in reader:
-        if None in row or None in row.values():
-            wanted = len(reader.fieldnames or ())
-            raise DataError(f"{path}, line {reader.line_num}: expected {wanted} fields, as in the header")
-        rows.append(dict(row))
-    return rows
-
-
-def _lines(text: str, path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = jsonlib.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: not valid JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: expected an object, got {line.strip()[:40]}")
-        rows.append(row)
-    return rows
+    return read_rows(path)

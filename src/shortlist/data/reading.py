@@ -13,7 +13,8 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from shortlist.data.formats import DELIMITED, inferred, read_delimited
+from shortlist.data.formats import inferred, read_delimited
+from shortlist.data.layouts import DELIMITED
 from shortlist.data.objects import from_object
 from shortlist.errors import DataError
 

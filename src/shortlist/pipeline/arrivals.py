@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,19 +158,28 @@ def _require_column(table: Any, name: str) -> None:
 
 
 def _plain(table: Table, types: Mapping[str, ColumnType], source: Mapping[str, Any]) -> Any:
-    """What `read_request` takes. Files and Arrow tables are read by polars; lists in a text file are texts,
-    "Drama|War" (or with the sign of the recipe's tables) for several values and "[0.5, 1]" for a vector."""
+    """What `read_request` takes. In a text file several values are a text, "Drama|War" (or with the sign of
+    the recipe's tables), and a vector is one, "[0.5, 1]"."""
     if not (isinstance(table, str | PathLike) or _needs_polars(table)):
         return table
-    from shortlist.data.reading import read_table
-
     texts = [name for name, kind in types.items() if kind in ("string", "strings")]
-    frame = read_table(table, strings=texts, delimiter=source.get("delimiter", ""))
-    signs = {name: source.get("lists", {}).get(name, "|") for name in frame.columns}
+    columns = _read(table, texts, source.get("delimiter", ""))
+    signs = {name: source.get("lists", {}).get(name, "|") for name in columns}
     return {
-        name: [_listed(value, types.get(name), sign) for value in frame[name].to_list()]
+        name: [_listed(value, types.get(name), sign) for value in columns[name]]
         for name, sign in signs.items()
     }
+
+
+def _read(table: Table, texts: list[str], delimiter: str) -> dict[str, list[Any]]:
+    """The columns of a file or an Arrow table. A base install reads CSV, TSV and JSON lines: MissingExtra."""
+    if isinstance(table, str | PathLike) and find_spec("polars") is None:
+        from shortlist.data.plain import read_columns
+
+        return read_columns(Path(table), strings=texts, delimiter=delimiter)
+    from shortlist.data.reading import read_table
+
+    return read_table(table, strings=texts, delimiter=delimiter).to_dict(as_series=False)
 
 
 def _needs_polars(table: Table) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from shortlist.data.checks.finding import Example
-from shortlist.data.formats import DELIMITED, layout_of
+from shortlist.data.layouts import DELIMITED, layout_of
 from shortlist.data.reading import Source, read_table
 from shortlist.errors import DataError
 
