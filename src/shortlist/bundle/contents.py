@@ -111,7 +111,7 @@ def _of_columns(path: Path, columns: Columns, length: int, kinds: Mapping[str, C
     """kinds: of the columns a model reads; whole numbers may be stored of one that reads any."""
     for name, column in columns.items():
         lists, stored = column.ndim == 2, f"{column.dtype.kind}{column.dtype.itemsize}"
-        if stored not in ("O8", "i8", "f8", "f4") or not column.dtype.isnative or column.ndim not in (1, 2):
+        if column.dtype.kind not in "Oif" or not column.dtype.isnative or column.ndim not in (1, 2):
             yield f"{path}: {name!r} is {column.dtype} in {column.ndim} dimensions, expected texts or numbers"
         elif len(column) != length:
             yield f"{path}: {name!r} has {len(column)} rows, expected {length}"
