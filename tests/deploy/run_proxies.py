@@ -141,7 +141,7 @@ def behind(
 
 def wait_for(client: httpx.Client, proxy: subprocess.Popen[bytes], place: Path) -> None:
     found = ""
-    for _ in range(100):
+    for _ in range(600):
         try:
             answer = client.get("/health/ready")
             if answer.status_code == 200:
@@ -204,7 +204,7 @@ def test_a_request_has_the_proxys_id_and_no_address(behind: Behind) -> None:
     assert answer.status_code == 200
     identity = answer.headers["x-request-id"]
     assert re.fullmatch(r"[0-9a-f-]{32,36}", identity)
-    for _ in range(50):
+    for _ in range(600):
         if any(identity in line for line in behind.server.said):
             break
         time.sleep(0.1)

@@ -115,9 +115,9 @@ def test_its_command_serves_reloads_and_stops(bundle: Path, tmp_path: Path, runn
         assert (state / "events.db").stat().st_mode & 0o077 == 0
         [reload] = settings()["ExecReload"]
         subprocess.run(
-            shlex.split(reload.replace("$MAINPID", str(server.process.pid))), check=True, timeout=10
+            shlex.split(reload.replace("$MAINPID", str(server.process.pid))), check=True, timeout=60
         )
-        for _ in range(100):
+        for _ in range(600):
             text = httpx.get(f"{server.url}/metrics", headers=headers).text
             if float(re.findall(r"^shortlist_reloads_total (\S+)", text, re.MULTILINE)[0]) >= 1:
                 break
@@ -125,4 +125,4 @@ def test_its_command_serves_reloads_and_stops(bundle: Path, tmp_path: Path, runn
         else:
             pytest.fail("the bundle was not loaded anew")
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(60) == 0
