@@ -392,6 +392,16 @@ def test_no_error_means_that_the_table_can_be_loaded_and_the_other_way_round() -
             assert errors <= {"missing-ids", "time-unit"}, errors  # blank ids, dates read in a wrong unit
 
 
+def test_a_column_of_times_is_checked_as_such_though_a_few_cannot_be_read() -> None:
+    rows = {
+        "user_id": ["a", "b"] * 20,
+        "item_id": ["x"] * 40,
+        "wann genau": ["27.05.2024"] * 39 + ["gestern"],
+    }
+    found = {finding.name: finding for finding in checked({"interactions": rows}, guess=True).findings}
+    assert [str(one) for one in found["unreadable-times"].examples] == ["row 39: wann genau='gestern'"]
+
+
 def test_a_table_of_many_defects_is_reported_in_one_go() -> None:
     tables = with_first("user_id", None, " U1", "nan")
     tables["interactions"]["timestamp"][5:7] = ["soon", 0]

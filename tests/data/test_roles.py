@@ -289,6 +289,25 @@ def test_a_wrong_value_does_not_hide_a_role(column: str, value: str, words: str)
         from_tables(frame)
 
 
+@pytest.mark.parametrize("name", ["wann genau", "seen_at"])
+@pytest.mark.parametrize("form", ["2020-01-0{} 10:00:00", "2{}.05.2024", "2{}.05.2024 8:15"])
+def test_a_few_unreadable_times_are_an_error_not_another_column(name: str, form: str) -> None:
+    seen = {"who": USERS, "what": ITEMS, name: lambda i: "gestern" if i in (7, 9) else form.format(i % 7 + 1)}
+    with pytest.raises(DataError, match=f"'{name}', row 7: .* got 'gestern'.* but 2 of 120 rows") as caught:
+        from_tables(table(seen), user="who", item="what")
+    assert "--timestamp none" in caught.value.hint
+    assert from_tables(table(seen), user="who", item="what", timestamp="").interactions.width == 3
+
+
+def test_a_few_numbers_that_are_no_times_leave_the_others_times() -> None:
+    frame = table({"user_id": USERS, "item_id": ITEMS, "seen": lambda i: 0 if i == 3 else second(i)})
+    guess = {guess.role: guess for guess in guess_roles(frame).guesses}["timestamp"]
+    assert (guess.column, guess.reason) == (
+        "seen",
+        "the only times: seconds since 1970, but for 1 of 120 rows",
+    )
+
+
 def test_ids_of_items_are_found_by_what_they_hold(tmp_path: Path) -> None:
     events = {"customer": ["a", "b", "a"], "sku": ["007", "8", "9"]}
     pl.DataFrame({"nr": [1, 2, 3], "id": ["9", "8", "007"], "name": ["x", "y", "z"]}).write_csv(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from shortlist.data.spellings import ROLES, event_weight, is_id, is_row_id, points
-from shortlist.data.times import parsed, units_of
+from shortlist.data.times import DAY, fits, nearly_units_of, parsed, units_of
 from shortlist.errors import DataError, did_you_mean
 
 CANONICAL = {"user": "user_id", "item": "item_id"} | {role: role for role in ROLES[2:]}
@@ -125,7 +125,7 @@ def guess_roles(
                 chosen[role] = found
     by_column = {guess.column: guess for guess in chosen.values()}
     guesses = tuple(by_column.get(n) or _context(n, f) for n, f in facts.items())
-    unit = _unit(chosen, facts, place)
+    unit = _unit(chosen, facts, frame, place)
     weights = event_weights(frame[chosen["event"].column]) if "event" in chosen else {}
     return Roles(guesses, unit, weights)
 
@@ -192,8 +192,7 @@ def _by_name(role: str, free: Mapping[str, _Facts], frame: pl.DataFrame, place: 
         others = [name for name, facts in free.items() if name != own and _fits(role, name, facts, frame)]
         why = f"the usual name; {_value_reason(role, free[own], frame[own])}"
         return Guess(own, role, why, _instead(others, own, role, free))
-    fits = [name for name, facts in free.items() if _fits(role, name, facts, frame)]
-    ranked = _sorted(fits, role)
+    ranked = _sorted([name for name, facts in free.items() if _fits(role, name, facts, frame)], role)
     if not ranked:
         return None
     first = ranked[0]
@@ -225,7 +224,8 @@ def _fits(role: str, name: str, facts: _Facts, frame: pl.DataFrame) -> bool:
         return facts.kind == "id" and (said >= 80 or not facts.units)
     if role == "timestamp":
         counts = facts.kind == "id" and facts.span is not None and facts.span[0] >= 0 and said >= 90
-        return bool(facts.units) or counts or (said >= 50 and _mostly(parsed, frame[name]))
+        mostly = said >= 50 and _mostly(parsed, frame[name])
+        return bool(facts.units) or counts or mostly or (said > 10 and bool(_nearly(facts, frame[name])))
     if role == "rating":
         if facts.span is None:
             return said > 50 and _mostly(lambda texts: texts.cast(pl.Float64, strict=False), frame[name])
@@ -242,24 +242,29 @@ def _by_values(
 ) -> Guess | None:
     """The one column whose values play the role, where no name spoke for it."""
     if role in _NEEDED:
-        return _id_by_values(role, free, place, known=known)
+        return _id_by_values(role, free, frame, place, known=known)
     if role == "timestamp":
-        fits = [n for n, f in free.items() if f.units and points(n, role) != 10 and not is_id(n)]
-        if len(fits) > 1:
-            raise _ambiguous(role, sorted(fits), free, place)
-        return Guess(fits[0], role, f"the only times: {_said_units(free[fits[0]])}") if fits else None
+        own = {n: f for n, f in free.items() if points(n, role) != 10 and not is_id(n)}
+        timed = [n for n, f in own.items() if f.units] or [n for n, f in own.items() if _nearly(f, frame[n])]
+        if len(timed) > 1:
+            raise _ambiguous(role, sorted(timed), free, place)
+        told = [f"the only times: {_said_units(free[name], frame[name])}" for name in timed]
+        return Guess(timed[0], role, told[0]) if timed else None
     if role == "event":
-        fits = [n for n, f in free.items() if f.kind == "id" and 1 < f.distinct <= MOST_EVENTS]
-        fits = [n for n in fits if frame[n].dtype == pl.String and _event_words(frame[n]) >= 0.5]
-        if len(fits) == 1:
-            return Guess(fits[0], role, f"its values are types of events: {_shown(frame[fits[0]])}")
+        few = [n for n, f in free.items() if f.kind == "id" and 1 < f.distinct <= MOST_EVENTS]
+        few = [n for n in few if frame[n].dtype == pl.String and _event_words(frame[n]) >= 0.5]
+        if len(few) == 1:
+            return Guess(few[0], role, f"its values are types of events: {_shown(frame[few[0]])}")
     return None
 
 
-def _id_by_values(role: str, free: Mapping[str, _Facts], place: str, *, known: int) -> Guess:
+def _id_by_values(
+    role: str, free: Mapping[str, _Facts], frame: pl.DataFrame, place: str, *, known: int
+) -> Guess:
     """The only column that can be ids, where the other side's is known; DataError otherwise."""
     ids = {n: f for n, f in free.items() if f.kind == "id" and f.distinct > 1 and not f.units}
     ids = {n: f for n, f in ids.items() if not is_row_id(n) and not (f.distinct == f.rows > FEW)}
+    ids = {n: f for n, f in ids.items() if frame[n].dtype != pl.String or not _nearly(f, frame[n])}
     if any(f.distinct > FEW for f in ids.values()):
         ids = {n: f for n, f in ids.items() if f.distinct > FEW}
     if len(ids) == 1 and known == 1:
@@ -270,7 +275,7 @@ def _id_by_values(role: str, free: Mapping[str, _Facts], place: str, *, known: i
         told += ": it could be " + " or ".join(f"{n!r} ({f.said})" for n, f in sorted(ids.items()))
     options = f"--{role} COLUMN" if known else "--user COLUMN --item COLUMN"
     raise DataError(
-        told, hint=f"name it: {options} ({role}= in Python); {did_you_mean(CANONICAL[role], free)}"
+        told, hint=f"name it: {options} ({role}= in Python); {did_you_mean(CANONICAL[role], frame.columns)}"
     )
 
 
@@ -283,12 +288,13 @@ def _ambiguous(role: str, names: list[str], facts: Mapping[str, _Facts], place: 
     )
 
 
-def _unit(chosen: Mapping[str, Guess], facts: Mapping[str, _Facts], place: str) -> str:
+def _unit(chosen: Mapping[str, Guess], facts: Mapping[str, _Facts], frame: pl.DataFrame, place: str) -> str:
     """The unit of the times; DataError where days and months cannot be told apart."""
     if "timestamp" not in chosen:
         return ""
     name = chosen["timestamp"].column
-    units = facts[name].units
+    rough = _nearly(facts[name], frame[name])
+    units = facts[name].units or tuple(unit for unit in rough if "%" in unit or unit == DAY)
     if len(units) > 1:
         raise DataError(
             f"{place}: the times of {name!r} read as {' and as '.join(units)}",
@@ -305,14 +311,28 @@ def _context(name: str, facts: _Facts) -> Guess:
 
 def _value_reason(role: str, facts: _Facts, column: pl.Series) -> str:
     if role == "timestamp":
-        return _said_units(facts)
+        return _said_units(facts, column)
     if role == "rating" and facts.span is not None:
         return f"{facts.distinct:,} distinct numbers from {facts.span[0]:g} to {facts.span[1]:g}"
     return f"types {_shown(column)}" if role == "event" else facts.said
 
 
-def _said_units(facts: _Facts) -> str:
-    return _UNITS.get(facts.units[0], f"times as {facts.units[0]}") if facts.units else "whole numbers"
+def _said_units(facts: _Facts, column: pl.Series) -> str:
+    units = facts.units or _nearly(facts, column)
+    if not units:
+        return "whole numbers"
+    told = _UNITS.get(units[0], f"times as {units[0]}")
+    if facts.units or not column.dtype.is_numeric():
+        return told
+    others = facts.rows - int(fits(column, units[0]).sum())
+    return f"{told}, but for {others:,} of {facts.rows:,} rows"
+
+
+def _nearly(facts: _Facts, column: pl.Series) -> tuple[str, ...]:
+    """The forms of almost all values, where not all of them are times."""
+    if facts.units or facts.kind not in ("id", "number"):
+        return ()
+    return tuple(nearly_units_of(column))
 
 
 def _shown(column: pl.Series) -> str:

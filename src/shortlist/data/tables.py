@@ -18,6 +18,10 @@ from shortlist.errors import DataError, did_you_mean
 __all__ = ["column_types", "interactions", "items", "join_users", "read_table", "to_columns", "users"]
 
 _DROP = "drop the rows without one"
+_STRAY = (
+    "repair or drop these rows (shortlist data validate shows them); or, where {name!r} holds no times:"
+    ' shortlist init --timestamp none (timestamp="" in Python)'
+)
 _MIXED = "these look like milliseconds among seconds: bring all rows to one unit"
 
 
@@ -151,7 +155,7 @@ def _require_roles(frame: pl.DataFrame, roles: dict[str, str], place: str) -> No
 
 
 def _refuse(
-    frame: pl.DataFrame, bad: pl.Series, name: str, place: str, wanted: str, *, hint: str = ""
+    frame: pl.DataFrame, bad: pl.Series, name: str, place: str, wanted: str, *, hint: str = "", also: str = ""
 ) -> None:
     """Raise for the first row where `bad` is true, showing its value and how many more there are."""
     if not bad.any():
@@ -161,7 +165,8 @@ def _refuse(
     more = int(bad.sum()) - 1
     raise DataError(
         f"{place}: column {name!r}, row {row}: expected {wanted}, got {shown!r}"
-        + (f" (and {more} more such rows)" if more else ""),
+        + (f" (and {more} more such rows)" if more else "")
+        + also,
         hint=hint,
     )
 
@@ -212,7 +217,11 @@ def _timestamps(column: pl.Series, place: str, unit: str) -> pl.Series:
     if column.dtype == pl.String:
         column = parsed(column, unit)
         wanted = f"a time of the form {unit}" if "%" in unit else "a time (seconds since 1970, or ISO 8601)"
-        _refuse(frame, column.is_null(), name, place, wanted)
+        lost, rows = column.null_count(), len(column)
+        also, hint = "", _STRAY.format(name=name)
+        if lost < rows:
+            also = f"; it looks like times, but {lost:,} of {rows:,} rows cannot be read as such"
+        _refuse(frame, column.is_null(), name, place, wanted, hint=hint if also else "", also=also)
     if column.dtype.is_float():
         whole = column.is_finite() & ((column == column.floor()) | (unit in PER_SECOND))
         bad = ~whole.fill_null(False)

@@ -18,6 +18,8 @@ _EARLIEST, _LATEST = (
     315_532_800,
     4_102_444_800,
 )  # 1980 and 2100: where numbers are taken for times by themselves
+_MOST_TEXTS, _MOST_NUMBERS = 0.8, 0.95
+"""Shares of texts (which hardly read as times by chance) and of numbers that make a column one of times."""
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _DATES = (
     *(f"%Y{sign}%m{sign}%d" for sign in "/."),
@@ -47,6 +49,33 @@ def units_of(column: pl.Series) -> list[str]:
     return []
 
 
+def nearly_units_of(column: pl.Series) -> list[str]:
+    """The forms in which almost every value of a column reads as such a time, of those of `units_of`: what it
+    would be, were it not for a few values."""
+    given = column.drop_nulls()
+    if given.dtype == pl.String:
+        some = given.gather_every(max(1, len(given) // 100))
+        forms = [one for one in (ISO, *PATTERNS) if _share(some, one) >= _MOST_TEXTS - 0.1]
+        forms = [one for one in forms if _share(given, one) >= _MOST_TEXTS]
+        if forms:
+            return forms
+        given = given.cast(pl.Int64, strict=False)
+    if not (given.dtype.is_integer() or given.dtype.is_float()):
+        return []
+    return [one for one in (*PER_SECOND, DAY) if _share(given, one) >= _MOST_NUMBERS]
+
+
+def fits(given: pl.Series, unit: str) -> pl.Series:
+    """Whether each value, a number or a text as the unit is of, is a time between 1980 and 2100 in it."""
+    if unit in PER_SECOND:
+        return given.is_between(_EARLIEST * PER_SECOND[unit], _LATEST * PER_SECOND[unit]).fill_null(False)
+    if unit == DAY:
+        days = given.cast(pl.Int64, strict=False).cast(pl.String).str.to_date("%Y%m%d", strict=False)
+        return days.is_not_null() & given.is_between(19_800_101, 21_000_101)
+    times = _iso(given) if unit == ISO else _by_pattern(given, unit)
+    return times.dt.epoch("s").is_between(_EARLIEST, _LATEST).fill_null(False)
+
+
 def unit_of_size(times: pl.Series) -> str:
     """The unit of numbers, by their size alone: "s" up to the year 5138, then "ms", "us", "ns"; "s" too where
     some are small and some large."""
@@ -70,8 +99,10 @@ def parsed(column: pl.Series, unit: str = "") -> pl.Series:
     if unit == DAY or numbers.null_count() == column.null_count():
         return numbers
     iso = _iso(column)
-    if iso.null_count() > column.null_count() and len(fits := _patterns_of(column.drop_nulls())) == 1:
-        return _by_pattern(column, fits[0])
+    if iso.null_count() > column.null_count():
+        forms = _patterns_of(column.drop_nulls()) or nearly_units_of(column)
+        if len(forms) == 1 and "%" in forms[0]:
+            return _by_pattern(column, forms[0])
     # mostly whole numbers with a stray text: the text is what is wrong, not the numbers
     return iso if iso.null_count() < numbers.null_count() else numbers
 
@@ -98,6 +129,10 @@ def _units_of_numbers(given: pl.Series) -> list[str]:
         days = given.cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
         return [] if days.null_count() else [DAY]
     return []
+
+
+def _share(given: pl.Series, unit: str) -> float:
+    return int(fits(given, unit).sum()) / max(1, len(given))
 
 
 def _patterns_of(given: pl.Series) -> list[str]:
