@@ -32,6 +32,29 @@ def test_describe_takes_columns_by_other_names(cli: Cli, tmp_path: Path) -> None
     assert (said.json["users"], said.json["rating"]["mean"]) == (2, 4.5)
 
 
+@pytest.mark.parametrize("verb", ["describe", "validate"])
+def test_columns_that_cannot_be_guessed_are_named_by_the_verbs_own_option(
+    cli: Cli, refused: Callable[..., None], tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / "a.csv").write_text(
+        "a,b,am tag,sent\n" + "k,x,2020-01-01,2020-01-02\nl,y,2020-01-03,2020-01-04\n" * 9
+    )
+    words = ("data", verb, tmp_path / "a.csv")
+    refused(cli(*words), "cannot be told", "--columns user=COLUMN,item=COLUMN", "am tag")
+    if verb == "describe":
+        named = "user=a,item=b"
+        refused(cli(*words, "--columns", named), "'am tag'", "'sent'", "--columns 'timestamp=am tag'")
+        said = cli(*words, "--columns", f"{named},timestamp=none", "--json")
+        assert said.code == 0 and "time" not in said.json
+
+
+def test_describe_takes_the_form_of_the_times(cli: Cli, refused: Callable[..., None], tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user_id,item_id,date\n1,a,01/02/2020\n2,b,03/02/2020\n")
+    words = ("data", "describe", tmp_path / "a.csv", "--json")
+    refused(cli(*words), "--time-unit '%d/%m/%Y'")
+    assert cli(*words, "--time-unit", "%d/%m/%Y").json["time"]["first"][:10] == "2020-02-01"
+
+
 def test_fetch_and_describe_know_data_sets_by_name(cli: Cli) -> None:
     assert cli("data", "fetch", "movielens-100k", "--json").json["interactions"] == 100_000
     assert cli("data", "describe", "movielens-100k", "--json").json["items"] == 1_682

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Fetch, check, describe and split tables.")
 
 NAMED = "movielens"
+NONE = "none"
 ROLES = ("user", "item", "rating", "timestamp", "weight")
 PARTS = ("train", "validation", "test")
 SIGN = "split.json"
@@ -30,8 +35,13 @@ From = Annotated[
 Columns = Annotated[
     str,
     typer.Option(
-        "--columns", metavar="ROLE=COLUMN,...", help=f"Which columns play the roles {', '.join(ROLES)}."
+        "--columns",
+        metavar="ROLE=COLUMN,...",
+        help=f"Which columns play the roles {', '.join(ROLES)}; timestamp=none: none does.",
     ),
+]
+TimeUnit = Annotated[
+    str, typer.Option(help="s, ms, us, ns, yyyymmdd or a strptime pattern; else it is found out.")
 ]
 Users = Annotated[Path | None, typer.Option("--users", help="A table of users beside a FILE.")]
 Items = Annotated[Path | None, typer.Option("--items", help="A table of items beside a FILE.")]
@@ -79,6 +89,7 @@ def describe(
     columns: Columns = "",
     users: Users = None,
     items: Items = None,
+    time_unit: TimeUnit = "",
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with plots here too.")] = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -91,7 +102,7 @@ def describe(
     from shortlist.data.picture import picture
 
     require_file(html)
-    dataset = load(source, path, columns, users, items)
+    dataset = load(source, path, columns, users, items, time_unit)
     for told in dataset.notes:
         note(told, quiet=quiet)
     facts, seen = describe(dataset), picture(dataset)
@@ -128,6 +139,7 @@ def split(
     columns: Columns = "",
     users: Users = None,
     items: Items = None,
+    time_unit: TimeUnit = "",
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -141,7 +153,7 @@ def split(
 
     how = parse_rule(rule)
     require_free(output, force=force, sign=SIGN)
-    parts = how.apply(load(source, path, columns, users, items), seed=seed)
+    parts = how.apply(load(source, path, columns, users, items, time_unit), seed=seed)
     with new_folder(output, force=force, sign=SIGN) as folder:
         for name in PARTS:
             getattr(parts, name).write_parquet(folder / f"{name}.parquet")
@@ -160,6 +172,7 @@ def load(
     columns: str = "",
     users: Path | None = None,
     items: Path | None = None,
+    time_unit: str = "",
 ) -> Dataset:
     """The data set of a name, or of a file with the user's own columns."""
     if source.split("-")[0] == NAMED and not Path(source).exists():
@@ -171,7 +184,28 @@ def load(
         raise DataError(
             f"no data set and no file is called {source!r}", hint=f"{known}, or the path of a table"
         )
-    return from_tables(source, users, items, name=Path(source).stem, **roles(columns))
+    with hinting_columns():
+        return from_tables(
+            source, users, items, name=Path(source).stem, time_unit=time_unit, **roles(columns)
+        )
+
+
+@contextmanager
+def hinting_columns() -> Iterator[None]:
+    """Hints that name columns as `init` takes them name them as these verbs do."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(str(error), hint=_OPTIONS.sub(_as_columns, error.hint)) from error
+
+
+_OPTION = rf"--({'|'.join(ROLES)}) ('[^']*'|[^\s,;]+)"
+_OPTIONS = re.compile(rf"(?<!init ){_OPTION}( {_OPTION})*")
+
+
+def _as_columns(options: re.Match[str]) -> str:
+    named = (f"{role}={shlex.split(column)[0]}" for role, column in re.findall(_OPTION, options[0]))
+    return f"--columns {shlex.quote(','.join(named))}"
 
 
 def named(name: str, path: Path | None = None) -> Dataset:
@@ -192,7 +226,7 @@ def roles(text: str) -> dict[str, Any]:
         if role not in ROLES or not equals or not column:
             hint = did_you_mean(role, ROLES) if role not in ROLES else "for instance --columns user=customer"
             raise DataError(f"--columns {part!r} is not ROLE=COLUMN", hint=hint)
-        found[role] = column
+        found[role] = "" if column == NONE and role not in ("user", "item") else column
     return found
 
 

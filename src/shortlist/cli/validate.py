@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shortlist.cli.console import FOUND, OK, PROBLEM, Json, examples, out, out_json
-from shortlist.cli.data import NAMED, Columns, From, Items, Source, Users, named, roles
+from shortlist.cli.data import (
+    NAMED,
+    Columns,
+    From,
+    Items,
+    Source,
+    TimeUnit,
+    Users,
+    hinting_columns,
+    named,
+    roles,
+)
 from shortlist.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,9 +51,7 @@ def validate(
     scale: Annotated[
         str, typer.Option(metavar="LOW,HIGH", help="The scale of the ratings, such as 1,5.")
     ] = "",
-    time_unit: Annotated[
-        str, typer.Option(help="s, ms, us, ns, yyyymmdd or a strptime pattern; else it is found out.")
-    ] = "",
+    time_unit: TimeUnit = "",
     ignore: Annotated[str, typer.Option(metavar="CHECK,...", help="Checks not to run.")] = "",
     limits: Annotated[
         str, typer.Option(metavar="LIMIT=VALUE,...", help="Thresholds of checks, such as user_rows=3.")
@@ -82,7 +91,8 @@ def _validated(
         raise DataError(
             f"no data set, file or split folder is called {source!r}", hint=f"{NAMED}-100k, or a path"
         )
-    return validate(source, users, items, **roles(columns), **options)
+    with hinting_columns():
+        return validate(source, users, items, **roles(columns), **options)
 
 
 def _words(text: str) -> list[str]:

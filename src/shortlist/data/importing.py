@@ -74,7 +74,7 @@ def read_events(
     place = place or describe_source(source)
     user, item = named.get("user") or CANONICAL["user"], named.get("item") or CANONICAL["item"]
     frame, left_out = readable(read_table(source, strings={user, item}, delimiter=delimiter))
-    roles = guess_roles(frame, named, place) if guess else None
+    roles = guess_roles(frame, named, place, time_unit) if guess else None
     if roles is not None:
         user, item = roles.column("user") or user, roles.column("item") or item
         if frame[user].dtype.is_float() or frame[item].dtype.is_float():

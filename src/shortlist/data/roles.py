@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 
 import polars as pl
 
@@ -96,11 +97,15 @@ class _Facts:
 
 
 def guess_roles(
-    frame: pl.DataFrame, given: Mapping[str, str | None] | None = None, place: str = "the table"
+    frame: pl.DataFrame,
+    given: Mapping[str, str | None] | None = None,
+    place: str = "the table",
+    time_unit: str = "",
 ) -> Roles:
     """The roles of the columns of a table of interactions.
 
     given: columns that were named, by role; "" for a role that no column shall play; None or absent to guess.
+    time_unit: of the times, where it was stated.
     Raises DataError for a named column that is not there, where no column or several equally likely ones can
     be the user or the item, and where several are equally likely to be another role.
     """
@@ -125,7 +130,7 @@ def guess_roles(
                 chosen[role] = found
     by_column = {guess.column: guess for guess in chosen.values()}
     guesses = tuple(by_column.get(n) or _context(n, f) for n, f in facts.items())
-    unit = _unit(chosen, facts, frame, place)
+    unit = time_unit or _unit(chosen, facts, frame, place)
     weights = event_weights(frame[chosen["event"].column]) if "event" in chosen else {}
     return Roles(guesses, unit, weights)
 
@@ -284,7 +289,7 @@ def _ambiguous(role: str, names: list[str], facts: Mapping[str, _Facts], place: 
     none = "" if role in _NEEDED else f', or --{role} none ({role}="") for none'
     return DataError(
         f"{place}: {shown} could each be the {role}",
-        hint=f"name it: --{role} {sorted(names)[0]} ({role}= in Python){none}",
+        hint=f"name it: --{role} {quote(sorted(names)[0])} ({role}= in Python){none}",
     )
 
 

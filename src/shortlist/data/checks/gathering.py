@@ -43,8 +43,10 @@ def gather(
     named: Mapping[str, str | None],
     *,
     guess: bool,
+    time_unit: str = "",
 ) -> Gathered:
-    """The subject of a validation. named: columns by role, as `from_tables` takes them.
+    """The subject of a validation. named: columns by role, as `from_tables` takes them; time_unit: of the
+    times, where it was stated.
 
     Raises DataError where a table cannot be read at all or has no column of ids.
     """
@@ -52,7 +54,7 @@ def gather(
         users, items = source.users, source.items
     read, part, number = _rows(source, named)
     guess = guess and part is None and not isinstance(source, Dataset)
-    read, roles, unit = _under_roles(source, read, named, guess=guess)
+    read, roles, unit = _under_roles(source, read, named, time_unit, guess=guess)
     rows = table_of(read.frame, {_COLUMNS[role]: name for role, name in roles.items()}, place_of(source))
     sides = {
         "user": _entities(rows, users, "user", roles["user"], guess),
@@ -78,10 +80,10 @@ def gather(
 
 
 def _under_roles(
-    source: Any, read: Raw, named: Mapping[str, str | None], *, guess: bool
+    source: Any, read: Raw, named: Mapping[str, str | None], time_unit: str, *, guess: bool
 ) -> tuple[Raw, dict[str, str], str]:
     """The interactions, their columns by role and the form of their times."""
-    roles, unit = _roles(read.frame, named, place_of(source), guess=guess)
+    roles, unit = _roles(read.frame, named, place_of(source), time_unit, guess=guess)
     ids = {roles[side] for side in _SIDES}
     if guess and any(read.frame[name].dtype.is_float() for name in ids & set(read.frame.columns)):
         # Whole numbers with gaps, or numbers too large: as texts they stay what was written.
@@ -117,7 +119,7 @@ def _parts_of(source: Any) -> dict[str, pl.DataFrame]:
 
 
 def _roles(
-    frame: pl.DataFrame, named: Mapping[str, str | None], place: str, *, guess: bool
+    frame: pl.DataFrame, named: Mapping[str, str | None], place: str, time_unit: str, *, guess: bool
 ) -> tuple[dict[str, str], str]:
     """Column by role, and the form of the times where it is no number of seconds or finer units. A table too
     poor for a guess is taken by the usual names."""
@@ -129,7 +131,7 @@ def _roles(
     if not guess:
         return usual, ""
     try:
-        found = guess_roles(frame, named, place)
+        found = guess_roles(frame, named, place, time_unit)
     except DataError:
         if any(usual[side] not in frame.columns for side in _SIDES):
             raise

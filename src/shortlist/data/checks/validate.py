@@ -75,7 +75,7 @@ def validate(
             f"there is no check {unknown!r}", hint=did_you_mean(unknown, (c.name for c in CHECKS))
         )
     named = {"user": user, "item": item, "rating": rating, "timestamp": timestamp, "weight": weight}
-    gathered = gather(interactions, users, items, named, guess=guess)
+    gathered = gather(interactions, users, items, named, guess=guess, time_unit=time_unit)
     subject = replace(
         gathered.subject,
         now=time.time() if now is None else now,
