@@ -78,7 +78,13 @@ def write(path: Path, data: bytes) -> Path:
         ("a.csv", b"", "empty \\(0 bytes\\)"),
         ("a.csv", b"\n\n", "empty"),
         ("a.csv", b"a,b\n", "0 rows and 2 columns"),
-        ("a.csv", b"a,b\n1,2\n1,2,3\n", "cannot read .*a.csv as csv"),
+        (
+            "a.csv",
+            b'a,b\n1,"2\n,"\n\n1,2,3\n1\n1,2,3,4\n',
+            "cannot read .*a.csv as csv: line 5 has 3 fields, expected 2, as line 1 .and 1 more such line",
+        ),
+        ("u.data", b"1\t2\t3\t4\n" * 3 + b"5\t6\t7\t8\t9\n", "line 4 has 5 fields, expected 4, as line 1"),
+        ("a.txt", b"a::b\n1::2\n1::2::3\n", "line 3 has 3 fields, expected 2"),
         ("a.csv", "a,b\n1,2\n3,é\n".encode("latin-1"), "not UTF-8: byte 0xe9 at offset 10 \\(line 3\\)"),
         ("a.csv", "a,b\n1,2\n".encode("utf-16"), "a.csv is UTF-16, not UTF-8"),
         ("u.item", b"\xfe\xff" + "1|2\n".encode("utf-16-be"), "u.item is UTF-16, not UTF-8"),
@@ -96,6 +102,8 @@ def test_unreadable_files_say_why(tmp_path: Path, name: str, data: bytes, words:
     with pytest.raises(DataError, match=words) as caught:
         read_table(write(tmp_path / name, data))
     assert caught.value.hint
+    if "fields" in words:
+        assert "shortlist data validate" in caught.value.hint
 
 
 def test_names_that_only_look_like_copies_are_read(tmp_path: Path) -> None:

@@ -299,6 +299,11 @@ def test_a_few_unreadable_times_are_an_error_not_another_column(name: str, form:
     assert from_tables(table(seen), user="who", item="what", timestamp="").interactions.width == 3
 
 
+def test_days_written_as_texts_are_no_times() -> None:
+    frame = table({"user_id": USERS, "item_id": ITEMS, "day": one_of("1", "28"), "seen": DAY})
+    assert guess_roles(frame).column("timestamp") == "seen"
+
+
 def test_a_few_numbers_that_are_no_times_leave_the_others_times() -> None:
     frame = table({"user_id": USERS, "item_id": ITEMS, "seen": lambda i: 0 if i == 3 else second(i)})
     guess = {guess.role: guess for guess in guess_roles(frame).guesses}["timestamp"]

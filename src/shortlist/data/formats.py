@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 
 import polars as pl
 
 from shortlist.data.layouts import NO_NUMBER, Layout, family, layout_of
+from shortlist.data.torn import too_long
 from shortlist.errors import DataError
 
 _OUTSIDE_QUOTES = rb'"(?:[^"]|"")*"|(%s)'
@@ -27,12 +29,15 @@ def read_delimited(
     delimiter: "" looks for it. A column is int, else float, if every value reads as one and none has a
     leading zero ("02215" stays text), else string; those named in `strings` stay strings. Raises DataError
     for text that is not UTF-8 (MovieLens' own files may be Latin-1), holds no line or two columns of one
-    name, and PolarsError for rows of unequal length.
+    name, and for lines of more fields than the first, with their numbers; PolarsError for what else is wrong.
     """
     name = path.name.removesuffix(".gz")
     data = _utf8(data, path, latin=family(name) is not None)
     layout = layout_of(data[:_SAMPLE].decode(errors="ignore"), name, delimiter)
-    frame = _parsed(data, layout)
+    try:
+        frame = _parsed(data, layout)
+    except pl.exceptions.ComputeError as error:
+        raise _torn(data, layout, path) or error from None
     if layout.atomic:
         return _atomic(frame, layout)
     frame = _without_row_numbers(frame)
@@ -71,6 +76,18 @@ def _parsed(data: bytes, layout: Layout) -> pl.DataFrame:
     names = layout.names or tuple(name.strip().replace('""', '"') for name in frame.columns)
     return (
         frame.rename(dict(zip(frame.columns, names, strict=True))) if len(set(names)) == len(names) else frame
+    )
+
+
+def _torn(data: bytes, layout: Layout, path: Path) -> DataError | None:
+    """What is said of lines with too many fields, where there are any."""
+    said = too_long(data.decode(), layout.delimiter, quoted=layout.quoted)
+    if not said:
+        return None
+    return DataError(
+        f"cannot read {path} as {path.name.removesuffix('.gz').rpartition('.')[2]}: {said}",
+        hint="repair these lines (quotes around fields that hold the delimiter?) or leave them out;"
+        f" shortlist data validate {shlex.quote(str(path))} shows the first of them",
     )
 
 

@@ -229,7 +229,7 @@ def _fits(role: str, name: str, facts: _Facts, frame: pl.DataFrame) -> bool:
         return facts.kind == "id" and (said >= 80 or not facts.units)
     if role == "timestamp":
         counts = facts.kind == "id" and facts.span is not None and facts.span[0] >= 0 and said >= 90
-        mostly = said >= 50 and _mostly(parsed, frame[name])
+        mostly = said >= 50 and _mostly(parsed if said >= 90 else _dates, frame[name])
         return bool(facts.units) or counts or mostly or (said > 10 and bool(_nearly(facts, frame[name])))
     if role == "rating":
         if facts.span is None:
@@ -343,6 +343,12 @@ def _nearly(facts: _Facts, column: pl.Series) -> tuple[str, ...]:
 def _shown(column: pl.Series) -> str:
     kinds = column.cast(pl.String).drop_nulls().value_counts(sort=True)[column.name].to_list()
     return ", ".join(kinds[:5]) + (", ..." if len(kinds) > 5 else "")
+
+
+def _dates(texts: pl.Series) -> pl.Series:
+    """Texts as times; whole numbers as nulls, which may be days of a month."""
+    found = parsed(texts)
+    return pl.Series([None] * len(texts)) if found.dtype.is_integer() else found
 
 
 def _mostly(read: Callable[[pl.Series], pl.Series], column: pl.Series) -> bool:

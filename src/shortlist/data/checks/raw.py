@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import json
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from os import PathLike
@@ -19,6 +18,7 @@ import polars as pl
 from shortlist.data.checks.finding import Example
 from shortlist.data.layouts import DELIMITED, layout_of
 from shortlist.data.reading import Source, read_table
+from shortlist.data.torn import numbered_fields
 from shortlist.errors import DataError
 
 _LOST = "\N{REPLACEMENT CHARACTER}"
@@ -86,8 +86,7 @@ def _json_lines(text: str) -> Raw:
 
 def _delimited(text: str, name: str) -> Raw | None:
     layout = layout_of(text[:65_536], name)
-    csv.field_size_limit(2**31 - 1)
-    reader = _fields(text, layout.delimiter, quoted=layout.quoted)
+    reader = numbered_fields(text, layout.delimiter, quoted=layout.quoted)
     header = list(layout.names)
     if not header or layout.atomic:
         written = [field.strip() for field in next(reader, (1, []))[1]]
@@ -103,16 +102,6 @@ def _delimited(text: str, name: str) -> Raw | None:
         rows.append([*fields[: len(header)], *[""] * (len(header) - len(fields))])
     columns = {name: [row[at] or None for row in rows] for at, name in enumerate(header)}
     return Raw(pl.DataFrame(columns, schema=dict.fromkeys(header, pl.String)), tuple(torn))
-
-
-def _fields(text: str, delimiter: str, *, quoted: bool) -> Iterator[tuple[int, list[str]]]:
-    """(number of the line, its fields)."""
-    if len(delimiter) > 1:
-        yield from ((n, line.split(delimiter)) for n, line in enumerate(text.splitlines(), 1) if line)
-        return
-    lines = io.StringIO(text, newline="")
-    reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
-    yield from ((reader.line_num, fields) for fields in reader)
 
 
 def _torn(number: int, line: str) -> Example:
