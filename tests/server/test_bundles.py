@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import shortlist as sl
 from shortlist.bundle import folder_of, inspect, verify
 from shortlist.errors import BundleError, ShortlistError
 from shortlist.server import bundles
+from shortlist.server.agreeing import Agreement
 from shortlist.server.bundles import Variants, share_of
+from shortlist.server.exchanging import Exchanger
 from shortlist.server.routes.operating import without_places
 from shortlist.server.settings import Settings, Side
 
@@ -206,6 +209,39 @@ def test_reloads_that_wait_are_done_at_one_time(
     verified.clear()
     assert client.loop.run_until_complete(ask()) == {409}
     assert 1 <= len(verified) <= 2
+
+
+@pytest.mark.slow
+def test_items_that_go_on_coming_are_no_loss(own_bundle: Path) -> None:
+    """The next operation is there before a process has followed another one to the last."""
+    both, said = Agreement(["a"], 2), list[str]()
+    settings = Settings(sides=(Side(name="a", path=own_bundle),), workers=2)
+    exchangers = []
+    for worker in range(2):
+        mine = copy(both)
+        mine.worker = worker
+        some = Variants(settings, None, lambda what, side, why: said.append(what))
+        exchangers.append(Exchanger(some, mine, lambda what, side, why: said.append(what)))
+    one, two = exchangers
+    first = one.variants.all[0].now.version
+    exchange(own_bundle, "50")
+    asyncio.run(one.reload())
+    asyncio.run(two.follow())
+    with sl.open_live(own_bundle) as live:
+        live.remove_items(["100"])
+        asyncio.run(one.look())
+        live.remove_items(["181"])
+        asyncio.run(two.follow())
+    asyncio.run(one.follow())
+    assert "lost" not in said
+    for exchanger in exchangers:
+        [variant] = exchanger.variants.all
+        assert variant.now.version.endswith("+2")
+        assert variant.before is not None and variant.before.version == first
+    asyncio.run(two.roll_back())
+    asyncio.run(one.follow())
+    assert {exchanger.variants.all[0].now.version for exchanger in exchangers} == {first}
+    both.forget()
 
 
 def test_items_that_come_and_go_are_read_alone(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,6 +218,21 @@ class Variants:
                 self._told("followed", variant.side.name, now.version)
             return True
 
+    async def go_on(self, variant: Variant, agreed: Agreed) -> bool:
+        """Take what was just read from a side's place, where that is the bundle that was agreed on with items
+        that came or went since; False where it is another one."""
+        async with variant.lock:
+            now = variant.of_live
+            if now is None or not _goes_on(agreed.version, now.version):
+                return False
+            before = None
+            if agreed.before:
+                before = await self._found(variant, agreed.before, agreed.before_folder)
+            variant.take(now)
+            variant.before, variant.seen = before, agreed.seen
+            self._told("reloads", variant.side.name, now.version)
+            return True
+
     async def _found(self, variant: Variant, version: str, folder: str, copy: str = "") -> Loaded | None:
         for held in (variant.now, variant.of_live, variant.before):
             if held is not None and held.version == version:
@@ -281,6 +296,12 @@ class Variants:
             ignored = self._ignored or counting_nothing(manifest)
             overlay = Overlay(self._recent, now.recommender, ignored)
         return Loaded(side.name, version, now.recommender, overlay, manifest, folder_of(side.path), files)
+
+
+def _goes_on(version: str, later: str) -> bool:
+    """Whether a version is of the same bundle as another, with more operations."""
+    (digest, _, number), (same, _, more) = version.partition("+"), later.partition("+")
+    return digest == same and int(more or 0) > int(number or 0)
 
 
 def require_before(variant: Variant) -> None:

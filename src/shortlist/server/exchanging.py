@@ -162,11 +162,12 @@ class Exchanger:
         number, agreed = self.agreement.read(name)
         assert agreed is not None
         self.agreement.follow(name, -number)
-        self._told(
-            "lost", name, f"{agreed.version} cannot be read any more: all workers take what is on disk"
-        )
-        await self.variants.reload(variant)
-        variant.before = None  # the others' may be the one that is gone
+        if not await self.variants.go_on(variant, agreed):
+            self._told(
+                "lost", name, f"{agreed.version} cannot be read any more: all workers take what is on disk"
+            )
+            await self.variants.reload(variant)
+            variant.before = None  # the others' may be the one that is gone
         self._agree(variant)
 
     async def _join(self) -> None:
