@@ -15,10 +15,10 @@ FEW, MORE, LONG = 250, 20_000, 1.5
 seconds; a line through both times is followed to all rows."""
 LEAST = 16
 """Rows on which at least."""
-FURTHER, GROWN, MUCH = 4, 0.5, 8
-"""How many times as many rows are more, at least. They must take so large a share longer than few, or what
-every call takes (all items are encoded, say) hides what a row takes: else still more are timed, up to so many
-times."""
+FURTHER, GROWN, MUCH = 4, 1.0, 8
+"""More rows are at least so many times as many. They must take longer than few by so many times what few
+take, or what every call takes (all items are encoded, say) hides what a row takes: else still more are timed,
+up to so many times as many."""
 SAME = 0.2
 """Of the time that more rows take longer, that a first call may take beside for another not to be timed."""
 PATIENCE = 10.0
