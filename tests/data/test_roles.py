@@ -224,6 +224,7 @@ def test_event_types_are_proposed_weights_that_make_the_rows_weights() -> None:
             "--item COLUMN",
         ),
         ({"a": USERS, "b": ITEMS}, "no column 'user_id', .* 'a' .* or 'b'", "--user COLUMN"),
+        ({"a": USERS, "b": ITEMS, "Day": DAY}, "no column 'user_id'", "known: a, b, Day"),
         ({"item_id": ITEMS, "price": lambda i: i / 7}, "no column 'user_id'", "--user COLUMN"),
         (
             {"user_id": USERS, "item_id": ITEMS, "order_date": DAY, "invoice_date": DAY},

@@ -16,6 +16,7 @@ from shortlist.data.dataset import Dataset, from_tables
 from shortlist.data.splits import Split
 from shortlist.errors import DataError
 from shortlist.recipes.infer import Inferred, infer
+from shortlist.recipes.inputs import Shape, choose
 from shortlist.specs.features import Bag, Bucket, Category, History, Id, Normalize, Tags, Text, Vector
 from shortlist.specs.models import MultiTask, Ranker, TwoTower
 from shortlist.specs.recipe import Goal
@@ -162,6 +163,14 @@ def test_columns_become_the_features_they_look_like() -> None:
     assert "phone" not in users
     # a value of "zip" must stand for three users, each of about 10 rows
     assert users["zip"].min_count >= 28
+
+
+def test_dates_as_texts_are_left_out_and_dates_are_numbers() -> None:
+    days = pl.Series("day", np.arange("2019-01-01", "2019-04-01", dtype="datetime64[D]"))
+    texts = days.cast(pl.String).rename("text")
+    choices = choose(pl.DataFrame([days, texts, pl.Series("stray", ["soon", *texts[1:]])]), Shape(8))
+    assert [type(choice.feature) for choice in choices] == [Bucket, type(None), type(None)]
+    assert "seconds since 1970" in choices[1].reason
 
 
 def test_there_is_a_reason_for_every_column() -> None:

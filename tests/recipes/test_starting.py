@@ -118,6 +118,13 @@ def test_features_come_with_reasons_and_lists_are_found(propose: Propose) -> Non
     assert 'user = "customer"  # named like a user; 25 distinct values in 400 rows' in text
 
 
+def test_what_may_be_ratings_is_named_where_nothing_was_taken_for_them(propose: Propose) -> None:
+    found, _ = propose(PAIR | {"STARS GIVEN": STARS / 2, "price": WHEN / 7e6})
+    assert found.reasons[0] == (
+        "goal: retrieval: no column was taken for ratings (--rating 'STARS GIVEN', if these are ratings)"
+    )
+
+
 def test_huge_texts_are_read_up_to_a_bound(propose: Propose) -> None:
     _, recipe = propose(TABLES["implicit"], HUGE)
     (text,) = (f for f in recipe.model.candidate.features if isinstance(f, Text))

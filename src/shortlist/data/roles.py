@@ -40,13 +40,15 @@ _UNITS = {
 @dataclass(frozen=True)
 class Guess:
     """A column's role ("user", "item", "timestamp", "event", "rating", "weight" or "context"), why, which
-    other columns could have played it, and whether somebody said so instead of it being guessed."""
+    other columns could have played it, and whether somebody said so instead of it being guessed. perhaps: of
+    a column of context, the role its values would allow ("rating" or "timestamp"), or ""."""
 
     column: str
     role: str
     reason: str
     instead: tuple[str, ...] = ()
     given: bool = False
+    perhaps: str = ""
 
     @property
     def said(self) -> str:
@@ -310,8 +312,10 @@ def _unit(chosen: Mapping[str, Guess], facts: Mapping[str, _Facts], frame: pl.Da
 
 def _context(name: str, facts: _Facts) -> Guess:
     few = 1 < facts.distinct <= FEW and facts.span is not None and 0 <= facts.span[0] < facts.span[1] <= 10
-    could = "; could be ratings" if few else "; could be times" if facts.units else ""
-    return Guess(name, "context", f"nothing says that it is more; {facts.said}{could}")
+    perhaps = "rating" if few else "timestamp" if facts.units else ""
+    could = {"rating": "; could be ratings", "timestamp": "; could be times"}.get(perhaps, "")
+    reason = f"nothing says that it is more; {facts.said}{could}"
+    return Guess(name, "context", reason, perhaps=perhaps)
 
 
 def _value_reason(role: str, facts: _Facts, column: pl.Series) -> str:

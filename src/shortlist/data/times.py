@@ -57,7 +57,7 @@ def nearly_units_of(column: pl.Series) -> list[str]:
         some = given.gather_every(max(1, len(given) // 100))
         forms = [one for one in (ISO, *PATTERNS) if _share(some, one) >= _MOST_TEXTS - 0.1]
         forms = [one for one in forms if _share(given, one) >= _MOST_TEXTS]
-        if forms:
+        if forms or given.str.contains(r"^0\d").any():  # numbers do not begin with 0
             return forms
         given = given.cast(pl.Int64, strict=False)
     if not (given.dtype.is_integer() or given.dtype.is_float()):

@@ -8,6 +8,7 @@ from math import ceil, sqrt
 
 import polars as pl
 
+from shortlist.data.times import DAY, PER_SECOND, nearly_units_of
 from shortlist.pipeline.histories import RESERVED
 from shortlist.specs.features import Bucket, Category, FeatureSpec, Tags, Text, Vector
 
@@ -28,6 +29,7 @@ MOST_BUCKETS, MOST_WORDS, LONGEST = 50, 10_000, 32
 
 
 IDS = ("user_id", "item_id")
+_TIMES = "dates or times as texts, which no feature reads: write seconds since 1970, or the table as Parquet"
 NAMELESS = re.compile(r"\s*(_duplicated_\d+)?")
 """Columns whose header is blank, as the reader of text calls them."""
 
@@ -100,7 +102,9 @@ def _textual(given: pl.Series, shape: Shape) -> Choice:
     if distinct <= FEW or n / distinct >= REPEATED:
         few = f"{distinct:,} distinct values, {n / distinct:.1f} rows each"
         return Choice(name, _category(name, shape), few)
-    if given.dtype == pl.String or given.dtype in (pl.Categorical, pl.Enum):
+    if given.dtype in (pl.String, pl.Categorical, pl.Enum):
+        if set(nearly_units_of(given.cast(pl.String))) - {*PER_SECOND, DAY}:
+            return Choice(name, None, _TIMES)
         words = given.cast(pl.String).str.to_lowercase().str.count_matches("[a-z0-9]+")
         average = float(words.mean() or 0.0)  # type: ignore[arg-type]
         if average >= WORDS:

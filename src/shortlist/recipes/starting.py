@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from shortlist.api.sources import read_tables, split_by
 from shortlist.data.dataset import Dataset
 from shortlist.data.importing import Entities, Events, read_entities, read_events
 from shortlist.data.reading import describe_source
-from shortlist.data.roles import CANONICAL, Guess
+from shortlist.data.roles import CANONICAL, NO_COLUMN, Guess
 from shortlist.data.splits import Split
 from shortlist.errors import DataError
 from shortlist.recipes.infer import for_index, infer
@@ -98,7 +99,9 @@ def start(interactions: Path, users: Path | None, items: Path | None, given: Giv
     plain = tuple(reason for reason in found.reasons if reason not in reasons.values())
     notes = (*events.notes, *(note for side in sides.values() for note in side.notes), *_doubts(source, data))
     user = str(data.interactions["user_id"].mode().sort()[0])
-    return Start(recipe, lines, why, (f"goal: {_goal(goal, data, given)}", *plain, *suited), notes, user)
+    return Start(
+        recipe, lines, why, (f"goal: {_goal(goal, data, given, events)}", *plain, *suited), notes, user
+    )
 
 
 def split_of(data: Dataset, wanted: str = "") -> tuple[SplitRule, str]:
@@ -190,12 +193,19 @@ def _is_rated(data: Dataset) -> bool:
     return "rating" in data.interactions.columns and data.interactions["rating"].n_unique() > 1
 
 
-def _goal(goal: Goal, data: Dataset, given: Given) -> str:
+def _goal(goal: Goal, data: Dataset, given: Given, events: Events) -> str:
     if given.goal:
         return f"{goal}, as you said"
     if _is_rated(data):
         return "two-stage: items are retrieved, then ordered with predicted ratings too; or retrieval, rating"
-    return "retrieval: there are no ratings that differ"
+    if "rating" in data.interactions.columns:
+        return "retrieval: there are no ratings that differ"
+    told = "retrieval: no column was taken for ratings"
+    if given.named.get("rating") == NO_COLUMN or events.guessed is None:
+        return told
+    perhaps = [guess.column for guess in events.guessed.guesses if guess.perhaps == "rating"]
+    options = " or ".join(f"--rating {shlex.quote(name)}" for name in perhaps)
+    return f"{told} ({options}, if these are ratings)" if perhaps else told
 
 
 def _name_of(path: Path) -> str:
