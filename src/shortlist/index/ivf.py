@@ -62,8 +62,8 @@ class Lists:
     """Inverted lists of the vectors 0..M-1. They never change, and threads may search them at once.
 
     inner: faiss' IndexIVFPQFastScan, or its IndexIVFScalarQuantizer in bundles of before. centres [L, d].
-    list_of: the list of each vector [M]. file: the codes it was read from, whatever becomes of their name,
-    mapped or in memory. held: what faiss looks at and does not own.
+    list_of: the list of each vector [M]. file: the codes it was read from, mapped, whatever becomes of their
+    name. held: what faiss looks at and does not own.
     """
 
     inner: Any = field(repr=False)

@@ -1,6 +1,4 @@
-"""Inverted lists in files: plain arrays, and one file of codes and ids that searches look into.
-
-It is read into memory of large pages or, where it is too large for that, stays mapped, which processes share.
+"""Inverted lists in files: plain arrays, and one file of codes and ids that processes share by mapping it.
 
 `codes.bin` holds list after list: the codes of its vectors as faiss packs them, 32 at a time, half a byte a
 number, the last 32 filled up; then the position of each in the catalogue, int64, filled up too.
@@ -8,7 +6,6 @@ number, the last 32 filled up; then the position of each in the catalogue, int64
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,6 @@ CODES, CENTRES, STEPS, LIST_OF = "codes.bin", "centres.npy", "levels.npy", "list
 BEFORE = "lists.faiss"  # one byte a number, in bundles of before
 _PACKED = 32  # vectors
 _ID = 8  # bytes
-_LEAST, _MOST = 1 << 22, 1 << 28  # bytes of codes and ids that are worth large pages, and a process may hold
 
 
 def save_lists(lists: Lists, folder: Path) -> None:
@@ -52,7 +48,7 @@ def save_lists(lists: Lists, folder: Path) -> None:
 
 
 def load_lists(folder: Path) -> Lists:
-    """Lists that were saved.
+    """Lists that were saved, mapped: processes that load them share their pages.
 
     Raises BundleCorrupted where files do not hold lists that belong together, OSError where one is missing.
     """
@@ -71,7 +67,7 @@ def load_lists(folder: Path) -> Lists:
         raise BundleCorrupted(f"{folder}: {CENTRES} and {STEPS} hold other numbers than float32")
     if len(list_of) and not 0 <= list_of.min() <= list_of.max() < len(centres):
         raise BundleCorrupted(f"{folder / LIST_OF} names a list that is none of {len(centres)}")
-    file = _in_large_pages(_bytes(path))
+    file = _bytes(path)
     sizes = np.bincount(list_of, minlength=len(centres)).astype(np.int64)
     flat = package.IndexFlatIP(centres.shape[1])
     flat.add(np.ascontiguousarray(centres, np.float32))
@@ -84,7 +80,7 @@ def load_lists(folder: Path) -> Lists:
         )
     package.copy_array_to_vector(np.ascontiguousarray(levels, np.float32).reshape(-1), inner.pq.centroids)
     inner.is_trained, inner.ntotal = True, len(list_of)
-    held = _lists_in(package, file, sizes, inner.code_size)
+    held = _mapped(package, path, sizes, inner.code_size)
     inner.replace_invlists(held, False)
     return Lists(inner, centres, list_of, file, held)
 
@@ -96,29 +92,9 @@ def _bytes(path: Path) -> Array:
     return np.memmap(path, np.uint8, "r")
 
 
-def _in_large_pages(mapped: Array) -> Array:
-    """The same bytes in memory, where they are not too many and the system has large pages: a search jumps
-    between lists, and a processor remembers the places of few pages."""
-    if not _LEAST <= len(mapped) <= _MOST or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return mapped
-    memory = mmap.mmap(-1, len(mapped), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:  # this system has none
-        return mapped
-    held = np.frombuffer(memory, np.uint8)
-    held[:] = mapped
-    return held
-
-
-def _lists_in(package: Any, file: Array, sizes: Longs, each: int) -> Any:
-    """Lists of these sizes, where faiss finds them in the bytes of a file."""
-
-    class Held(package.OnDiskInvertedLists):  # type: ignore[misc]
-        def __del__(self) -> None:
-            self.ptr = None  # else faiss unmaps what is not its own
-
-    held, places = Held(), package.OnDiskOneListVector()
+def _mapped(package: Any, path: Path, sizes: Longs, each: int) -> Any:
+    """Lists of these sizes, where faiss finds them in the file."""
+    held, places = package.OnDiskInvertedLists(), package.OnDiskOneListVector()
     rooms = _filled(sizes)
     starts = np.cumsum(rooms) - rooms
     for size, room, start in zip(sizes.tolist(), rooms.tolist(), starts.tolist(), strict=True):
@@ -126,8 +102,10 @@ def _lists_in(package: Any, file: Array, sizes: Longs, each: int) -> Any:
         one.size, one.capacity, one.offset = size, room, start * (each + _ID)
         places.push_back(one)
     held.nlist, held.code_size, held.lists = len(sizes), each, places
-    held.totsize, held.ptr, held.read_only = len(file), package.swig_ptr(file), True
+    held.filename, held.read_only = str(path), True
+    held.totsize = path.stat().st_size
     held.prefetch_nthread = 0  # else 32 threads a search
+    held.do_mmap()
     return held
 
 
