@@ -402,6 +402,13 @@ def test_a_column_of_times_is_checked_as_such_though_a_few_cannot_be_read() -> N
     assert [str(one) for one in found["unreadable-times"].examples] == ["row 39: wann genau='gestern'"]
 
 
+def test_a_stated_unit_of_what_are_dates_already_changes_nothing() -> None:
+    rows = {"user_id": ["a"], "item_id": ["x"], "timestamp": [dt.datetime(2024, 5, 27)]}
+    assert "ancient-times" not in names(checked({"interactions": rows}, time_unit="ms"))
+    (note,) = sl.datasets.from_tables(rows, time_unit="ms").notes
+    assert "holds dates or times: the stated unit ms is not used" in note
+
+
 def test_a_table_of_many_defects_is_reported_in_one_go() -> None:
     tables = with_first("user_id", None, " U1", "nan")
     tables["interactions"]["timestamp"][5:7] = ["soon", 0]

@@ -79,6 +79,15 @@ def test_bad_values_are_named_with_row_and_value(columns: dict[str, Any], words:
         tables.interactions(source)
 
 
+@pytest.mark.parametrize("text", ["27.05.2024", "2024-05-27T10:00:00Z"])
+def test_a_stated_unit_of_numbers_is_not_passed_over(text: str) -> None:
+    with pytest.raises(
+        DataError, match=f"'timestamp', row 0: expected a time as a number .ms., got '{text}'"
+    ) as error:
+        tables.interactions({**PAIR, "timestamp": [text] * 2}, time_unit="ms")
+    assert "time_unit" in error.value.hint
+
+
 def test_decimal_commas_are_named() -> None:
     with pytest.raises(DataError, match="row 0: expected a finite number, got '3,5'") as caught:
         tables.interactions({**PAIR, "rating": ["3,5", "4,0"]})

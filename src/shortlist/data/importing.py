@@ -135,6 +135,8 @@ def _notes_of_times(frame: pl.DataFrame, named: Named, unit: str) -> list[str]:
     name = named.get("timestamp") if named.get("timestamp") is not None else "timestamp"
     if not name or name not in frame.columns:
         return []
+    if unit and frame[name].dtype.is_temporal():
+        return [f"{name!r} holds dates or times: the stated unit {unit} is not used"]
     if not unit and frame[name].dtype.is_numeric():
         unit = unit_of_size(frame[name])
     if unit in PER_SECOND and unit != "s":

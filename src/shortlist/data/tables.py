@@ -22,6 +22,7 @@ _STRAY = (
     "repair or drop these rows (shortlist data validate shows them); or, where {name!r} holds no times:"
     ' shortlist init --timestamp none (timestamp="" in Python)'
 )
+_FORM = "leave time_unit out, or state the form of the texts, such as %d.%m.%Y"
 _MIXED = "these look like milliseconds among seconds: bring all rows to one unit"
 
 
@@ -216,12 +217,12 @@ def _timestamps(column: pl.Series, place: str, unit: str) -> pl.Series:
     frame, name = column.to_frame(), column.name
     if column.dtype == pl.String:
         column = parsed(column, unit)
-        wanted = f"a time of the form {unit}" if "%" in unit else "a time (seconds since 1970, or ISO 8601)"
         lost, rows = column.null_count(), len(column)
-        also, hint = "", _STRAY.format(name=name)
+        also, hint = "", _FORM if unit in (*PER_SECOND, DAY) else ""
         if lost < rows:
             also = f"; it looks like times, but {lost:,} of {rows:,} rows cannot be read as such"
-        _refuse(frame, column.is_null(), name, place, wanted, hint=hint if also else "", also=also)
+            hint = _STRAY.format(name=name)
+        _refuse(frame, column.is_null(), name, place, _wanted_time(unit), hint=hint, also=also)
     if column.dtype.is_float():
         whole = column.is_finite() & ((column == column.floor()) | (unit in PER_SECOND))
         bad = ~whole.fill_null(False)
@@ -238,6 +239,12 @@ def _timestamps(column: pl.Series, place: str, unit: str) -> pl.Series:
     far = times.abs() > FARTHEST_SECOND
     _refuse(frame, far, name, place, "seconds since 1970", hint=_MIXED)
     return times
+
+
+def _wanted_time(unit: str) -> str:
+    if unit in (*PER_SECOND, DAY):
+        return f"a time as a number ({unit})"
+    return f"a time of the form {unit}" if "%" in unit else "a time (seconds since 1970, or ISO 8601)"
 
 
 def _by_event(frame: pl.DataFrame, event: str, weights: Mapping[str, float], place: str) -> pl.DataFrame:

@@ -91,12 +91,13 @@ def unit_of_size(times: pl.Series) -> str:
 
 
 def parsed(column: pl.Series, unit: str = "") -> pl.Series:
-    """Texts as whole numbers, else as times; null where a text is neither. unit: a pattern, or "" for ISO
-    8601 dates and times (UTC where no zone is given) and, where none is, the one pattern that fits all."""
+    """Texts as whole numbers, else as times; null where a text is neither. unit: of numbers, a pattern, or
+    "" for ISO 8601 dates and times (UTC where no zone is given) and, where none is, the one pattern that fits
+    all."""
     numbers = column.cast(pl.Int64, strict=False)
     if "%" in unit:
         return _by_pattern(column, unit)
-    if unit == DAY or numbers.null_count() == column.null_count():
+    if unit in (*PER_SECOND, DAY) or numbers.null_count() == column.null_count():
         return numbers
     iso = _iso(column)
     if iso.null_count() > column.null_count():

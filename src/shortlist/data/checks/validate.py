@@ -76,6 +76,8 @@ def validate(
         )
     named = {"user": user, "item": item, "rating": rating, "timestamp": timestamp, "weight": weight}
     gathered = gather(interactions, users, items, named, guess=guess, time_unit=time_unit)
+    if gathered.subject.has("timestamp") and gathered.subject.rows["timestamp"].dtype.is_temporal():
+        time_unit = ""  # these need none
     subject = replace(
         gathered.subject,
         now=time.time() if now is None else now,
