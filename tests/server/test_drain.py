@@ -62,7 +62,7 @@ class Server:
                 found[:] = [line for line in self.lines if text in line]
                 return len(found) >= times
 
-            assert self.changed.wait_for(there, 60), self.lines
+            assert self.changed.wait_for(there, 120), (self.process.poll(), self.lines)
             return found[times - 1]
 
     def stop(self) -> int:
