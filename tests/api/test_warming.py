@@ -32,6 +32,7 @@ from shortlist.specs.features import Bag, Category, Id
 from shortlist.specs.models import MultiTask, Ranker, Tower, TwoTower
 from shortlist.specs.tasks import Rating, Retrieval
 from shortlist.specs.training import Training
+from shortlist.state.past import Past
 
 MODEL = MultiTask(
     Tower((Id("user_id", 4), Bag(dim=4)), out=4),
@@ -332,8 +333,13 @@ def test_events_without_a_rating(tmp_path: Path) -> None:
     assert warm_start(start, bare, epochs=0).split.train["rating"].null_count() == NEWS.height
     rows = found.split.train
     none = np.zeros(rows.height, np.int32)
-    log = events_of(alone, found.split, none, none, rows["timestamp"].to_numpy(), 1)[0].log
-    assert log.ratings is not None and np.isfinite(log.ratings).all()
+    events = events_of(alone, found.split, none, none, rows["timestamp"].to_numpy(), 1)[0]
+    assert events.log.ratings is not None and np.isfinite(events.log.ratings).all()
+    Past(events.log, events.mean, True, events.unrated).save(tmp_path / "past")
+    past = Past.load(tmp_path / "past")  # in which they are told apart
+    assert past.log.ratings is not None
+    given = [past.given(rating) for rating in past.log.ratings.tolist()]
+    assert sorted(given, key=str) == sorted(rows["rating"].to_list(), key=str)
 
 
 @pytest.mark.slow

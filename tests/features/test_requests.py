@@ -14,7 +14,14 @@ from shortlist._typing import MISSING_INT
 from shortlist.data.columns import to_columns
 from shortlist.errors import RequestError
 from shortlist.features.fitted import ColumnType
-from shortlist.features.requests import fill_missing, is_missing, missing_column, read_request, take_rows
+from shortlist.features.requests import (
+    UNRATED,
+    fill_missing,
+    is_missing,
+    missing_column,
+    read_request,
+    take_rows,
+)
 
 TYPES: dict[str, ColumnType] = {
     "user_id": "string",
@@ -94,9 +101,10 @@ def test_lists_that_must_be_whole() -> None:
         with pytest.raises(RequestError, match=f"row 1, column '{name}', index 1: expected") as caught:
             read_request({name: [[], value]}, types, whole=[name])
         assert caught.value.hint == "leave out what is not known"
-    for gone in (None, float("nan"), pd.NA):
+    for gone in (float("nan"), pd.NA):
         with pytest.raises(RequestError, match="row 0, column 'marks', index 0: expected a finite number"):
             read_request({"marks": [gone, 1]}, types, whole=types)
+    assert read_request({"marks": [1, None]}, types, whole=types)["marks"].tolist() == [[1, UNRATED]]
     assert read_request({"marks": [None, [1, 2]]}, types, whole=types)["marks"].shape == (2, 2)
     with pytest.raises(RequestError, match="row 0, column 'genres', index 0: expected text"):
         read_request([{"genres": np.array([["a", "b"], ["c", "d"]])}], types, whole=types)

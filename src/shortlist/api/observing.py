@@ -16,7 +16,6 @@ from shortlist.errors import DataError
 from shortlist.features.log import Log
 from shortlist.features.requests import take_rows
 from shortlist.pipeline.recommender import Recommender
-from shortlist.state.past import Past
 from shortlist.state.seen import Seen
 from shortlist.state.users import Users
 
@@ -69,5 +68,5 @@ def observed(recommender: Recommender, rows: Source) -> Recommender:
         columns["timestamp"] = latest + 1
     as_of = None if users.as_of is None else max(users.as_of, int(times.max(initial=0)) + 1)
     seen = Seen.from_pairs(grown.users, grown.items, len(vocabulary))
-    state = Users(vocabulary, columns, seen, as_of, Past(grown, past.mean, past.timed))
+    state = Users(vocabulary, columns, seen, as_of, replace(past, log=grown))
     return replace(recommender, users=state)

@@ -65,13 +65,16 @@ def events_of(
             'the model reads what came earlier (as_of="row"), but the interactions have no timestamp column',
             hint='name one with timestamp=, or use as_of="leave-one-out"',
         )
-    ratings = None
+    ratings = fill = None
     if "rating" in split.train.columns:
         ratings = split.train["rating"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         unrated = np.isnan(ratings)
         if unrated.all():
             ratings = None
         elif unrated.any():  # the mean says nothing of anybody's taste
+            fill = float(np.float32(ratings[~unrated].mean()))
+            if (ratings[~unrated].astype(np.float32) == fill).any():
+                fill = None  # somebody gave the same
             ratings = np.where(unrated, ratings[~unrated].mean(), ratings)
     rated = any(getattr(f, "rated", False) for side in SIDES for f in model.features(side))
     if ratings is None and (rated or any(head.aggregates for head in model.heads)):
@@ -83,7 +86,7 @@ def events_of(
     ids = np.array([*split.items["item_id"].to_list(), None], object)[:-1]
     mean = 0.0 if ratings is None else float(ratings.mean())
     clock = np.zeros(len(users), np.int64) if times is None else times
-    return Events(log, ids, mean, times is not None), Standing.of(users, clock, places)
+    return Events(log, ids, mean, times is not None, unrated=fill), Standing.of(users, clock, places)
 
 
 def with_pasts(

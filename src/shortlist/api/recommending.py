@@ -100,7 +100,7 @@ def _users(fitted: Fitted, schema: Schema) -> Users:
     if times is not None and "timestamp" in schema.query:
         columns["timestamp"] = times
     as_of = None if times is None else int(times.max())
-    past = None if events is None else Past(events.log, events.mean, events.timed)
+    past = None if events is None else Past(events.log, events.mean, events.timed, events.unrated)
     return Users.of(table["user_id"].to_list(), columns, fitted.prepared.seen, as_of, past)
 
 

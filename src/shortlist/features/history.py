@@ -73,7 +73,8 @@ class Events:
     Also of items: "users" are then catalogue positions, "items" their raters (`by_item`).
 
     ids: object [N], of items by catalogue position. mean: the training mean of ratings. base: the events that
-    say what is usual of an item, where these are a few users' own.
+    say what is usual of an item, where these are a few users' own. unrated: what stands in the log for
+    ratings that rows lacked, where that can be told apart.
     """
 
     log: Log
@@ -81,6 +82,7 @@ class Events:
     mean: float = 0.0
     timed: bool = True
     base: Events | None = None
+    unrated: float | None = None
     _made: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def by_item(self, users: Array) -> Events:

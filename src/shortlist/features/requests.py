@@ -266,6 +266,9 @@ def _lists(name: str, values: Sequence[Any], kind: ColumnType, *, whole: bool) -
             value = [NOBODY]
         found = []
         for index, one in enumerate([] if _is_nothing(value) else value):
+            if whole and kind == "floats" and one is None:
+                found.append(UNRATED)
+                continue
             if whole and (_is_nothing(one) or (isinstance(one, str) and not one)):
                 raise _wrong_one(name, row, index, one, kind, "leave out what is not known")
             try:
@@ -299,6 +302,8 @@ def _vectors(name: str, values: Sequence[Any], size: int | None) -> Array:
     return out
 
 
+UNRATED = float("inf")
+"""None in a list that is told whole, as opposed to what pads it (no request may hold an infinite number)."""
 _READ: dict[str, Callable[[Any], Any]] = {"string": _text, "int": _whole, "float": _number}
 _ONE_OF: dict[str, tuple[Callable[[Any], Any], Any, type]] = {
     "strings": (_text, "", object),

@@ -27,6 +27,7 @@ from shortlist.specs.aggregates import columns_read
 
 if TYPE_CHECKING:
     from shortlist.pipeline.recommender import Recommender
+    from shortlist.state.past import Past
 
 MOST, LATEST = 50, 20
 """Items that are explained at once; items of a history that are taken away, one at a time."""
@@ -143,7 +144,7 @@ def _explained(call: _Call, whole: Slate, slate: Slate, latest: int) -> Explanat
     if recommender.users.past is not None:
         ids = list(dict.fromkeys(map(str, told["history"]))) if told["history"] != [NOBODY] else []
         left_out = max(0, len(ids) - latest)
-        for change, row in _without_history(told, ids[:latest]):
+        for change, row in _without_history(told, ids[:latest], recommender.users.past):
             changes.append(change)
             rows.append(row)
     for change, row in _without_columns(call, told):
@@ -199,7 +200,9 @@ def _in_full(call: _Call) -> dict[str, Any]:
     return row
 
 
-def _without_history(told: dict[str, Any], ids: list[str]) -> Iterator[tuple[Change, dict[str, Any]]]:
+def _without_history(
+    told: dict[str, Any], ids: list[str], past: Past | None
+) -> Iterator[tuple[Change, dict[str, Any]]]:
     """Without each of some items of a history, and without any."""
     texts = list(map(str, told["history"]))
     beside = [name for name in TOLD if name != "history" and told.get(name) is not None]
@@ -210,7 +213,8 @@ def _without_history(told: dict[str, Any], ids: list[str]) -> Iterator[tuple[Cha
             row[name] = [told[name][n] for n in kept] or None
         first = texts.index(one)
         when, rating = (told[name][first] if name in beside else None for name in list(TOLD)[1:])
-        yield Change("history", "removed", item_id=one, timestamp=when, rating=rating), row
+        given = rating if past is None else past.given(rating)
+        yield Change("history", "removed", item_id=one, timestamp=when, rating=given), row
     if ids:
         yield Change("history", "removed"), {**told, "history": [NOBODY], **dict.fromkeys(beside)}
 

@@ -15,7 +15,7 @@ from shortlist.errors import RequestError
 from shortlist.features.columns import ColumnType
 from shortlist.features.history import DERIVED, Events
 from shortlist.features.log import Log, Standing
-from shortlist.features.requests import fill_missing, is_missing, missing_column
+from shortlist.features.requests import UNRATED, fill_missing, is_missing, missing_column
 from shortlist.state.catalogue import Items
 from shortlist.state.seen import Seen
 
@@ -89,7 +89,7 @@ def require_seconds(name: str, given: Columns) -> None:
 def _require_scale(ratings: Array, scale: tuple[float, float]) -> None:
     with np.errstate(over="ignore"):
         rounded = ratings.astype(np.float32)  # as known ones are
-    off = (rounded < scale[0]) | (rounded > scale[1])
+    off = ((rounded < scale[0]) | (rounded > scale[1])) & (ratings != UNRATED)
     if off.any():
         row, index = (int(k) for k in np.argwhere(off)[0])
         raise RequestError(
@@ -105,7 +105,7 @@ def _require_scale(ratings: Array, scale: tuple[float, float]) -> None:
 class Past:
     """One user's history that is known already and need not be read, in the order it happened: catalogue
     positions int32 [n], seconds int64 [n] (None: it has no times), ratings float32 [n] on the scale of
-    training (None: it has none)."""
+    training (None: it has none), NaN where an event has none."""
 
     items: Ints
     times: Longs | None
@@ -212,6 +212,7 @@ class Told:
         ratings = None
         if "history_rating" in given:
             ratings = _beside("history_rating", given, ids)[row, rank]
+            ratings = np.where(ratings == UNRATED, np.nan, ratings)
         positions = items.positions(ids[row, rank])
         kept = np.flatnonzero(positions >= 0)[::-1]  # of one second, the last told is the first that happened
         log, _ = Log.of(

@@ -132,11 +132,11 @@ class Recommender:
         Args:
             queries: ids, dicts, lists of them, or a table: user_id and context columns; where the model reads
                 past events also `history`, item ids, the most recent first (with history_timestamp, earlier
-                than timestamp, and history_rating if known), in place of the user's own. A column left out or
-                missing is taken from what is stored of the user: a timestamp is a second after the last
-                history_timestamp, else the user's own last one of training (for a user training did not know
-                the last of all, `users.as_of`). What is still missing goes through the model's slot for
-                missing values.
+                than timestamp, and history_rating if known, None where an event has no rating), in place of
+                the user's own. A column left out or missing is taken from what is stored of the user: a
+                timestamp is a second after the last history_timestamp, else the user's own last one of
+                training (for a user training did not know the last of all, `users.as_of`). What is still
+                missing goes through the model's slot for missing values.
             k: how many; where fewer are left, all of those.
             filter_seen: leave out what the user took in the training rows, or has in the history told.
             exclude: item ids never to return; ids that are not in the catalogue are ignored.

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from shortlist.server.bundles import Loaded
+from shortlist.state.past import Past
 
 
 def acts_of(loaded: Loaded, user_id: str) -> list[dict[str, Any]]:
@@ -14,7 +17,7 @@ def acts_of(loaded: Loaded, user_id: str) -> list[dict[str, Any]]:
     users, overlay = loaded.recommender.users, loaded.overlay
     told = None if overlay is None else overlay.told(user_id)
     if told is not None:
-        return _rows(told.item_ids, told.timestamps, told.ratings)
+        return _rows(told.item_ids, told.timestamps, _given(users.past, told.ratings))
     index = int(users.indices([user_id])[0])
     if users.past is None or index < 0:
         return _had(loaded, user_id, index)
@@ -23,8 +26,13 @@ def acts_of(loaded: Loaded, user_id: str) -> list[dict[str, Any]]:
     return _rows(
         loaded.recommender.items.ids[log.items[own]].tolist()[::-1],
         log.times[own].tolist()[::-1] if users.past.timed else None,
-        None if log.ratings is None else log.ratings[own].tolist()[::-1],
+        _given(users.past, None if log.ratings is None else log.ratings[own].tolist()[::-1]),
     )
+
+
+def _given(past: Past | None, ratings: Sequence[float | None] | None) -> list[float | None] | None:
+    """Those that users gave, None in place of what a model reads where they gave none."""
+    return None if past is None or ratings is None else [past.given(rating) for rating in ratings]
 
 
 def _rows(
@@ -48,3 +56,28 @@ def _had(loaded: Loaded, user_id: str, index: int) -> list[dict[str, Any]]:
             rating = {} if act.rating is None else {"rating": act.rating}
             since.append({"item_id": act.item_id, "timestamp": act.timestamp, **rating})
     return [*since, *_rows([one for one in had if one in left], None, None)]
+
+
+def ratings_told(loaded: Loaded, row: dict[str, Any], ratings: list[float | None]) -> list[float | None]:
+    """The ratings of a history that a row tells. None says that an event has none: where the user's own past
+    holds this event without one, it is read as it is there, so that what is told as it is stored means the
+    same."""
+    users, told = loaded.recommender.users, row.get("history")
+    past = users.past
+    if told is None or past is None or past.unrated is None or None not in ratings:
+        return ratings
+    index = int(users.indices([row["user_id"] or ""])[0])
+    if index < 0 or past.log.ratings is None:
+        return ratings
+    log = past.log
+    own = np.arange(log.indptr[index], log.indptr[index + 1])
+    own = own[past.log.ratings[own] == np.float32(past.unrated)]
+    ids = loaded.recommender.items.ids[log.items[own]].tolist()
+    times = row.get("history_timestamp") if past.timed else None
+    unrated = set(ids if times is None else zip(ids, log.times[own].tolist(), strict=True))
+    texts = list(map(str, told))
+    acts = [*(texts if times is None else zip(texts, times, strict=False))]
+    return [
+        past.unrated if rating is None and n < len(acts) and acts[n] in unrated else rating
+        for n, rating in enumerate(ratings)
+    ]

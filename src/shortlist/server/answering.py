@@ -14,6 +14,7 @@ from shortlist.pipeline.scoring import score as score_rows
 from shortlist.pipeline.shortlists import shortlists
 from shortlist.pipeline.slate import Slate, plain_values
 from shortlist.pipeline.stages import Utility
+from shortlist.server.acts import ratings_told
 from shortlist.server.answers.columns import beside
 from shortlist.server.answers.shortlists import Listed, Scored, Shortlist
 from shortlist.server.bundles import Loaded
@@ -29,7 +30,7 @@ def recommend(loaded: Loaded, queries: Sequence[Query]) -> list[Shortlist]:
     """Shortlists of queries that agree in `filter_seen` and `utility`. Raises RequestError, not saying of
     which."""
     recommender = loaded.recommender
-    read = recommender.read([_given(query) for query in queries], pasts=_pasts(loaded, queries))
+    read = recommender.read([_given(loaded, query) for query in queries], pasts=_pasts(loaded, queries))
     exclude, only, where = ([getattr(query, name) for query in queries] for name in _FILTERS)
     chosen = recommender.filters.read(
         len(queries),
@@ -85,7 +86,7 @@ def score(loaded: Loaded, rows: Sequence[Row]) -> list[Scored]:
     """What the model says of each row. Raises RequestError, which says nothing of which."""
     given = []
     for row in rows:
-        columns = _given(row)
+        columns = _given(loaded, row)
         columns["item_id"] = row.item_id
         if row.item:
             columns.update(_free(row.item, "item"))
@@ -97,7 +98,7 @@ def score(loaded: Loaded, rows: Sequence[Row]) -> list[Scored]:
 
 def asked(loaded: Loaded, asker: Asker) -> dict[str, Any]:
     """A row of a request to the recommender: what is given, else the history with the events since."""
-    row = _given(asker)
+    row = _given(loaded, asker)
     if (told := _told(loaded, asker)) is not None:
         row.update(told.request())
     return row
@@ -117,7 +118,7 @@ def _pasts(loaded: Loaded, askers: Sequence[Asker]) -> list[Past | None]:
     return [None if history is None else history.past for history in told]
 
 
-def _given(asker: Asker) -> dict[str, Any]:
+def _given(loaded: Loaded, asker: Asker) -> dict[str, Any]:
     """What a row says itself."""
     row: dict[str, Any] = {"user_id": None if asker.user_id is None else str(asker.user_id)}
     if asker.context:
@@ -130,7 +131,7 @@ def _given(asker: Asker) -> dict[str, Any]:
         times = enumerate(asker.history_timestamp)
         row["history_timestamp"] = [_second("history_timestamp", time, n) for n, time in times]
     if asker.history_rating is not None:
-        row["history_rating"] = asker.history_rating
+        row["history_rating"] = ratings_told(loaded, row, asker.history_rating)
     return row
 
 

@@ -42,7 +42,8 @@ class Asker(Struct, forbid_unknown_fields=True, kw_only=True):
     """Who asks, when, and what is known of them.
 
     history: item ids, the latest first, in place of what is stored and of events since; history_timestamp and
-    history_rating: one for each of them, or none. context: further columns of the query.
+    history_rating: one for each of them, or none (a rating of null: the event has none). context: further
+    columns of the query.
     """
 
     user_id: Id | None = None
@@ -50,7 +51,7 @@ class Asker(Struct, forbid_unknown_fields=True, kw_only=True):
     context: Columns = {}
     history: Annotated[list[Id], Meta(max_length=MOST_HISTORY)] | None = None
     history_timestamp: Annotated[list[Time], Meta(max_length=MOST_HISTORY)] | None = None
-    history_rating: Annotated[list[float], Meta(max_length=MOST_HISTORY)] | None = None
+    history_rating: Annotated[list[float | None], Meta(max_length=MOST_HISTORY)] | None = None
 
 
 class Weights(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):

@@ -18,15 +18,18 @@ class _About(msgspec.Struct, frozen=True):
     mean: float
     timed: bool
     rated: bool
+    unrated: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Past:
-    """The training rows' log. mean: of their ratings. timed: whether they had times."""
+    """The training rows' log. mean: of their ratings. timed: whether they had times. unrated: the number that
+    stands in the log for ratings that rows lacked; None where none did, or where it cannot be told apart."""
 
     log: Log = field(repr=False)
     mean: float
     timed: bool
+    unrated: float | None = None
 
     @cached_property
     def scale(self) -> tuple[float, float] | None:
@@ -36,6 +39,10 @@ class Past:
             return None
         return float(ratings.min()), float(ratings.max())
 
+    def given(self, rating: float | None) -> float | None:
+        """A rating as the log has it; None where nobody gave it."""
+        return None if rating is None or rating == self.unrated else rating
+
     def save(self, folder: Path) -> None:
         """Write into a new folder."""
         folder.mkdir()
@@ -44,7 +51,10 @@ class Past:
         if self.log.ratings is not None:
             save_array(folder / "ratings.npy", self.log.ratings)
         rated = self.log.ratings is not None
-        save_json(folder / "about.json", {"mean": self.mean, "timed": self.timed, "rated": rated})
+        about = {"mean": self.mean, "timed": self.timed, "rated": rated}
+        if self.unrated is not None:
+            about["unrated"] = self.unrated
+        save_json(folder / "about.json", about)
 
     @classmethod
     def load(cls, folder: Path) -> Past:
@@ -52,4 +62,4 @@ class Past:
         about: _About = load_json(folder / "about.json", _About)
         indptr, items, times = (load_array(folder / f"{name}.npy") for name in ("indptr", "items", "times"))
         ratings = load_array(folder / "ratings.npy") if about.rated else None
-        return cls(Log(indptr, items, times, ratings), about.mean, about.timed)
+        return cls(Log(indptr, items, times, ratings), about.mean, about.timed, about.unrated)

@@ -16,7 +16,8 @@ from shortlist.data.dataset import Dataset
 from shortlist.features.log import Log
 from shortlist.features.schema import Schema
 from shortlist.pipeline.recommender import Recommender
-from shortlist.server.answering import recommend
+from shortlist.server.acts import acts_of
+from shortlist.server.answering import asked, recommend
 from shortlist.server.bundles import Loaded
 from shortlist.server.events.event import Event
 from shortlist.server.events.overlay import Overlay
@@ -206,20 +207,46 @@ def test_events_that_say_nothing_of_taste_are_left_out(store: SqliteStore) -> No
     assert told is not None and told.item_ids == ["i3"]
 
 
-def test_an_event_without_rating_is_at_par_and_one_off_the_scale_is_clipped(store: SqliteStore) -> None:
-    """At par: the residual that the model makes of it is zero, so that it says nothing of the user's
-    taste."""
+def test_an_event_without_rating_has_none_and_one_off_the_scale_is_clipped(store: SqliteStore) -> None:
+    """The model takes it at par: the residual that it makes of it is zero, so that it says nothing of the
+    user's taste."""
     store.append([did("cy", "i1", 100), did("cy", "i6", 101, rating=50.0)])
     recommender = bundle()
     told = Overlay(Recent(store), recommender).told("cy")
-    assert told is not None and told.ratings is not None and recommender.events is not None
-    assert told.item_ids == ["i6", "i1"]
-    assert told.ratings[0] == 5.0
-    positions, times = np.array([1]), np.array([100])
-    log, _ = Log.of(np.zeros(1, int), positions, times, np.array(told.ratings[1:]), 1)
-    residual = replace(recommender.events, log=log, base=recommender.events, _made={}).residuals("row")
-    assert abs(residual[0]) < 1e-6
-    assert told.ratings[1] != 3.25  # not the mean of all: i1 is liked more
+    assert told is not None and recommender.events is not None
+    assert (told.item_ids, told.ratings) == (["i6", "i1"], [5.0, None])
+    read = recommender.read({"user_id": "cy", **told.request()})
+    assert read.told is not None and told.past.ratings is not None
+    np.testing.assert_array_equal(read.told.log.ratings, told.past.ratings)
+    residuals = replace(recommender.events, log=read.told.log, base=recommender.events, _made={})
+    assert residuals.residuals("row")[0] == 0
+    at_par = recommender.events.at_par(read.told.log).ratings
+    assert at_par is not None and at_par[0] != 3.25  # not the mean of all: i1 is liked more
+
+
+def test_what_nobody_rated_is_shown_without_a_rating_and_told_back_as_it_is_read(store: SqliteStore) -> None:
+    """Of events since, and of those that training learned without a rating."""
+    plain = bundle()
+    users = plain.users
+    assert users.past is not None
+    recommender = replace(plain, users=replace(users, past=replace(users.past, unrated=5.0)))
+    loaded = Loaded("a", "1", recommender, Overlay(Recent(store), recommender))
+
+    def shown(user: str) -> dict[str, Any]:
+        acts = acts_of(loaded, user)
+        names = {"history": "item_id", "history_timestamp": "timestamp", "history_rating": "rating"}
+        return {name: [act[key] for act in acts] for name, key in names.items()}
+
+    assert shown("ann")["history_rating"] == [1.0, None, 3.0]
+    told = asked(loaded, Query(user_id="ann", **shown("ann")))
+    assert told["history_rating"] == [1.0, 5.0, 3.0]  # what it is read as where it is stored
+    store.append([did("ann", "i5", NOW, event="view")])
+    assert loaded.overlay is not None and loaded.overlay.refresh()
+    assert shown("ann")["history_rating"] == [None, 1.0, None, 3.0]
+    stored = asked(loaded, Query(user_id="ann"))
+    assert asked(loaded, Query(user_id="ann", **shown("ann"))) == stored
+    moved = shown("ann") | {"history_timestamp": [NOW, 21, 21, 10]}  # another event, which is nobody's
+    assert asked(loaded, Query(user_id="ann", **moved))["history_rating"] == [None, 1.0, None, 3.0]
 
 
 def test_a_told_history_is_taken_by_a_recommender(store: SqliteStore) -> None:
@@ -398,9 +425,9 @@ def test_answers_are_those_of_a_recommender_that_observed_the_events(
     for user in names:
         told = overlay.told(user)
         assert told is not None
-        asked = {"user_id": user, "timestamp": latest + 10_000}
-        ours = recommender.recommend({**asked, **told.request()}, k=20)
-        theirs = grown.recommend(asked, k=20)
+        query = {"user_id": user, "timestamp": latest + 10_000}
+        ours = recommender.recommend({**query, **told.request()}, k=20)
+        theirs = grown.recommend(query, k=20)
         assert ours["item_id"].tolist() == theirs["item_id"].tolist()
         np.testing.assert_allclose(ours["score"], theirs["score"], atol=1e-4)
         assert not {e.item_id for e in events if e.user_id == user} & set(ours["item_id"].tolist())

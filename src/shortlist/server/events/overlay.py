@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shortlist._typing import Array, Floats, Ints, Longs
-from shortlist.features.log import Log, Standing
-from shortlist.features.residuals import SHRINK
+from shortlist.features.log import Log
 from shortlist.pipeline.histories import Past
 from shortlist.server.events.recent import Act, Recent
 
@@ -26,7 +25,7 @@ _NONE = np.zeros(0, np.int32)
 class History:
     """A user's whole past. ids: of the catalogue. What it has as lists has the latest first: positions int32
     [n] in the catalogue, their ids, seconds since 1970 (None where training had no times) and ratings (None
-    where the model reads none)."""
+    where the model reads none; in the list, of an event since that has none)."""
 
     past: Past
     ids: Array = field(repr=False)
@@ -48,17 +47,19 @@ class History:
         return None if self.past.times is None else self.past.times[::-1].tolist()
 
     @cached_property
-    def ratings(self) -> list[float] | None:
-        return None if self.past.ratings is None else self.past.ratings[::-1].astype(np.float64).tolist()
+    def ratings(self) -> list[float | None] | None:
+        if self.past.ratings is None:
+            return None
+        return [None if rating != rating else rating for rating in self.past.ratings[::-1].tolist()]
 
     def before(self, timestamp: int) -> History:
         """What of it is earlier than a time; all of it where there are no times."""
         earlier = self.past.before(timestamp)
         return self if earlier is self.past else History(earlier, self.ids)
 
-    def request(self) -> dict[str, list[str] | list[int] | list[float]]:
+    def request(self) -> dict[str, list[str] | list[int] | list[float | None]]:
         """The columns of a request that tell it."""
-        told: dict[str, list[str] | list[int] | list[float]] = {"history": self.item_ids}
+        told: dict[str, list[str] | list[int] | list[float | None]] = {"history": self.item_ids}
         if self.timestamps is not None:
             told["history_timestamp"] = self.timestamps
         if self.ratings is not None:
@@ -169,7 +170,7 @@ class Overlay:
         before, times = told.past, np.array([act.timestamp for act in acts], np.int64)
         if before.times is None or not len(before) or times.min() <= before.times[-1]:
             return None
-        order, ratings = np.argsort(times, kind="stable"), self._ratings(acts, positions)
+        order, ratings = np.argsort(times, kind="stable"), self._ratings(acts)
         values = None
         if before.ratings is not None and ratings is not None:
             values = np.concatenate([before.ratings, ratings[order]])
@@ -182,7 +183,7 @@ class Overlay:
             return None
         own = _of(past.log, index)
         times = np.array([act.timestamp for act in acts], np.int64)
-        ratings = self._ratings(acts, positions)
+        ratings = self._ratings(acts)
         if past.timed:
             fresh = _unknown(own, positions, times)
             positions, times = positions[fresh], times[fresh]
@@ -197,35 +198,15 @@ class Overlay:
         merged = Past(items[order].astype(np.int32), clock[order] if past.timed else None, values)
         return History(merged, self.recommender.items.ids)
 
-    def _ratings(self, acts: list[Act], positions: Ints) -> Floats | None:
-        """Ratings of the events on the scale of training; where an event has none, what others suggest of its
-        item, so that it says nothing of the user's taste. None where the model reads none."""
+    def _ratings(self, acts: list[Act]) -> Floats | None:
+        """Ratings of the events on the scale of training, NaN where an event has none, which the model then
+        takes at par, so that it says nothing of the user's taste. None where the model reads none."""
         past = self.recommender.users.past
         if past is None or past.scale is None:
             return None
         given = np.array([np.nan if act.rating is None else act.rating for act in acts], np.float32)
-        if np.isnan(given).any() and self._usual is not None:
-            times = np.array([act.timestamp for act in acts], np.int64)
-            given = np.where(np.isnan(given), self._usual(positions, times), given)
         least, most = past.scale
         return np.maximum(np.minimum(given, most), least).astype(np.float32)
-
-    @cached_property
-    def _usual(self) -> Callable[[Ints, Longs], Floats] | None:
-        """What ratings of an item before a time suggest of it, as `features.residuals` has it."""
-        events = self.recommender.events
-        if events is None or events.log.ratings is None:
-            return None
-        log, mean = events.by_item(np.zeros(0, object)).log, events.mean
-        assert log.ratings is not None
-        above = np.concatenate([[0.0], np.cumsum(log.ratings.astype(np.float64) - mean)])
-
-        def usual(positions: Ints, times: Longs) -> Floats:
-            first, end = log.ranges(Standing.of(positions, times), "row")
-            found: Floats = (mean + (above[end] - above[first]) / (end - first + SHRINK)).astype(np.float32)
-            return found
-
-        return usual
 
 
 def _goes_on(before: tuple[Act, ...], now: tuple[Act, ...]) -> bool:

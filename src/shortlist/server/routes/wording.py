@@ -16,7 +16,8 @@ WORDING: dict[str, str] = {
     "history": "Item ids, the latest first, in place of what is stored and of events since; []: none. A model"
     " that reads no history refuses it.",
     "history_timestamp": "When each item of the history was had, in the same order: before `timestamp`.",
-    "history_rating": "The rating of each item of the history, in the same order, on the scale of training.",
+    "history_rating": "The rating of each item of the history, in the same order, on the scale of training;"
+    " null: an event without a rating.",
     "k": "How many items at most.",
     "filter_seen": "Leave out what the user has had.",
     "exclude": "Ids of items never to return; unknown ones say nothing.",
