@@ -30,6 +30,7 @@ from shortlist.evaluation.rows import Predictions
 from shortlist.features.batches import KNOWN
 from shortlist.specs.features import Bag, Category, Id
 from shortlist.specs.models import MultiTask, Ranker, Tower, TwoTower
+from shortlist.specs.recipe import DataSource
 from shortlist.specs.tasks import Rating, Retrieval
 from shortlist.specs.training import Training
 from shortlist.state.past import Past
@@ -323,6 +324,12 @@ def test_events_without_a_rating(tmp_path: Path) -> None:
     views = NEWS.drop("rating").with_columns(event_id=pl.col("timestamp").cast(pl.String))
     views.write_parquet(path)  # what a server exports where no event has a rating
     assert rated_as_needed(MODEL, None, path, None, None)[0].interactions["rating"].null_count() == len(views)
+    mixed.with_columns(kind=pl.when(pl.col("user_id") != "u3").then(pl.lit("play"))).write_parquet(path)
+    source = DataSource(interactions="x", event="kind", event_weights={"play": 2.0})
+    kinds, notes = rated_as_needed(MODEL, source, path, None, None)
+    untyped = (mixed["user_id"] == "u3").sum()
+    assert notes == (f"{untyped} events without a type were counted 1",)
+    assert (kinds.interactions["weight"] == 1).sum() == untyped
     known = from_tables(OLD, items=CATALOGUE)
     nothing = known.interactions.clear()
     split = Split(known.interactions, nothing, nothing, known.users, known.items, "all")

@@ -169,7 +169,7 @@ def rated_as_needed(
     model: Model, roles: DataSource | None, events: Path, items: Path | None, users: Path | None
 ) -> tuple[Dataset, tuple[str, ...]]:
     """`named_as`, and notes of the events that were left out: those without a rating where the model learns
-    nothing from them, and those of types that weigh nothing."""
+    nothing from them, and those of types that weigh nothing; and of those without a type, which count 1."""
     source, frame = _read(roles, events, items, users)
     notes = []
     if needs_ratings(model) and source.rating in frame.columns:
@@ -185,6 +185,8 @@ def rated_as_needed(
             )
         frame = kept
     data = read_tables(source, frame, unrated=True)
+    if source.event and (untyped := frame[source.event].null_count()):
+        notes.append(f"{_events(untyped)} without a type {_were(untyped)} counted 1")
     if idle := frame.height - data.interactions.height:
         kinds = ", ".join(kind for kind, weight in source.event_weights.items() if not weight)
         told = f" ({kinds})" if kinds else ""

@@ -248,21 +248,20 @@ def _wanted_time(unit: str) -> str:
 
 
 def _by_event(frame: pl.DataFrame, event: str, weights: Mapping[str, float], place: str) -> pl.DataFrame:
-    """The rows with the weight of their event's type, multiplied with that of their own where they have one;
-    those of weight 0 are left out, and so is the column of types."""
+    """The rows with the weight of their event's type (1 where they have none), multiplied with that of their
+    own where they have one; those of weight 0 are left out, and so is the column of types."""
     wrong = [kind for kind, weight in weights.items() if not 0 <= weight < inf]
     if wrong:
         raise DataError(f"event_weights: {wrong[0]!r} must count at least 0, got {weights[wrong[0]]!r}")
     weights = {str(kind): float(weight) for kind, weight in weights.items()}
     types = frame[event].cast(pl.String)
-    known = types.is_in(list(weights))
+    known = types.is_in(list(weights)) | types.is_null()
     told = f"an event type with a weight ({', '.join(sorted(weights))})"
-    _refuse(frame, types.is_null(), event, place, "a type of event", hint="drop the rows without one")
     kind = types[(~known).arg_max() or 0]
     hint = f"give it one, 0 to leave its rows out: event_weights = {{ {kind} = 1 }}, or --set"
     hint += f" data.event_weights.{kind}=1"
     _refuse(frame, ~known, event, place, told, hint=hint)
-    amounts = types.replace_strict(weights, return_dtype=pl.Float64).alias("weight")
+    amounts = types.replace_strict(weights, default=1.0, return_dtype=pl.Float64).alias("weight")
     if "weight" in frame.columns:
         amounts = amounts * frame["weight"]
     frame = frame.with_columns(amounts.alias("weight")).drop(event).filter(amounts > 0)

@@ -23,6 +23,11 @@ export function score(value, digits = 2) {
   return FIXED[digits].format(value).replace("-", "−");
 }
 
+/** A rating: 4, 3.5; one decimal at most. */
+export function rounded(value) {
+  return score(value, Number.isInteger(Math.round(value * 10) / 10) ? 0 : 1);
+}
+
 /** A change, with its sign. */
 export function change(value, digits = 2) {
   const text = score(value, digits);

@@ -105,12 +105,15 @@ function tellHistory(body, person, state, bundle) {
   rows = rows.slice(0, bundle.limits?.history ?? 2000);
   body.history = rows.map((row) => row.item_id); // [] is told too: somebody who did nothing
   if (rows.length === 0) return;
-  if (rows.every((row) => row.timestamp !== undefined)) body.history_timestamp = rows.map((row) => row.timestamp);
+  // Times before 1970, which a bundle may hold, are refused over HTTP: then the order alone is told.
+  const timed = rows.every((row) => row.timestamp >= 0);
+  if (timed) body.history_timestamp = rows.map((row) => row.timestamp);
   // Without it the query would move to the time of the told history's end, and every score a little with it.
   const stored = person.user.timestamp;
   const takesTime = (bundle.request ?? []).some((one) => one.name === "timestamp" && one.side === "query");
-  if (!state.at && takesTime && rows.every((row) => row.timestamp < stored)) body.timestamp = stored;
-  if (rows.every((row) => typeof row.rating === "number")) body.history_rating = rows.map((row) => row.rating);
+  if (!state.at && takesTime && stored >= 0 && rows.every((row) => row.timestamp < stored)) body.timestamp = stored;
+  // null: an event without a rating
+  if (rows.some((row) => row.rating !== undefined)) body.history_rating = rows.map((row) => row.rating ?? null);
 }
 
 function within(rating, [least, most]) {

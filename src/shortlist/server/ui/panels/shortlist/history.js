@@ -3,7 +3,7 @@
 
 import { get } from "../../api.js";
 import { focusOn, h } from "../../dom.js";
-import { clock, count, day, details, nameOf } from "../../format.js";
+import { clock, count, day, details, nameOf, rounded } from "../../format.js";
 import { itemsByIds, remember } from "../../items.js";
 import { stateful } from "../../states.js";
 import { combobox } from "../../widgets/combobox.js";
@@ -146,7 +146,7 @@ export function historyCard(context) {
       added.length > 0 && group("Added here", added.map(line)),
       [...days].map(([name, some]) => group(days.size > 1 || added.length || name !== "Stored" ? name : "", some.map(line))),
       more > 0 &&
-        h("button", { type: "button", class: "button history-more", onclick: further }, `Show ${count(Math.min(more, 100), "earlier item")} of ${more}`),
+        h("button", { type: "button", class: "button history-more", onclick: further }, more > 100 ? `Show 100 of ${count(more, "earlier item")}` : `Show ${count(more, "earlier item")}`),
       person.total > rows.length && h("p", { class: "muted small history-note" }, `${count(person.total - rows.length, "older item")} not loaded.`),
       rows.length === 0 && picker(),
     );
@@ -189,8 +189,9 @@ function entry(row, { context, bundle, gone, late, takeOut, putBack }) {
 
 function rating(row, scale) {
   if (typeof row.rating !== "number") return h("span", { class: "history-rating" });
-  const of = scale ? ` of ${scale[1]}` : "";
-  return h("span", { class: "history-rating", title: `Rated ${row.rating}${of}` }, h("span", { class: "visually-hidden" }, "rated "), row.rating);
+  const of = scale ? ` of ${rounded(scale[1])}` : "";
+  const shown = rounded(row.rating);
+  return h("span", { class: "history-rating", title: `Rated ${shown}${of}` }, h("span", { class: "visually-hidden" }, "rated "), shown);
 }
 
 function ratingChoice(context, row, name, [least, most]) {

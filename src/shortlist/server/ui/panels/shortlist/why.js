@@ -3,7 +3,7 @@
 
 import { latest, post } from "../../api.js";
 import { focusOn, h, replace } from "../../dom.js";
-import { change as signed, day, nameOf, plain, score } from "../../format.js";
+import { change as signed, day, nameOf, plain, rounded, score } from "../../format.js";
 import { stateful } from "../../states.js";
 import { bars } from "../../widgets/bars.js";
 import { moved } from "../../widgets/move.js";
@@ -115,7 +115,7 @@ function rankThen(row, item) {
 function labelOf(change, item, bundle) {
   if (change.kind === "history" && change.item_id === null) return "all of the history at once";
   if (change.kind === "history") {
-    const rated = typeof change.rating === "number" ? `rated ${change.rating}` : "";
+    const rated = typeof change.rating === "number" ? `rated ${rounded(change.rating)}` : "";
     return [nameOf(change, bundle), rated && h("span", { class: "muted small" }, ` ${rated}`)];
   }
   const raw = change.kind === "item" ? item[change.name] : change.value;
