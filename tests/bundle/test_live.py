@@ -17,7 +17,7 @@ import pytest
 
 from shortlist import bundle
 from shortlist.bundle import live as live_module
-from shortlist.bundle import placing
+from shortlist.bundle import placing, writing
 from shortlist.bundle.journals import JOURNAL
 from shortlist.bundle.live import open_live, operations
 from shortlist.cli.folders import require_free
@@ -401,6 +401,23 @@ def test_a_bundle_that_is_replaced_meanwhile_is_read_again(
         with open_live(copy, write=asked == "to write") as opened:
             found = opened.recommender
     assert replaced and "m2" not in offered(found) and "m3" in offered(found)
+
+
+def test_an_operation_that_comes_while_another_bundle_is_written_is_not_lost(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, real = bundle.load(copy).remove_items("m2"), writing._write_state
+
+    def meanwhile(recommender: Recommender, folder: Path) -> None:
+        real(recommender, folder)
+        with open_live(copy) as live:
+            live.remove_items("m3")
+
+    monkeypatch.setattr(writing, "_write_state", meanwhile)
+    with pytest.raises(BundleError, match="operation"):
+        other.save(copy)
+    assert operations(copy) == 1
+    assert [file.name for file in copy.parent.iterdir()] == [copy.name]
 
 
 def test_a_bundle_that_is_damaged_and_stays_is_refused(copy: Path) -> None:

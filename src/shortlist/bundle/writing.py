@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -59,7 +58,12 @@ def put(
         raise BundleError(f"a bundle has the part 'model', or 'retrieval' and 'ranking', not {sorted(parts)}")
     _require_replaceable(path)
     require_no_operations(path)
-    written(path, partial(_write, recommender, parts, train, whole))
+
+    def write(folder: Path) -> None:
+        _write(recommender, parts, train, whole, folder)
+        require_no_operations(path)  # also none of those that came meanwhile
+
+    written(path, write)
 
 
 def _write(
