@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 import shortlist as sl
 from shortlist.bundle import folder_of, inspect, verify
+from shortlist.data.vocabulary import Vocabulary
 from shortlist.errors import BundleError, ShortlistError
 from shortlist.server import bundles
 from shortlist.server.agreeing import Agreement
@@ -274,3 +276,17 @@ def test_items_that_come_and_go_are_read_alone(own_bundle: Path, monkeypatch: py
         live.remove_items(["258"])
     assert asyncio.run(some.reload(variant, force=False)) and len(loads) == 1
     assert variant.now.version.endswith("+1") and variant.before.version.endswith("+2")
+
+
+def test_sides_of_other_catalogues_are_told(
+    serve: Any, bundle: Path, recommender: sl.Recommender, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    items = recommender.items
+    other = replace(items, vocabulary=Vocabulary.of([f"other {n}" for n in range(len(items))]))
+    replace(recommender, items=other).save(tmp_path / "other")
+    caplog.set_level("INFO", "shortlist.server")
+    serve(against=bundle)
+    assert "few_items_shared" not in caplog.text
+    serve(against=tmp_path / "other")
+    [told] = [one for one in caplog.records if "few_items_shared" in one.getMessage()]
+    assert told.levelname == "WARNING" and '"detail": "0 items in common with side a' in told.getMessage()

@@ -52,6 +52,8 @@ def go_on(
         done.write(fresh)
     for said in done.fitted.notes:
         note(said, quiet=quiet)
+    if done.comparison is None:
+        note("nothing was judged on later rows: --hold-out 0.2 judges on the latest events", quiet=quiet)
     if json:
         compared = None if done.comparison is None else done.comparison.to_dict()
         found = {"output": str(output), "news": list(done.fitted.notes), "seconds": done.fitted.seconds}

@@ -39,6 +39,7 @@ class Service:
         distant = settings.events.startswith("postgres")
         self.recent = None if self.store is None else Recent(self.store, every=0.2 if distant else 0.0)
         self.variants = Variants(settings, self.recent, self.happened)
+        self._compare_catalogues()
         self.exchanger = Exchanger(self.variants, board.agreement, self.happened)
         self.batcher = Batcher(settings.batch, settings.seconds, self.refresh, self._called)
         self.explainer = Explainer(settings.seconds)
@@ -87,8 +88,19 @@ class Service:
         """A bundle was exchanged, or refused."""
         if what in COUNTS:
             self.board.add(what)
-        level = logging.WARNING if what in ("reloads_refused", "lost") else logging.INFO
+        level = logging.WARNING if what in ("reloads_refused", "lost", "few_items_shared") else logging.INFO
         LOG.log(level, json.dumps({"event": what, "side": side, "detail": why}))
+
+    def _compare_catalogues(self) -> None:
+        """Warn where sides have so few items in common that they cannot be of one experiment."""
+        first, *others = (variant.now for variant in self.variants.all)
+        for other in others:
+            ours, theirs = first.recommender.items, other.recommender.items
+            shared = int((ours.positions(theirs.ids) >= 0).sum())
+            if 2 * shared < min(len(ours), len(theirs)):
+                sizes = f"of its {len(theirs):,} and {len(ours):,} there"
+                why = f"{shared:,} items in common with side {first.side}, {sizes}"
+                self.happened("few_items_shared", other.side, why)
 
     def logged(self, route: str, scope: Any, reply: Reply[Any], seconds: float, request_id: str) -> None:
         """A line of JSON for a request, without its path (which may hold ids) unless that is asked for."""

@@ -16,6 +16,7 @@ html{color-scheme:light dark;background:Canvas;color:CanvasText}
 a{color:LinkText}
 body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:0 auto;padding:0 1rem 4rem}
 code{overflow-wrap:anywhere}
+tbody th code{overflow-wrap:normal}
 code,pre{font:14px/1.4 ui-monospace,monospace}
 h2 code{font-size:1.2rem}
 pre,table{border:1px solid #8886}

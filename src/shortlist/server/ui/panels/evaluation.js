@@ -80,6 +80,7 @@ function verdict(report) {
         return h("li", null, h("span", { class: badge }, text), h("span", null, one.sentence));
       }),
     ),
+    !report.verdicts?.length && h("p", {}, "No verdict: the run has no baselines to compare the model with (baselines = false)."),
     warned.map((one) => h("p", { class: "evaluation-warning" }, `${one.name}: ${one.warning}`)),
     h("p", { class: "muted" }, "A model wins or loses only where the 95 % interval of the difference leaves zero out. Users are resampled; models are compared pair by pair on the same users."),
   );
