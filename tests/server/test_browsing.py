@@ -77,13 +77,17 @@ def test_events_count_at_once(serve: Any, tmp_path: Path, recommender: sl.Recomm
     assert before[0] in [item["item_id"] for item in kept] or len(kept) == 3
     assert client.get(f"/v1/users/{user}").json()["history"][0]["item_id"] == before[0]
 
+    nowhere = {**event, "event_id": "n", "item_id": "nowhere"}
+    told = client.post("/v1/events", json={"events": [nowhere, event]}).json()
+    assert told == {"accepted": 1, "repeated": 1, "rejected": [], "unknown_items": 1}
+
     batch = [event, {**event, "event_id": "e2"}, {"event_id": "e3", "user_id": 1}]
     told = client.post("/v1/events", json={"events": batch}).json()
     assert (told["accepted"], told["repeated"]) == (1, 1)
     assert [(one["index"], one["field"]) for one in told["rejected"]] == [(2, "item_id")]
     alone = client.post("/v1/events", json={**event, "event_id": "e4", "rating": "good"})
     assert (alone.status_code, alone.json()["pointer"]) == (422, "/rating")
-    assert "shortlist_events_accepted_total 2.0" in client.get("/metrics").text
+    assert "shortlist_events_accepted_total 3.0" in client.get("/metrics").text
     client.service.writer.close()
     shown = client.service.store.impressions()
     assert next(one.impression.items for one in shown) == tuple(before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 
 class Refusal(Struct, kw_only=True):
@@ -16,11 +16,13 @@ class Refusal(Struct, kw_only=True):
 
 
 class Accepted(Struct, kw_only=True):
-    """What became of a batch of events: so many are new, so many were known; the rest is listed."""
+    """What became of a batch of events: so many are new, so many were known; the rest is listed. Beside them,
+    of how many of the new and known ones the item is not in the catalogue, where there are such."""
 
     accepted: int
     repeated: int
     rejected: list[Refusal]
+    unknown_items: int | UnsetType = UNSET
 
 
 class Live(Struct, kw_only=True):

@@ -32,7 +32,8 @@ async def events(call: Call) -> Reply[Accepted]:
     batch = given["events"] if many else [given]
     if not isinstance(batch, list) or not 1 <= len(batch) <= MOST_EVENTS:
         raise Trouble(422, f"expected a list of 1 to {MOST_EVENTS:,} events", pointer="/events")
-    checked = read_events(batch, scale=rating_scale(service.variants.all[0].now.recommender))
+    recommender = service.variants.all[0].now.recommender
+    checked = read_events(batch, scale=rating_scale(recommender))
     outcome = checked.outcome(await service.writer.append(checked.events))
     service.board.add("events_accepted", outcome.accepted)
     service.board.add("events_repeated", outcome.repeated)
@@ -40,4 +41,8 @@ async def events(call: Call) -> Reply[Accepted]:
     if outcome.rejected and not many:
         raise of_fault(Fault(outcome.rejected[0].field, outcome.rejected[0].why))
     rejected = [Refusal(index=one.index, field=one.field, why=one.why) for one in outcome.rejected]
-    return Reply.of(Accepted(accepted=outcome.accepted, repeated=outcome.repeated, rejected=rejected))
+    found = recommender.items.positions([event.item_id for event in checked.events])
+    answer = Accepted(accepted=outcome.accepted, repeated=outcome.repeated, rejected=rejected)
+    if unknown := int((found < 0).sum()):
+        answer.unknown_items = unknown
+    return Reply.of(answer)

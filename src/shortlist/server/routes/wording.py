@@ -58,6 +58,7 @@ WORDING: dict[str, str] = {
     "events": "What users did, in any order.",
     "accepted": "Events that are new, and on disk now.",
     "repeated": "Events that were known by their id.",
+    "unknown_items": "Events kept of items that are not in the catalogue; left out: none is.",
     "rejected": "Events that were not kept.",
     "index": "Which event of the batch, from 0.",
     "field": "The field that is to blame.",
