@@ -30,10 +30,11 @@ PART = re.compile(
     re.DOTALL,
 )
 FOR = {
-    "base": "`recommend`, `score`, `similar`, `index`, `inspect`, `verify`, `export`, `doctor` from a bundle",
+    "base": "`recommend`, `score`, `similar`, `index` (`add`: of CSV, TSV, JSON lines), `inspect`, `verify`,"
+    " `export` (whole or `--serving`), `doctor` from a bundle",
     "tables": "reading tables, splitting, evaluating a bundle",
     "baselines": "item-kNN, EASE, iALS beside the model",
-    "train": "fitting and exporting",
+    "train": "fitting and exporting; `export --weights` and `--without-users`",
     "serve": "answering over HTTP: `serve`, `events`, and the explorer",
     "postgres": "a server's events in PostgreSQL",
     "tune": "searching a recipe's settings: `shortlist tune`",

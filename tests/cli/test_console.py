@@ -44,6 +44,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, error: BaseException, *flags: str) ->
         (MemoryError(), 1, ["out of memory"]),
         (ModuleNotFoundError("no jax", name="jax.numpy"), 1, ["'jax'", "pip install '.[train]'"]),
         (ModuleNotFoundError("no implicit", name="implicit"), 1, ["'.[baselines]'"]),
+        (ModuleNotFoundError("no polars", name="polars"), 1, ["'.[tables]'"]),
         (ValueError("oh"), 70, ["fault inside Shortlist: ValueError: oh", "--debug"]),
         (KeyboardInterrupt(), 130, ["interrupted"]),
     ],

@@ -235,3 +235,13 @@ def test_the_base_install_recommends_the_same(
     assert alone == json.loads(all_environment.python("-c", RECOMMEND, bundle, cwd=tmp_path))
     said = base_environment.shortlist("recommend", bundle, "--user", "42", "-k", "10", "--json", cwd=tmp_path)
     assert [row["item_id"] for row in json.loads(said)] == alone
+
+
+def test_the_base_install_exports_and_adds_items(
+    base_environment: Environment, bundle: Path, tmp_path: Path
+) -> None:
+    base_environment.shortlist("export", bundle, "-o", "copy", cwd=tmp_path)
+    base_environment.shortlist("export", bundle, "-o", "serving", "--serving", cwd=tmp_path)
+    (tmp_path / "new.csv").write_text("item_id,title\nnew,New\n", encoding="utf-8")
+    added = base_environment.shortlist("index", "add", "copy", "--items", "new.csv", "--json", cwd=tmp_path)
+    assert json.loads(added)["added"] == 1

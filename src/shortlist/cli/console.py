@@ -39,7 +39,7 @@ EVERY, STILL = 30.0, 300.0
 """Seconds between lines of progress where there is no terminal for a bar: of something new, of the same."""
 
 _EXTRAS = {
-    "polars": "all",
+    "polars": "tables",
     "scipy": "train",
     "jax": "train",
     "jaxlib": "train",
@@ -47,6 +47,8 @@ _EXTRAS = {
     "onnx": "train",
     "implicit": "baselines",
 }
+_FITTING = ("train", "tune")
+"""Verbs whose extra, of their own name, brings all they need."""
 
 _NOISE = "Value error, "  # what the parser puts before a choice that is none
 _OPTIONS = {
@@ -72,7 +74,7 @@ class Verbs(TyperGroup):
                 raise  # the reader of our output left; Typer ends quietly
             if ctx.params.get("debug"):
                 raise
-            raise typer.Exit(_say(error)) from None
+            raise typer.Exit(_say(error, ctx.invoked_subcommand or "")) from None
         except Exception as error:
             if ctx.params.get("debug") or type(error).__module__.split(".")[0] in ("click", "typer"):
                 if isinstance(said := getattr(error, "message", None), str):
@@ -83,7 +85,7 @@ class Verbs(TyperGroup):
             raise typer.Exit(BUG) from None
 
 
-def _say(error: BaseException) -> int:
+def _say(error: BaseException, verb: str) -> int:
     if isinstance(error, KeyboardInterrupt):
         note("interrupted")
         return INTERRUPTED
@@ -92,7 +94,8 @@ def _say(error: BaseException) -> int:
         if package not in _EXTRAS:
             fail(str(error), "is the installation whole? install Shortlist again")
             return PROBLEM
-        error = MissingExtra(package, _EXTRAS[package], "this command")
+        extra = verb if verb in _FITTING else _EXTRAS[package]  # not one package after the other
+        error = MissingExtra(package, extra, "this command")
     if isinstance(error, MemoryError):
         fail("out of memory", "a smaller batch_size, fewer items, or a larger machine")
     elif isinstance(error, ShortlistError):

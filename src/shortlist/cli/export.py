@@ -78,7 +78,8 @@ def export(
     no later run can start from it (`shortlist train --from`). Items added to the bundle or removed from it
     since it was written are so in the copy (a SavedModel knows nothing of them). What --weights loses is
     measured on the test rows of the bundle's own recipe and stands in the manifest; where their data cannot
-    be read, that does. --without-users answers those who tell a history, where the model reads one; all
+    be read, that does. --weights and --without-users write graphs anew, which takes the extra train.
+    --without-users answers those who tell a history, where the model reads one; all
     others get popular items.
     """
     from shortlist.bundle.writing import require_outside
@@ -153,9 +154,11 @@ def _require_alone(what: str, *others: object) -> None:
 
 
 def _recipe(name: str) -> Recipe | None:
-    from shortlist.recipes.run import find_recipe
+    if not name:
+        return None
+    from shortlist.recipes.run import find_recipe  # reads tables, which no other copy needs
 
-    return find_recipe(name) if name else None
+    return find_recipe(name)
 
 
 def _told(stated: dict[str, Any]) -> list[str]:

@@ -131,7 +131,8 @@ def add(
     """Add the items of a table to a bundle in use, from the columns its model reads; nothing is trained.
 
     What is added is on disk when the command ends, in the bundle's journal, and processes that have the
-    bundle open see it when they refresh. Items that were removed come back. In text files several values of a
+    bundle open see it when they refresh. Items that were removed come back. Parquet and Arrow take the extra
+    tables. In text files several values of a
     column stand as `Drama|War`, a vector as `[0.5, 1]`.
     """
     from shortlist.bundle.live import open_live
