@@ -118,6 +118,11 @@ def test_score_takes_pairs_and_files(cli: Cli, run: Path, tmp_path: Path) -> Non
     assert "predicted rating" in cli("score", run, "--user", 4, "--item", 3).out
 
 
+def test_a_score_of_an_item_nobody_knows_is_told(cli: Cli, run: Path) -> None:
+    said = cli("score", run, "--user", 4, "--item", "3,zz", "--json")
+    assert said.err == "not in the catalogue, so scored as a new item: zz\n" and len(said.json) == 2
+
+
 def test_similar_says_what_the_bundle_says(cli: Cli, run: Path) -> None:
     rows = cli("similar", run, "--item", 3, "-k", 4, "--json").json
     assert [row.pop("title") for row in rows] == [f"The Item {row['item_id']}" for row in rows]

@@ -74,6 +74,9 @@ def test_a_run_is_replaced_only_when_told(
         (["{tiny}", "--set", "data.interactions=gone.csv"], ["no such file", "gone.csv"]),
         (["{tiny}", "--set", "model.query.features.0.column=usr_id"], ["'usr_id'", "did you mean 'user_id'"]),
         (["{tiny}", "--set", "split.rule=rand=80%"], ["'rand=80%'"]),
+        (["{tiny}", "--hold-out", "0.2"], ["--hold-out is of --from"]),
+        (["{tiny}", "--replay", "0"], ["--replay is of --from"]),
+        (["{tiny}", "--rate", "0.5"], ["--rate is of --from"]),
     ],
 )
 def test_bad_input_is_refused_and_nothing_written(
@@ -82,6 +85,12 @@ def test_bad_input_is_refused_and_nothing_written(
     full = [word.format(tiny=tables / "tiny.toml") for word in words]
     refused(cli("train", *full, "-o", tmp_path / "run"), *said)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_missing_is_named_for_what_it_is(cli: Cli) -> None:
+    assert cli("train").code == cli("train", "--from", "runs/x").code == 2
+    assert "the table of new events" in cli("train", "--from", "runs/x").err
+    assert "needs a RECIPE" in cli("train").err
 
 
 def test_the_folder_is_named_after_the_recipe(

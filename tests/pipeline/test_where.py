@@ -240,6 +240,7 @@ def test_times_are_seconds_in_utc(films: Items) -> None:
         ("year not 3", 10, "expected `in`", ""),
         ("__import__('os')", 11, "expected a comparison after the column '__import__'", ""),
         ("year.__class__ == 3", 5, "'.' is not understood", ""),
+        ("€ Preis < 20", 1, "'€' is not understood", "backticks"),
         ("`year == 3", 1, "'`' is not understood", "backtick"),
     ],
 )

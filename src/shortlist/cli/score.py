@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from shortlist.cli.answers import Bundle, Context, Timestamp, answer_table, context, ids, load, titled, typed
-from shortlist.cli.console import USAGE, Json, examples, fail, out, out_json
+from shortlist.cli.console import USAGE, Json, Quiet, examples, fail, note, out, out_json
 from shortlist.data.plain import PLAIN, read_rows
 
 EXAMPLES = examples(
@@ -31,6 +31,7 @@ def score(
     timestamp: Timestamp = "",
     context_: Context = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score pairs of a user and an item.
 
@@ -46,10 +47,14 @@ def score(
         rows = [{**columns, **row} for row in rows_of(input_)]
     recommender = load(bundle)
     if input_ is None:
-        known = recommender.items.vocabulary
-        rows = [{"user_id": user, "item_id": name, **columns} for name in ids(given, known) or []]
+        names = ids(given, recommender.items.vocabulary) or []
+        rows = [{"user_id": user, "item_id": name, **columns} for name in names]
     found = recommender.score([typed(recommender, row) for row in rows]).to_dicts()
     found = titled(recommender, found)
+    known = recommender.items.vocabulary
+    if strange := [name for name in dict.fromkeys(row["item_id"] for row in found) if name not in known]:
+        first = ", ".join(strange[:10]) + (", ..." if len(strange) > 10 else "")
+        note(f"not in the catalogue, so scored as a new item: {first}", quiet=quiet)
     if json:
         out_json(found)
     else:

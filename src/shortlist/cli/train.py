@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shortlist.cli.console import Force, Json, Quiet, examples, note, out, out_json, progress, table
-from shortlist.cli.warm import HoldOut, Rate, Replay, Start, go_on, refuse_with_start
+from shortlist.cli.warm import (
+    HoldOut,
+    Rate,
+    Replay,
+    Start,
+    go_on,
+    refuse_with_start,
+    refuse_without_start,
+    require_named,
+)
 from shortlist.data.spans import span
 from shortlist.errors import RecipeError
 
@@ -39,7 +48,7 @@ EXAMPLES = examples(
 
 
 def train(
-    recipe: Named,
+    recipe: Named = "",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The run's folder.", show_default="runs/NAME, the recipe's own"),
@@ -86,6 +95,7 @@ def train(
     ones for each, unless --epochs and --replay say otherwise. The folder holds the bundle
     and, with --hold-out, a comparison on the latest events, not learned. --set: keys of [data].
     """
+    require_named(recipe, start)
     if start is not None:
         refuse_with_start(interactions=interactions, rating=rating, timestamp=timestamp, show=show)
         refuse_with_start(estimate=estimate, all_rows=all_rows)
@@ -93,6 +103,7 @@ def train(
         options |= {"replay": replay, "rate": rate, "hold_out": hold_out, "settings": _pairs(set_)}
         go_on(start, recipe, output, options, force=force, json=json, quiet=quiet)
         return
+    refuse_without_start(replay=replay, rate=rate, hold_out=hold_out or None)
     from shortlist.recipes.run import find_outline, resolve, run
     from shortlist.specs.keys import changed
     from shortlist.specs.recipe import Outline

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shortlist.cli.console import note, out, out_json, progress
+from shortlist.cli.console import USAGE, fail, note, out, out_json, progress
 from shortlist.cli.folders import bundle_folder, new_folder
 from shortlist.errors import RecipeError
 
@@ -76,4 +76,26 @@ def refuse_with_start(**given: Any) -> None:
             raise RecipeError(
                 f"--{name.replace('_', '-')} cannot be given with --from: the recipe is that of the bundle",
                 hint="with --from: --items, --users, --epochs, --seed, --replay, --rate, --hold-out, --set",
+            )
+
+
+def require_named(recipe: str, start: Path | None) -> None:
+    """Leave where the argument of `train` is missing, which with --from is a table."""
+    if recipe:
+        return
+    if start is None:
+        fail("train needs a RECIPE", "a TOML file or a shipped recipe: shortlist train ml100k-ids")
+    else:
+        words = f"shortlist train --from {start} new_events.parquet -o runs/today"
+        fail("with --from, train needs the table of new events", words)
+    raise typer.Exit(USAGE)
+
+
+def refuse_without_start(**given: Any) -> None:
+    """RecipeError for options that mean something only where a run goes on from another."""
+    for name, value in given.items():
+        if value is not None:
+            raise RecipeError(
+                f"--{name.replace('_', '-')} is of --from, which is not given",
+                hint="name the bundle to go on from (--from runs/yesterday), or leave the option out",
             )

@@ -129,4 +129,7 @@ def _unreadable(text: str, at: int) -> FilterError:
         word = re.match(r"[\w.+-]+", text[at:])
         shown = word[0][:_DIGITS] if word else sign
         return FilterError(f"{shown!r} is no number", text=text, position=at)
-    return FilterError(f"{sign!r} is not understood", text=text, position=at, hint=_HINTS.get(sign, ""))
+    hint = _HINTS.get(sign, "")
+    if not hint and (not sign.isascii() or sign in "#$%?@"):
+        hint = "a column's name with other signs than letters, digits and _ goes in backticks: `€ price` < 20"
+    return FilterError(f"{sign!r} is not understood", text=text, position=at, hint=hint)
