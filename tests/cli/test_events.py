@@ -11,6 +11,7 @@ from shortlist.data.tables import interactions
 from shortlist.server.events.event import Event, Impression
 from shortlist.server.events.sqlite import SqliteStore
 from shortlist.server.events.store import Batch
+from shortlist.server.events.trouble import StoreFull
 
 NOON = 1_767_268_800  # 2026-01-01 12:00 UTC
 
@@ -147,3 +148,15 @@ def test_a_run_goes_on_from_exported_events(cli: Any, run: Path, tmp_path: Path,
     again = cli("train", "--from", tmp_path / "today", table, "-o", tmp_path / "tomorrow", debug=True)
     assert "1 new event after 300 known ones" in again.err
     assert "12 events were known already" in again.err
+
+
+def test_an_export_without_room_names_its_own_file(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StoreFull("ev.db: no room left: none of the events given was kept")
+
+    monkeypatch.setattr("shortlist.server.events.opening.open_store", full)
+    said = cli("events", "export", "ev.db", "-o", tmp_path / "out.csv")
+    assert said.code == 1 and "out.csv: no room left: nothing was exported" in said.err
+    assert "events given" not in said.err

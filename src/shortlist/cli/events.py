@@ -66,6 +66,7 @@ def export(
     """
     from shortlist.server.events.exporting import Choice, export_impressions
     from shortlist.server.events.exporting import export as write
+    from shortlist.server.events.trouble import StoreFull
 
     if output.exists() and not force:
         raise DataError(f"{output} exists already", hint="give another --output, or replace it with --force")
@@ -74,8 +75,14 @@ def export(
             "--impressions are exported whole", hint="leave --type, --since, --until and --rated"
         )
     choice = Choice(kind or (), time_of("--since", since), time_of("--until", until), rated)
-    with opened(store) as events:
-        found = export_impressions(events, output) if impressions else write(events, output, choice)
+    try:
+        with opened(store) as events:
+            found = export_impressions(events, output) if impressions else write(events, output, choice)
+    except StoreFull as error:  # its own words are of events that were to be kept
+        raise DataError(
+            f"{output}: no room left: nothing was exported",
+            hint="make room, or let files be larger (ulimit -f); the store is as it was",
+        ) from error
     if json:
         out_json(
             {"output": str(output), "rows": found.rows, "columns": found.columns, "unrated": found.unrated}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -29,8 +30,14 @@ class _Column(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def save_array(path: Path, array: Array) -> None:
-    """Write numbers as .npy."""
-    np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+    """Write numbers as .npy. OSError, with the file's name, where there is no room."""
+    try:
+        np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+    except OSError as error:
+        if error.errno:
+            raise
+        said = "no room left for this file: the disk is full, or files may not be so large (ulimit -f)"
+        raise OSError(errno.ENOSPC, said, str(path)) from error  # NumPy's own says only how many items
 
 
 def load_array(path: Path) -> Array:
