@@ -16,8 +16,7 @@ from shortlist.cli.warm import (
     Start,
     go_on,
     refuse_with_start,
-    refuse_without_start,
-    require_named,
+    require_sense,
 )
 from shortlist.data.spans import span
 from shortlist.errors import RecipeError
@@ -95,7 +94,7 @@ def train(
     ones for each, unless --epochs and --replay say otherwise. The folder holds the bundle
     and, with --hold-out, a comparison on the latest events, not learned. --set: keys of [data].
     """
-    require_named(recipe, start)
+    require_sense(recipe, start, replay=replay, rate=rate, hold_out=hold_out or None)
     if start is not None:
         refuse_with_start(interactions=interactions, rating=rating, timestamp=timestamp, show=show)
         refuse_with_start(estimate=estimate, all_rows=all_rows)
@@ -103,7 +102,6 @@ def train(
         options |= {"replay": replay, "rate": rate, "hold_out": hold_out, "settings": _pairs(set_)}
         go_on(start, recipe, output, options, force=force, json=json, quiet=quiet)
         return
-    refuse_without_start(replay=replay, rate=rate, hold_out=hold_out or None)
     from shortlist.recipes.run import find_outline, resolve, run
     from shortlist.specs.keys import changed
     from shortlist.specs.recipe import Outline
@@ -117,8 +115,7 @@ def train(
         _show(found, json=json)
         return
     if estimate:
-        found = resolve(found).recipe if isinstance(found, Outline) else found
-        _estimate(found, json=json, quiet=quiet)
+        _estimate(resolve(found).recipe if isinstance(found, Outline) else found, json=json, quiet=quiet)
         return
     folder = output or Path("runs") / (found.name or Path(recipe).stem)
     with progress(quiet=quiet) as tell:

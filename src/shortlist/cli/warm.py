@@ -79,22 +79,18 @@ def refuse_with_start(**given: Any) -> None:
             )
 
 
-def require_named(recipe: str, start: Path | None) -> None:
-    """Leave where the argument of `train` is missing, which with --from is a table."""
-    if recipe:
-        return
-    if start is None:
+def require_sense(recipe: str, start: Path | None, **given: Any) -> None:
+    """Leave where the argument of `train` is missing, which with --from is a table; RecipeError for options
+    given that mean something only where a run goes on from another."""
+    if not recipe and start is None:
         fail("train needs a RECIPE", "a TOML file or a shipped recipe: shortlist train ml100k-ids")
-    else:
+    elif not recipe:
         words = f"shortlist train --from {start} new_events.parquet -o runs/today"
         fail("with --from, train needs the table of new events", words)
-    raise typer.Exit(USAGE)
-
-
-def refuse_without_start(**given: Any) -> None:
-    """RecipeError for options that mean something only where a run goes on from another."""
+    if not recipe:
+        raise typer.Exit(USAGE)
     for name, value in given.items():
-        if value is not None:
+        if start is None and value is not None:
             raise RecipeError(
                 f"--{name.replace('_', '-')} is of --from, which is not given",
                 hint="name the bundle to go on from (--from runs/yesterday), or leave the option out",
