@@ -82,10 +82,12 @@ def test_scores_are_the_recommenders(client: Any, recommender: sl.Recommender) -
     rows = [{"user_id": users[n], "item_id": items[3 * n]} for n in range(4)] + [
         {"user_id": "x", "item_id": "y"}
     ]
-    answers = client.post("/v1/score", json={"rows": rows}).json()["rows"]
-    expected = recommender.score(rows).to_dicts()
-    for answer, row in zip(answers, expected, strict=True):
+    answers = client.post("/v1/score", json={"rows": [*rows, rows[-1]]}).json()
+    expected = recommender.score([*rows, rows[-1]]).to_dicts()
+    for answer, row in zip(answers["rows"], expected, strict=True):
         assert answer == pytest.approx(row, abs=1e-5)
+    assert answers["unknown"] == ["y"]
+    assert "unknown" not in client.post("/v1/score", json={"rows": rows[:4]}).json()
 
 
 def test_the_callers_own_candidates_are_ordered(client: Any, recommender: sl.Recommender) -> None:

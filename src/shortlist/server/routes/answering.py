@@ -160,8 +160,13 @@ async def score(call: Call) -> Reply[Scores]:
     """What the model says of pairs of users and items."""
     asked = call.json(wire.SCORE)
     pairs: list[tuple[Loaded, Row]] = [(call.service.of(row.user_id), row) for row in asked.rows]
+    unknown = {
+        item_id: None
+        for loaded, row in pairs
+        if (item_id := str(row.item_id)) not in loaded.recommender.items.vocabulary
+    }
     answers = await call.service.batcher.score(pairs, "/rows")
-    return Reply.of(Scores(rows=answers))
+    return Reply.of(Scores(rows=answers, unknown=list(unknown) or UNSET))
 
 
 def _truth(text: str, name: str) -> bool:
