@@ -281,7 +281,7 @@ BAD_RECIPES = [
         "unknown item column",
         'column = "item_id", dim = 4 }',
         'column = "item_id", dim = 4 }, { kind = "text", column = "titel", dim = 4 }',
-        ("Text('titel')", "items table", "did you mean 'title'?"),
+        ("Text('titel')", "items.csv does not have", "did you mean 'title'?"),
         DataError,
     ),
     BadRecipe(

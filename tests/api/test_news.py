@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from shortlist.api.news import named_as, news_of, rated_as_needed
-from shortlist.api.sources import read_data
+from shortlist.api.sources import read_data, require_columns
 from shortlist.errors import DataError
 from shortlist.specs.features import Category, Id
 from shortlist.specs.models import Ranker, Tower, TwoTower
@@ -126,7 +126,7 @@ def test_a_column_of_context_that_lacks_is_told_with_its_file(export: Path) -> N
         news_of(start, named_as(DataSource(interactions="shop.csv"), wrong), None, None)
     recipe = Recipe(data=DataSource(interactions=str(export), rating=""), model=model)
     with pytest.raises(DataError, match=r"Category\('place'\) names a column that .*new\.csv does not have"):
-        read_data(recipe)
+        require_columns(recipe, read_data(recipe))
 
 
 def test_what_is_left_out_is_counted(export: Path) -> None:

@@ -133,18 +133,24 @@ def test_what_somebody_did_just_now_is_there(visit: Any, server: Any, settled: A
     settled(page)
     assert "unknown" in page.locator(".who-facts").inner_text()
     had = listed(page)[:2]
-    for n, item in enumerate(had):
+    for n, (item, rating) in enumerate(zip(had, (None, 3.25), strict=True)):
         event = {
             "event_id": f"visit-{n}",
             "user_id": "a-visitor",
             "item_id": item,
             "timestamp": 893286638 + n,
+            "rating": rating,
         }
         assert server.ask("/v1/events", event)["accepted"] == 1
     page.reload()
     settled(page)
     assert [row.get_attribute("data-id") for row in page.locator(".history-entry").all()] == had[::-1]
+    assert page.locator(".history-rating").all_inner_texts() == ["rated\n3.3", ""]
     assert listed(page) and not set(had) & set(listed(page))
+    with asked(page, settled) as body:  # the page tells the history: an event without a rating has none
+        page.get_by_role("button", name=re.compile("^Take ")).first.click()
+    assert (body["history"], body["history_rating"]) == (had[:1], [None])
+    require_list(page, server, body)
 
 
 # -- settings

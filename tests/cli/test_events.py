@@ -138,6 +138,7 @@ def test_a_run_goes_on_from_exported_events(cli: Any, run: Path, tmp_path: Path,
     assert said.code == 0, said.err
     assert "12 new events after 288 known ones" in said.err
     assert "3 new users" in said.err
+    assert "nothing was judged on later rows" in said.err
     shortlist = cli("recommend", tmp_path / "today", "--user", "new 1", "-k", "40", "--json").json
     assert shortlist
     assert not {row["item_id"] for row in shortlist} & {"1", "4", "7", "10"}

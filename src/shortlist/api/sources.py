@@ -21,14 +21,8 @@ RecipeOf = TypeVar("RecipeOf", bound="Recipe | Outline")
 
 
 def read_data(recipe: Recipe) -> Dataset:
-    """The tables a recipe names. Raises DataError where they cannot be read, or lack a column that a feature
-    of the recipe reads."""
-    data = _tables(recipe.data)
-    _require_columns(recipe, data)
-    return data
-
-
-def _tables(source: DataSource) -> Dataset:
+    """The tables a recipe names. Raises DataError where they cannot be read."""
+    source = recipe.data
     if source.dataset:
         family, _, size = source.dataset.partition("-")
         if family != "movielens" or not size:
@@ -38,7 +32,8 @@ def _tables(source: DataSource) -> Dataset:
     return read_tables(source)
 
 
-def _require_columns(recipe: Recipe, data: Dataset) -> None:
+def require_columns(recipe: Recipe, data: Dataset) -> None:
+    """DataError where a recipe's tables lack a column that one of its features is to learn from."""
     source, events = recipe.data, data.place or data.name
     either = f"neither {events} nor {source.users} has" if source.users else f"{events} does not have"
     things = source.items or (data.name if source.dataset else "")

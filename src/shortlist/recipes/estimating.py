@@ -16,7 +16,7 @@ import polars as pl
 from shortlist.api.evaluating import carved_from, choose_weight, evaluate, interactions_of
 from shortlist.api.fitting import Fitted, Judge, program_of
 from shortlist.api.preparing import Prepared, positions_of, prepare, user_indices
-from shortlist.api.sources import read_data, split_data
+from shortlist.api.sources import read_data, require_columns, split_data
 from shortlist.data.coding import coded
 from shortlist.data.spans import span
 from shortlist.data.splits import Split
@@ -89,6 +89,7 @@ def estimate(recipe: Recipe, *, tell: Tell | None = None) -> Estimate:
     started = time.process_time()
     tell("reading data", 0, 1)
     reading, data = timed(lambda: read_data(recipe))
+    require_columns(recipe, data)
     dividing, split = timed(lambda: split_data(recipe, data))
     encoding, prepared = timed(lambda: prepare(recipe.model, split))
     memory = memory_of(recipe, split, prepared)

@@ -19,7 +19,7 @@ from shortlist.api.evaluating import ALL_ROWS, choose_weight, evaluate
 from shortlist.api.fitting import Fitted, Progress, fit
 from shortlist.api.indexing import about_index, indexed
 from shortlist.api.preparing import prepare
-from shortlist.api.sources import beside, read_data, split_data
+from shortlist.api.sources import beside, read_data, require_columns, split_data
 from shortlist.bundle.journals import require_no_operations
 from shortlist.data.dataset import Dataset, describe
 from shortlist.data.fingerprint import fingerprint
@@ -67,6 +67,7 @@ def resolve(recipe: Recipe | Outline) -> Resolved:
     """
     if isinstance(recipe, Recipe):
         data = read_data(recipe)
+        require_columns(recipe, data)
         return Resolved(recipe, data, split_data(recipe, data))
     data = read_data(_open(recipe, SplitRule()))
     rule = recipe.rule(timed="timestamp" in data.interactions.columns)
