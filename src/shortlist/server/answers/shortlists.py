@@ -103,4 +103,4 @@ class Scores(Struct, kw_only=True):
     """A row each."""
 
     rows: list[Scored]
-    unknown: list[str] | UnsetType = UNSET
+    unknown: list[str]

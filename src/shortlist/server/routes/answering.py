@@ -166,7 +166,7 @@ async def score(call: Call) -> Reply[Scores]:
         if (item_id := str(row.item_id)) not in loaded.recommender.items.vocabulary
     }
     answers = await call.service.batcher.score(pairs, "/rows")
-    return Reply.of(Scores(rows=answers, unknown=list(unknown) or UNSET))
+    return Reply.of(Scores(rows=answers, unknown=list(unknown)))
 
 
 def _truth(text: str, name: str) -> bool:

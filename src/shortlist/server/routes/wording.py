@@ -67,7 +67,7 @@ WORDING: dict[str, str] = {
     "variant": "The side of an experiment that answered.",
     "items": "Items, best first.",
     "unknown": "Candidates that are not in the catalogue.",
-    "Scores.unknown": "Items that are not in the catalogue: nothing was learned of them; left out: all are.",
+    "Scores.unknown": "Items that are not in the catalogue: nothing was learned of them.",
     "results": "An answer to each query, in their order.",
     "rows": "Rows, an object of columns each.",
     "next": "What to give as `after` for the next page; null: there is none.",
