@@ -25,12 +25,7 @@ def read_rows(path: Path, *, delimiter: str = "") -> list[dict[str, Any]]:
     delimiter: of text; "" is the usual one of the ending. Raises DataError for a missing, unreadable or empty
     file, with its line where one is at fault.
     """
-    if not path.is_file():
-        raise DataError(f"no such file: {path}", hint=f"looked in {path.absolute().parent}")
-    rows = _rows(_text(path), path, delimiter)
-    if not rows:
-        raise DataError(f"{path} has no rows", hint="it needs a header and at least one row")
-    return rows
+    return _rows(_text(path), path, delimiter)
 
 
 def read_columns(path: Path, *, strings: Collection[str] = (), delimiter: str = "") -> dict[str, list[Any]]:
@@ -40,15 +35,16 @@ def read_columns(path: Path, *, strings: Collection[str] = (), delimiter: str = 
         raise MissingExtra(
             "polars", "tables", f"reading {path.suffix or path} ({', '.join(PLAIN)} need nothing)"
         )
-    if path.is_file() and path.suffix.lower() in _TEXT:
-        layout = layout_of(_text(path), path.name, delimiter)
+    text, is_text = _text(path), path.suffix.lower() in _TEXT
+    if is_text:
+        layout = layout_of(text, path.name, delimiter)
         if layout.names or len(layout.delimiter) > 1:
             raise MissingExtra("polars", "tables", f"reading {path}, which has no usual header or delimiter,")
         delimiter = layout.delimiter
-    rows = read_rows(path, delimiter=delimiter)
+    rows = _rows(text, path, delimiter)
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name.strip(): [row.get(name) for row in rows] for name in names}
-    if path.suffix.lower() in _TEXT:
+    if is_text:
         columns = {name: [_value(one, name in strings) for one in columns[name]] for name in columns}
     return {
         name: column
@@ -58,6 +54,8 @@ def read_columns(path: Path, *, strings: Collection[str] = (), delimiter: str = 
 
 
 def _text(path: Path) -> str:
+    if not path.is_file():
+        raise DataError(f"no such file: {path}", hint=f"looked in {path.absolute().parent}")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -69,8 +67,12 @@ def _text(path: Path) -> str:
 def _rows(text: str, path: Path, delimiter: str) -> list[dict[str, Any]]:
     suffix = path.suffix.lower()
     if suffix in _LINES:
-        return _lines(text, path)
-    return _delimited(text, delimiter or ("\t" if suffix == ".tsv" else ","), path)
+        rows = _lines(text, path)
+    else:
+        rows = _delimited(text, delimiter or ("\t" if suffix == ".tsv" else ","), path)
+    if not rows:
+        raise DataError(f"{path} has no rows", hint="it needs a header and at least one row")
+    return rows
 
 
 def _delimited(text: str, delimiter: str, path: Path) -> list[dict[str, Any]]:
